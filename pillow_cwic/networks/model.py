@@ -1,0 +1,143 @@
+"""Model ``cwic1``: the networks put together, as training sees them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pillow_cwic.networks.context import ContextModel, logistic_bits
+from pillow_cwic.networks.quantisers import add_noise, layer_mask, quantise_codes, quantise_map
+from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
+
+STRIDE = 8  # pixels per code
+MAP_STRIDE = 16  # pixels per map level; picture sides are padded to a multiple of it
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that fixes the shape of a ``cwic1`` model. Stored with the weights."""
+
+    narrow: int = 64
+    wide: int = 128
+    blocks: int = 3
+    groups: tuple[int, ...] = (4, 4, 4, 4, 8, 8, 16, 16)
+    context_hidden: int = 32
+    map_hidden: int = 16
+    map_features: int = 32
+    levels: int = 8
+    code_limit: int = 255
+    lambda_middle: float = 0.014
+    lambda_slope: float = 2.5
+
+    @property
+    def channels(self) -> int:
+        return sum(self.groups)
+
+    def lagrangian(self, t: Tensor) -> Tensor:
+        """Weight of the mean squared error (on 0..255) against bits per pixel, at rate parameter t."""
+        return self.lambda_middle * torch.exp(self.lambda_slope * t)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "groups": list(self.groups)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        return cls(**{**values, "groups": tuple(values["groups"])})
+
+
+class Output(NamedTuple):
+    """What one training pass gives; B pictures of H x W."""
+
+    picture: Tensor  # (B, 3, H, W), not clipped
+    code_bits: Tensor  # (B,) bits of the codes; carries the gradient
+    hard_bits: Tensor  # (B,) ideal code length of the rounded codes, for the log
+    map_bits: Tensor  # (B,)
+    level: Tensor  # (B, 1, H/16, W/16)
+    codes: Tensor = field(default_factory=Tensor)  # type: ignore[assignment]
+
+
+class Cwic1(nn.Module):
+    """Encoder, importance map, quantiser, context model and decoder with one rate parameter t in [-1, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        c = self.config = config
+        slope = c.lambda_slope / 2
+        self.analysis = Analysis(c.narrow, c.wide, c.blocks, c.channels, slope)
+        self.importance = ImportanceHead(c.wide, c.map_features)
+        self.synthesis = Synthesis(c.narrow, c.wide, c.blocks, c.channels, slope)
+        self.context = ContextModel(list(c.groups), c.context_hidden, c.map_hidden, c.levels)
+
+    def masks(self, level: Tensor) -> Tensor:
+        """Levels (B, 1, h/2, w/2) to the mask of every channel (B, channels, h, w)."""
+        fine = nn.functional.interpolate(level, scale_factor=2.0, mode="nearest")
+        parts = [layer_mask(fine, g).expand(-1, c, -1, -1) for g, c in enumerate(self.config.groups)]
+        return torch.cat(parts, dim=1)
+
+    def forward(self, picture: Tensor, t: Tensor, *, use_map: bool, hard_rate: bool) -> Output:
+        """One training pass.
+
+        ``use_map`` switches the importance map on (the paper trains without it first). ``hard_rate`` trains the
+        context model on the rounded codes, and the encoder on noisy ones under the context model's parameters;
+        otherwise both are trained on noisy codes, which is smoother at the start.
+        """
+        features = self.analysis.features(picture, t)
+        latents = (self.analysis.latents(features) * self.analysis.gain(t)).float()
+        b, _, h, w = latents.shape
+        if use_map:
+            level = quantise_map(self.importance(features).float(), self.config.levels)
+        else:
+            level = latents.new_full((b, 1, h // 2, w // 2), self.config.levels - 1.0)
+        mask = self.masks(level)
+        codes = quantise_codes(latents, self.config.code_limit) * mask
+        parameters = self.context(codes, level, t)
+        mean = torch.cat([m for m, _ in parameters], dim=1)
+        log_scale = torch.cat([s for _, s in parameters], dim=1)
+        hard = logistic_bits(codes.detach(), mean, log_scale)
+        if hard_rate:
+            noisy = logistic_bits(add_noise(latents), mean.detach(), log_scale.detach())
+            soft = hard + noisy - noisy.detach()
+        else:
+            soft = logistic_bits(add_noise(latents), mean, log_scale)
+        map_bits = latents.new_zeros(b)
+        if use_map:
+            map_mean, map_scale = self.context.map_parameters(level.detach(), t)
+            map_bits = logistic_bits(level, map_mean, map_scale).sum((1, 2, 3))
+        return Output(
+            picture=self.synthesis(codes, t),
+            code_bits=(soft * mask).sum((1, 2, 3)),
+            hard_bits=(hard * mask).detach().sum((1, 2, 3)),
+            map_bits=map_bits,
+            level=level.detach(),
+            codes=codes.detach(),
+        )
+
+
+def count_macs(config: Config) -> dict[str, float]:
+    """Multiply-accumulates per picture pixel of each part, counted by running the model on a 64x64 picture."""
+    model = Cwic1(config)
+    totals = dict.fromkeys(("analysis", "importance", "context", "synthesis"), 0)
+    hooks = []
+    for name, module in model.named_modules():
+        part = name.split(".")[0]
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+
+            def count(layer: nn.Module, args: tuple[Tensor, ...], result: Tensor, part: str = part) -> None:
+                per_output = layer.weight[0].numel()
+                where = result
+                if isinstance(layer, nn.ConvTranspose2d):
+                    per_output, where = layer.weight[0].numel(), args[0]
+                    where = where[:, : layer.in_channels]
+                elif hasattr(layer, "mask"):
+                    per_output = int(layer.mask.sum()) * layer.in_channels
+                totals[part] += per_output * where.numel()
+
+            hooks.append(module.register_forward_hook(count))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64), torch.zeros(1), use_map=True, hard_rate=False)
+    return {part: total / 64**2 for part, total in totals.items()}
+
+

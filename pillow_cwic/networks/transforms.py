@@ -1,0 +1,77 @@
+"""Analysis and synthesis transforms and the importance-map head of model ``cwic1``.
+
+Paper: Li et al., CVPR 2018, sections 3.1 (encoder and decoder) and 3.2 (importance map).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pillow_cwic.networks.layers import FiLM, Gain, ResidualBlock
+
+
+class Analysis(nn.Module):
+    """Picture to codes: (B, 3, H, W) in [-0.5, 0.5], H and W multiples of 16 -> features (B, wide, H/8, W/8)."""
+
+    def __init__(self, narrow: int, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(48, narrow, 3, padding=1)
+        self.fine = ResidualBlock(narrow)
+        self.down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1)
+        self.film = FiLM(wide)
+        self.coarse = nn.ModuleList(ResidualBlock(wide) for _ in range(blocks))
+        self.leave = nn.Conv2d(wide, channels, 3, padding=1)
+        self.gain = Gain(channels, 2.5, gain_slope)
+
+    def features(self, picture: Tensor, t: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, wide, H/8, W/8)."""
+        x = self.enter(F.pixel_unshuffle(picture, 4))  # (B, narrow, H/4, W/4)
+        x = self.fine(x)
+        x = self.film(self.down(x), t.clamp(-1, 1))  # (B, wide, H/8, W/8)
+        for block in self.coarse:
+            x = block(x)
+        return x
+
+    def latents(self, features: Tensor) -> Tensor:
+        """(B, wide, H/8, W/8) -> (B, channels, H/8, W/8), before the gain."""
+        return self.leave(features)
+
+
+class Synthesis(nn.Module):
+    """Codes to picture: (B, channels, H/8, W/8) integers as float -> (B, 3, H, W), about [-0.5, 0.5]."""
+
+    def __init__(self, narrow: int, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
+        super().__init__()
+        self.gain = Gain(channels, -2.5, -gain_slope)
+        self.enter = nn.Conv2d(channels, wide, 3, padding=1)
+        self.film = FiLM(wide)
+        self.coarse = nn.ModuleList(ResidualBlock(wide) for _ in range(blocks))
+        self.up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
+        self.fine = ResidualBlock(narrow)
+        self.leave = nn.Conv2d(narrow, 48, 3, padding=1)
+
+    def forward(self, codes: Tensor, t: Tensor) -> Tensor:
+        x = self.film(self.enter(codes * self.gain(t)), t.clamp(-1, 1))  # (B, wide, H/8, W/8)
+        for block in self.coarse:
+            x = block(x)
+        x = self.fine(self.up(x))  # (B, narrow, H/4, W/4)
+        return F.pixel_shuffle(self.leave(x), 4)
+
+
+class ImportanceHead(nn.Module):
+    """Importance map from the analysis features: (B, wide, H/8, W/8) -> (B, 1, H/16, W/16) in (0, 1).
+
+    Starts near 1 (every channel kept), so that a model trained without the map goes on as it was.
+    """
+
+    def __init__(self, wide: int, hidden: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(wide, hidden, 4, stride=2, padding=1)
+        self.out = nn.Conv2d(hidden, 1, 1)
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.constant_(self.out.bias, 3.0)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.sigmoid(self.out(torch.relu(self.down(features))))

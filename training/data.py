@@ -1,0 +1,102 @@
+"""Training crops: photographs kept decoded in memory, randomly resized, with a few rendered and noisy crops."""
+
+from __future__ import annotations
+
+import random
+import string
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+PICTURES = {".avif", ".png", ".webp", ".jpg", ".jpeg", ".tif", ".bmp"}
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """All pictures below a folder, in a fixed order. Raises FileNotFoundError if there are none."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    if not files:
+        raise FileNotFoundError(f"no pictures below {folder}")
+    return files
+
+
+def load_pictures(files: list[Path], workers: int = 2) -> list[np.ndarray]:
+    """Decoded pictures, each (H, W, 3) uint8."""
+
+    def load(path: Path) -> np.ndarray:
+        with Image.open(path) as im:
+            return np.asarray(im.convert("RGB"))
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(load, files))
+
+
+class Crops:
+    """An endless, seeded source of (batch, 3, size, size) float pictures in [-0.5, 0.5].
+
+    Half of the crops are shrunk by a factor of 1 to 2, so that the pack yields more pictures than it holds and
+    traces of its own compression vanish. ``rendered`` and ``noisy`` are the shares of crops with text or plain
+    shapes drawn over them and with sensor-like noise, which photographs downscaled for the pack lack.
+    """
+
+    def __init__(
+        self, pictures: list[np.ndarray], size: int, batch: int, seed: int, rendered: float = 0.04, noisy: float = 0.04
+    ) -> None:
+        self.pictures = [p for p in pictures if min(p.shape[:2]) >= size]
+        if not self.pictures:
+            raise ValueError(f"no picture is at least {size} pixels on its shorter side")
+        self.size, self.batch = size, batch
+        self.rendered, self.noisy = rendered, noisy
+        self.random = random.Random(seed)
+        self.weights = np.cumsum([p.shape[0] * p.shape[1] for p in self.pictures], dtype=np.float64)
+
+    def crop(self) -> np.ndarray:
+        rng = self.random
+        index = int(np.searchsorted(self.weights, rng.random() * self.weights[-1]))
+        picture = self.pictures[min(index, len(self.pictures) - 1)]
+        height, width = picture.shape[:2]
+        shrink = 1.0 if rng.random() < 0.5 else rng.uniform(1, min(2, height / self.size, width / self.size))
+        side = int(self.size * shrink)
+        top, left = rng.randint(0, height - side), rng.randint(0, width - side)
+        out = picture[top : top + side, left : left + side]
+        if side != self.size:
+            out = np.asarray(Image.fromarray(out).resize((self.size, self.size), Image.Resampling.BICUBIC))
+        if rng.random() < self.rendered:
+            out = self._render(out)
+        if rng.random() < 0.5:
+            out = out[:, ::-1]
+        if rng.random() < 0.25:
+            out = out.transpose(1, 0, 2)
+        result = out.astype(np.float32)
+        if rng.random() < self.noisy:
+            noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(1, 8), result.shape)
+            result = np.clip(np.round(result + noise), 0, 255).astype(np.float32)
+        return result
+
+    def _render(self, under: np.ndarray) -> np.ndarray:
+        """Text and plain shapes over a crop or over a plain ground."""
+        rng = self.random
+
+        def colour() -> tuple[int, int, int]:
+            return rng.randrange(256), rng.randrange(256), rng.randrange(256)
+
+        ground = rng.choice([(255, 255, 255), (0, 0, 0), colour(), None])
+        im = Image.fromarray(under) if ground is None else Image.new("RGB", (self.size, self.size), ground)
+        draw = ImageDraw.Draw(im)
+        for _ in range(rng.randrange(4)):
+            x0, y0 = rng.randrange(-20, self.size), rng.randrange(-20, self.size)
+            box = (x0, y0, x0 + rng.randrange(5, 90), y0 + rng.randrange(5, 90))
+            rng.choice([draw.rectangle, draw.ellipse])(box, fill=colour())
+        ink = (0, 0, 0) if ground == (255, 255, 255) else (255, 255, 255) if ground == (0, 0, 0) else colour()
+        size = rng.choice([9, 11, 13, 16, 22, 34])
+        font = ImageFont.load_default(size)
+        for line in range(self.size // (size + 4) + 1):
+            words = ("".join(rng.choices(string.ascii_letters + string.digits, k=rng.randrange(1, 9))) for _ in range(9))
+            draw.text((rng.randrange(-9, 9), line * (size + 4)), " ".join(words), fill=ink, font=font)
+        return np.asarray(im)
+
+    def next(self) -> torch.Tensor:
+        stack = np.stack([self.crop() for _ in range(self.batch)])
+        return torch.from_numpy(stack).permute(0, 3, 1, 2) / 255 - 0.5

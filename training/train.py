@@ -1,0 +1,182 @@
+"""Train a ``cwic1`` model: ``python -m training.train --data DIR --valid DIR --run runs/NAME``.
+
+Staged as in the paper (section 3.3): first without the importance map, then with it, while the learning rate
+falls. The run folder holds ``state.safetensors`` (weights, moving average, optimiser), ``state.json``, ``log.csv``
+and ``curve.png``; starting the same command again resumes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pillow_cwic.networks.model import Config, Cwic1, count_macs
+from training.data import Crops, find_pictures, load_pictures
+from training.validate import draw_curve, validate
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What fixes a run besides the model's own config. ``configs/*.json`` hold only what differs from this."""
+
+    steps: int = 20_000
+    minutes: float = 0.0  # if set, the length of the run in machine time instead of steps
+    batch: int = 8
+    crop: int = 128
+    seed: int = 1
+    lr: float = 1e-3
+    lr_end: float = 1e-5
+    map_from: float = 0.55  # share of the run trained without the importance map
+    hard_from: float = 0.45  # share of the run in which the context model sees noisy codes
+    clip: float = 1.0
+    ema: float = 0.999
+    valid_every: int = 1500
+    tuning: str = "mse"
+
+    def progress(self, step: int, seconds: float) -> float:
+        done = seconds / (60 * self.minutes) if self.minutes else step / self.steps
+        return min(done, 1.0)
+
+    def learning_rate(self, progress: float, step: int) -> float:
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return (self.lr_end + (self.lr - self.lr_end) * cosine) * min(1.0, (step + 1) / 200)
+
+
+class Run:
+    """Model, optimiser, moving average and counters of one run, saved and restored as a whole."""
+
+    def __init__(self, folder: Path, config: Config, schedule: Schedule, device: torch.device) -> None:
+        torch.manual_seed(schedule.seed)
+        self.folder, self.config, self.schedule, self.device = folder, config, schedule, device
+        self.model = Cwic1(config).to(device, memory_format=torch.channels_last)
+        self.average = Cwic1(config).to(device, memory_format=torch.channels_last).requires_grad_(False)
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=schedule.lr, weight_decay=0.0)
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        return self.schedule.progress(self.step, self.seconds)
+
+    def save(self) -> None:
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            if state := self.optimiser.state.get(parameter):
+                tensors |= {f"adam.{name}.{k}": state[k] for k in ("exp_avg", "exp_avg_sq")}
+        temporary = self.folder / "state.tmp"
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+        temporary.replace(self.folder / "state.safetensors")
+        facts = {"step": self.step, "seconds": self.seconds, "config": self.config.to_dict()}
+        (self.folder / "state.json").write_text(json.dumps({**facts, "schedule": asdict(self.schedule)}, indent=1))
+
+    def restore(self) -> None:
+        facts = json.loads((self.folder / "state.json").read_text())
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        tensors = load_file(self.folder / "state.safetensors")
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        self.average.load_state_dict(part("average."))
+        moments = part("adam.")
+        for name, parameter in self.model.named_parameters():
+            if f"{name}.exp_avg" in moments:
+                state = {k: moments[f"{name}.{k}"].to(self.device) for k in ("exp_avg", "exp_avg_sq")}
+                self.optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
+
+    def train_step(self, crops: Crops) -> tuple[float, float, float]:
+        """One optimiser step; returns loss, bits per pixel and mean squared error on 0..255."""
+        progress, schedule = self.progress, self.schedule
+        for group in self.optimiser.param_groups:
+            group["lr"] = schedule.learning_rate(progress, self.step)
+        picture = crops.next().to(self.device, memory_format=torch.channels_last)
+        # One rate from each of `batch` equal slices of [-1, 1]: less variance than independent draws.
+        slices = torch.arange(schedule.batch, device=self.device) + torch.rand(schedule.batch, device=self.device)
+        t = slices / schedule.batch * 2 - 1
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = self.model(
+                picture, t, use_map=progress >= schedule.map_from, hard_rate=progress >= schedule.hard_from
+            )
+        weight = self.config.lagrangian(t)
+        mse = ((out.picture.float() - picture) * 255).square().mean((1, 2, 3))
+        bpp = (out.code_bits + out.map_bits) / picture[0, 0].numel()
+        loss = ((bpp + weight * mse) / weight.sqrt()).mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        self.optimiser.step()
+        decay = min(schedule.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        self.step += 1
+        return loss.item(), bpp.mean().item(), mse.mean().item()
+
+
+def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) -> None:
+    """Train until the schedule ends, or for ``more_steps``; validates and saves on the way."""
+    log = run.folder / "log.csv"
+    stop = run.step + more_steps if more_steps else None
+    totals, since = [0.0, 0.0, 0.0], time.monotonic()
+    while run.progress < 1 and run.step != stop:
+        begin = time.monotonic()
+        figures = run.train_step(crops)
+        totals = [a + b for a, b in zip(totals, figures, strict=True)]
+        run.seconds += time.monotonic() - begin
+        if run.step % 100 == 0:
+            loss, bpp, mse = (x / 100 for x in totals)
+            pace = (time.monotonic() - since) / 100
+            print(f"{run.step:6d} {run.progress:6.1%} loss {loss:7.4f} bpp {bpp:.3f} mse {mse:6.1f} {pace:.3f} s/step")
+            totals, since = [0.0, 0.0, 0.0], time.monotonic()
+        if run.step % run.schedule.valid_every == 0 or run.progress >= 1:
+            run.save()
+            rows = validate(run.average, valid, use_map=run.progress >= run.schedule.map_from)
+            with log.open("a", newline="") as f:
+                writer = csv.writer(f)
+                if f.tell() == 0:
+                    writer.writerow(["step", "minutes", *rows[0]])
+                writer.writerows([run.step, f"{run.seconds / 60:.1f}", *row.values()] for row in rows)
+            draw_curve(log, run.folder / "curve.png")
+            since = time.monotonic()
+    run.save()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of training pictures")
+    parser.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumed if it exists")
+    parser.add_argument("--config", type=Path, help="JSON with model and schedule values that differ from the defaults")
+    parser.add_argument("--minutes", type=float, help="length of the run in machine time")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    changes = json.loads(args.config.read_text()) if args.config else {}
+    config = Config.from_dict({**Config().to_dict(), **changes.get("model", {})})
+    schedule = replace(Schedule(), **changes.get("schedule", {}))
+    if args.minutes:
+        schedule = replace(schedule, minutes=args.minutes)
+    args.run.mkdir(parents=True, exist_ok=True)
+    run = Run(args.run, config, schedule, torch.device(args.device))
+    if (args.run / "state.json").exists():
+        run.restore()
+    macs = count_macs(config)
+    print("kMAC per pixel:", {k: round(v / 1000, 2) for k, v in macs.items()})
+    pictures = load_pictures(find_pictures(args.data))
+    print(f"{len(pictures)} pictures, {sum(p.size for p in pictures) / 1e9:.2f} GB; from step {run.step}")
+    valid = load_pictures(find_pictures(args.valid))
+    train(run, Crops(pictures, schedule.crop, schedule.batch, schedule.seed + run.step), valid)
+
+
+if __name__ == "__main__":
+    main()

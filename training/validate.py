@@ -1,0 +1,67 @@
+"""Validation during training: ideal code lengths and PSNR on whole pictures, and the curve drawn from the log."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pillow_cwic.networks.model import MAP_STRIDE, Cwic1
+
+RATES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+@torch.no_grad()
+def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: int = 3) -> list[dict[str, float]]:
+    """Mean figures over every ``every``-th picture, a row for each of the rates t.
+
+    Bits are the ideal code length of the rounded codes and the map: for the log; results are measured on files.
+    """
+    rows = []
+    device = next(model.parameters()).device
+    for value in RATES:
+        figures = []
+        for pixels in pictures[::every]:
+            height, width = (side - side % MAP_STRIDE for side in pixels.shape[:2])
+            picture = torch.from_numpy(pixels[:height, :width].astype(np.float32)).permute(2, 0, 1)[None].to(device)
+            t = torch.full((1,), value, device=device)
+            with torch.autocast(device.type, torch.bfloat16):
+                out = model(picture / 255 - 0.5, t, use_map=use_map, hard_rate=True)
+            shown = ((out.picture.float() + 0.5) * 255).round().clamp(0, 255)
+            mse = (shown - picture).square().mean().item()
+            bits, map_bits = out.hard_bits.item(), out.map_bits.item()
+            loss = (bits + map_bits) / (height * width) + model.config.lagrangian(t).item() * mse
+            figures.append(
+                (
+                    loss / model.config.lagrangian(t).sqrt().item(),
+                    (bits + map_bits) / (height * width),
+                    10 * np.log10(255**2 / mse),
+                    map_bits / (bits + map_bits),
+                )
+            )
+        loss, bpp, psnr, share = np.mean(figures, axis=0)
+        row = {"t": value, "loss": loss, "bpp": bpp, "psnr": psnr, "map_share": share}
+        rows.append({k: round(float(v), 5) for k, v in row.items()})
+        print("   valid", rows[-1], flush=True)
+    return rows
+
+
+def draw_curve(log: Path, target: Path) -> None:
+    """Rate-distortion curve of the first, middle and last validation in the log; needs matplotlib, else does nothing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    with log.open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    steps = sorted({int(r["step"]) for r in rows})
+    axes = (figure := Figure(figsize=(7, 5))).add_subplot()
+    for step in sorted({steps[0], steps[len(steps) // 2], steps[-1]}):
+        points = [(float(r["bpp"]), float(r["psnr"])) for r in rows if int(r["step"]) == step]
+        axes.plot(*zip(*points, strict=True), marker="o", label=f"step {step}")
+    axes.set(xlabel="bits per pixel (ideal code length)", ylabel="PSNR-RGB / dB", title="Validation split")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(target, dpi=110)
