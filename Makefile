@@ -1,0 +1,76 @@
+# `make demo` and `make test` on a fresh clone do all their set-up themselves, in .venv.
+#
+#   PYTHON   interpreter that .venv is made with
+#   TORCH    what to install where .venv has no torch yet. On Linux the default package index serves the large CUDA
+#            build; for the small CPU build, set PIP_EXTRA_INDEX_URL to PyTorch's own CPU index.
+
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed-stamp
+SOURCES := $(sort $(wildcard csrc/*.c))
+HEADERS := $(wildcard csrc/*.h)
+WARNINGS := -std=c99 -Wall -Wextra -Werror
+
+.PHONY: demo test lint selftest selftests check-long benchmarks wheel sdist clean
+
+demo: $(INSTALLED)
+	$(PY) -m benchmarks.demo
+
+test: $(INSTALLED) selftest lint
+	$(PY) -m pytest -q -m 'not long'
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+# The C code alone, without Python.
+selftest: build/selftest
+	build/selftest
+
+build/selftest: $(SOURCES) $(HEADERS)
+	@mkdir -p build
+	$(CC) $(WARNINGS) -O2 $(SOURCES) -lm -o $@
+
+check-long: $(INSTALLED) selftests
+	$(PY) -m pytest -q -m long || test $$? -eq 5 # 5: there are none yet
+
+# The self-test under every compiler and set of flags that works here; the others are named and left out.
+selftests: $(SOURCES) $(HEADERS)
+	@mkdir -p build
+	@set -e; for cc in gcc clang; do \
+	  for flags in -O0 -O3 '-O2 -m32' '-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'; do \
+	    if echo 'int main(void) { return 0; }' | $$cc $$flags -x c - -o build/probe 2>/dev/null && build/probe; then \
+	      echo "== $$cc $$flags"; \
+	      $$cc $(WARNINGS) $$flags $(SOURCES) -lm -o build/selftest-long; \
+	      build/selftest-long; \
+	    else \
+	      echo "== $$cc $$flags: not available here, left out"; \
+	    fi; \
+	  done; \
+	done
+
+benchmarks: $(INSTALLED)
+	$(PY) -m benchmarks.rate_distortion
+
+# The sdist, and the wheel from it, so that nothing stale in build/ gets into it.
+wheel: $(INSTALLED)
+	$(PY) -m build --no-isolation
+
+sdist: $(INSTALLED)
+	$(PY) -m build --sdist --no-isolation
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+# Once more whenever the C code or the packaging changes. torch comes first, so that nothing else chooses its build.
+$(INSTALLED): pyproject.toml setup.py pillow_cwic/entropy/build_coder.py $(SOURCES) $(HEADERS) | $(PY)
+	@$(PY) -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' \
+	  || { echo 'installing $(TORCH)' && $(PY) -m pip install -q '$(TORCH)'; }
+	$(PY) -m pip install -q 'setuptools>=77' wheel 'cffi>=1.16'
+	$(PY) -m pip install -q --no-build-isolation -e '.[test,bench]'
+	@touch $@
+
+clean:
+	rm -rf build dist *.egg-info pillow_cwic/entropy/_coder*.so

@@ -1,0 +1,145 @@
+"""A photograph at three rates, next to other formats of the same size, and a picture to compare them with.
+
+python -m benchmarks.demo [PICTURE] [--out out/demo]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import metrics
+from benchmarks.codecs import CWIC, Codec, SizeError, available, bits_per_pixel
+
+RATES = (0.25, 0.5, 1.0)
+PEERS = ("JPEG", "JPEG 2000", "WebP")
+SHOWN = ("JPEG", "WebP", "CWIC")  # beside the original, at the lowest rate
+DETAIL = 256  # side of the detail in the comparison picture, shown at twice its size
+DETAILS = {"kodim23": (128, 60), "kodim15": (240, 60), "kodim04": (150, 110)}  # its left and top; else the busiest
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file, the picture in it, and what they took."""
+
+    codec: str
+    data: bytes
+    im: Image.Image
+    psnr: float
+    ms_ssim: float | None
+    encode_s: float
+    decode_s: float
+
+    @property
+    def caption(self) -> str:
+        similarity = "" if self.ms_ssim is None else f", MS-SSIM {self.ms_ssim:.3f}"
+        return f"{len(self.data):,} bytes, {self.psnr:.1f} dB{similarity}"
+
+
+def compress(codec: Codec, im: Image.Image, *, rate: float = 0, size: int = 0) -> Result:
+    """One file, by its rate or (the best of a bisection; the last encoding is what is timed) by its size."""
+    setting = rate or codec.fit(im, size)
+    start = time.perf_counter()
+    data = codec.encode(im, setting)
+    encoded = time.perf_counter()
+    decoded = codec.decode(data).convert("RGB")
+    end = time.perf_counter()
+    pixels = np.asarray(im), np.asarray(decoded)
+    quality = metrics.psnr(*pixels), metrics.ms_ssim(*pixels)
+    return Result(codec.name, data, decoded, *quality, encoded - start, end - encoded)
+
+
+def at_rate(im: Image.Image, rate: float) -> dict[str, Result]:
+    """CWIC at a rate, and the peers with the largest file not above CWIC's; a peer that cannot be so small is left out."""
+    codecs = available()
+    ours = compress(CWIC, im, rate=rate)
+    results = {}
+    for name in PEERS:
+        try:
+            results[name] = compress(codecs[name], im, size=len(ours.data))
+        except SizeError:
+            continue
+    return {**results, CWIC.name: ours}
+
+
+def print_table(title: str, im: Image.Image, results: dict[float, dict[str, Result]]) -> None:
+    """The table on the terminal, a section for each rate."""
+    table = Table(title=f"{title}, {im.width}x{im.height}", title_style="bold")
+    table.add_column("format")
+    for heading in ("bytes", "bpp", "PSNR / dB", "MS-SSIM", "encode / ms", "decode / ms"):
+        table.add_column(heading, justify="right")
+    for group in results.values():
+        for result in group.values():
+            table.add_row(
+                result.codec,
+                f"{len(result.data):,}",
+                f"{bits_per_pixel(result.data, im):.3f}",
+                f"{result.psnr:.2f}",
+                "–" if result.ms_ssim is None else f"{result.ms_ssim:.4f}",
+                f"{1000 * result.encode_s:.0f}",
+                f"{1000 * result.decode_s:.0f}",
+                style="bold" if result.codec == CWIC.name else "",
+            )
+        table.add_section()
+    Console().print(table)
+
+
+def detail_box(im: Image.Image, name: str) -> tuple[int, int, int, int]:
+    """The detail to show: the chosen one of a known picture, else the window with the most contrast inside it."""
+    side = min(DETAIL, im.width, im.height)
+    if name in DETAILS:
+        left, top = DETAILS[name]
+    else:
+        gray = np.asarray(im.convert("L"), np.float32)
+        corners = [(x, y) for y in range(0, im.height - side + 1, 16) for x in range(0, im.width - side + 1, 16)]
+        left, top = max(corners, key=lambda c: float(gray[c[1] : c[1] + side, c[0] : c[0] + side].std()))
+    return left, top, left + side, top + side
+
+
+def comparison(im: Image.Image, name: str, results: dict[str, Result]) -> Image.Image:
+    """The detail of the original and of each shown codec side by side, with captions below."""
+    box = detail_box(im, name)
+    panels = [("Original", f"{im.width}x{im.height}, 24 bits per pixel", im)]
+    panels += [(n, results[n].caption, results[n].im) for n in SHOWN if n in results]
+    side, gap, foot = 2 * (box[2] - box[0]), 12, 76
+    sheet = Image.new("RGB", (gap + len(panels) * (side + gap), gap + side + foot), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (heading, caption, picture) in enumerate(panels):
+        x = gap + index * (side + gap)
+        sheet.paste(picture.crop(box).resize((side, side), Image.Resampling.NEAREST), (x, gap))
+        draw.text((x + 2, gap + side + 6), heading, fill="black", font=ImageFont.load_default(30))
+        draw.text((x + 2, gap + side + 42), caption, fill="#444444", font=ImageFont.load_default(23))
+    return sheet
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("picture", nargs="?", type=Path, default=Path("tests/data/kodim23.png"))
+    parser.add_argument("--out", type=Path, default=Path("out/demo"))
+    args = parser.parse_args()
+    if CWIC.name not in available():
+        parser.error("pillow_cwic is not installed")
+    with Image.open(args.picture) as file:
+        im = file.convert("RGB")
+    CWIC.decode(CWIC.encode(im, RATES[0]))  # the first use of a process loads the networks; the times are without that
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = {rate: at_rate(im, rate) for rate in RATES}
+    for rate, group in results.items():
+        (args.out / f"{args.picture.stem}_{rate:g}.cwic").write_bytes(group[CWIC.name].data)
+    print_table(args.picture.name, im, results)
+    target = args.out / "comparison.png"
+    comparison(im, args.picture.stem, results[RATES[0]]).save(target, optimize=True)
+    print(f"The files and the comparison at {RATES[0]:g} bpp ({target.name}) are in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

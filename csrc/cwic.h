@@ -1,0 +1,58 @@
+/* The integer part of the CWIC codec: range coder, context model, layers. docs/FORMAT.md specifies all of it.
+ *
+ * Nothing here uses floating point, and nothing depends on the order of threads: the same bytes give the same
+ * symbols on every machine. No function keeps state outside the objects it is given. */
+#ifndef CWIC_H
+#define CWIC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi begin */
+
+/* Results: 0 is success, all errors are negative. */
+enum cwic_result {
+    CWIC_OK = 0,
+    CWIC_ERROR_MEMORY = -1,   /* malloc failed */
+    CWIC_ERROR_ARGUMENT = -2, /* an argument is out of its range */
+    CWIC_ERROR_SPACE = -3,    /* the output buffer is too small */
+    CWIC_ERROR_SHORT = -4,    /* the stream ended before its last symbol */
+    CWIC_ERROR_LONG = -5,     /* bytes of the stream are left over */
+    CWIC_ERROR_SYMBOL = -6,   /* a decoded symbol is out of its range */
+    CWIC_ERROR_WEIGHTS = -7   /* the weights do not fit the shape, or could overflow 32 bits */
+};
+
+/* Context model with its weights, read-only once made; any number of tiles and threads may share it. */
+typedef struct cwic_model cwic_model;
+
+/* weights and biases: the arrays of FORMAT.md section 5.1, copied. groups: channels of each group, even numbers.
+ * simd: highest instruction set to use: 0 plain C, 1 AVX2, 2 AVX-512 VNNI; the best present one up to it is taken.
+ * On failure returns NULL and sets *result. */
+cwic_model *cwic_model_new(const int16_t *weights, size_t weight_count, const int32_t *biases, size_t bias_count,
+                           const int32_t *groups, int32_t group_count, int32_t hidden, int32_t map_hidden,
+                           int32_t levels, int32_t simd, int32_t *result);
+void cwic_model_free(cwic_model *model);
+/* The instruction set in use, as in simd above. */
+int32_t cwic_model_simd(const cwic_model *model);
+
+/* One tile while it is coded: height x width levels, 2*height x 2*width codes a channel. */
+typedef struct cwic_tile cwic_tile;
+
+cwic_tile *cwic_tile_new(const cwic_model *model, int32_t rate, int32_t height, int32_t width, int32_t *result);
+void cwic_tile_free(cwic_tile *tile);
+
+/* Layers are coded in order: each call codes the next one, layer 0 (the map) first.
+ * symbols: the layer's symbols, [channels][rows][columns]; encoding changes those that the format forces to their
+ * prediction, decoding writes all. written: bytes produced. A failed call leaves the tile unusable. */
+int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, uint8_t *out, size_t capacity, size_t *written);
+int32_t cwic_tile_decode(cwic_tile *tile, const uint8_t *data, size_t length, int16_t *symbols);
+
+/* Decisions with given probabilities of 1 (16-bit, 1 to 65535): the range coder alone. */
+int32_t cwic_encode_bits(const uint8_t *bits, const uint16_t *probabilities, size_t count, uint8_t *out,
+                         size_t capacity, size_t *written);
+int32_t cwic_decode_bits(const uint8_t *data, size_t length, const uint16_t *probabilities, size_t count,
+                         uint8_t *bits);
+
+/* cffi end */
+
+#endif

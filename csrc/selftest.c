@@ -1,0 +1,223 @@
+/* Self-test without Python: compile all C files of this folder together and run. Exit status 1 on a failure. */
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* Pinned: a change of it is a change of the format. */
+#define EXPECTED_HASH 0xa0b99f69u
+
+static int failures;
+
+static void check(int good, const char *what)
+{
+    printf("%-4s %s\n", good ? "ok" : "FAIL", what);
+    failures += !good;
+}
+
+static uint32_t random_state = 1;
+
+static uint32_t random32(void) /* xorshift32 */
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state;
+}
+
+/* FNV-1a over bytes. */
+static uint32_t hash(uint32_t h, const void *data, size_t n)
+{
+    const uint8_t *b = data;
+    while (n--)
+        h = (h ^ *b++) * 16777619u;
+    return h;
+}
+
+/* Codes `count` decisions whose probabilities are spread around 2^-skew; returns bytes over the ideal, in percent. */
+static double round_trip(size_t count, int skew, const char *what)
+{
+    uint16_t *p = malloc(count * sizeof *p);
+    uint8_t *bits = malloc(count), *back = malloc(count), *out = malloc(2 * count + 16);
+    size_t i, written = 0;
+    double ideal = 0;
+    int32_t result;
+    for (i = 0; i < count; i++) {
+        uint32_t q = random32() >> 16;
+        if (skew)
+            q >>= random32() % (unsigned)skew;
+        p[i] = (uint16_t)(q < 1 ? 1 : q);
+        if (skew && random32() & 1)
+            p[i] = (uint16_t)(65536 - p[i]);
+        bits[i] = (random32() >> 16) < p[i];
+        ideal -= log2((bits[i] ? p[i] : 65536 - p[i]) / 65536.0);
+    }
+    result = cwic_encode_bits(bits, p, count, out, 2 * count + 16, &written);
+    check(result == CWIC_OK, what);
+    result = cwic_decode_bits(out, written, p, count, back);
+    check(result == CWIC_OK && memcmp(bits, back, count) == 0, what);
+    check(written == 0 || cwic_decode_bits(out, written / 2, p, count, back) == CWIC_ERROR_SHORT, "half a stream");
+    out[written] = 1;
+    for (i = 1; i < 9; i++)
+        out[written + i] = 1;
+    check(cwic_decode_bits(out, written + 9, p, count, back) == CWIC_ERROR_LONG, "a stream with bytes left over");
+    check(written < 4 || cwic_encode_bits(bits, p, count, out, written - 1, &i) == CWIC_ERROR_SPACE, "no space");
+    free(p);
+    free(bits);
+    free(back);
+    free(out);
+    return 100 * (8.0 * (double)written / ideal - 1);
+}
+
+static void test_coder(void)
+{
+    double even = round_trip(1000000, 0, "1 M decisions, random probabilities");
+    double skewed = round_trip(1000000, 15, "1 M decisions, skewed probabilities");
+    printf("     loss over the ideal code length: %.5f %%, skewed %.5f %%\n", even, skewed);
+    check(even < 0.1 && skewed < 0.1, "loss at most 0.1 %");
+}
+
+/* Streams that make carries run through many bytes: a long run of the less likely half. */
+static void test_carry(void)
+{
+    enum { COUNT = 4096 };
+    static uint16_t p[COUNT];
+    static uint8_t bits[COUNT], back[COUNT], out[2 * COUNT + 16];
+    int seed, good = 1;
+    for (seed = 0; seed < 2000; seed++) {
+        size_t n = 1 + random32() % COUNT, i, written;
+        for (i = 0; i < n; i++) {
+            p[i] = (uint16_t)(random32() % 3 ? 1 + random32() % 3 : 65535);
+            bits[i] = (uint8_t)(random32() % 64 == 0 ? p[i] > 3 : p[i] <= 3 && random32() % 512 == 0);
+        }
+        good &= cwic_encode_bits(bits, p, n, out, sizeof out, &written) == CWIC_OK;
+        good &= cwic_decode_bits(out, written, p, n, back) == CWIC_OK && memcmp(bits, back, n) == 0;
+    }
+    check(good, "carries and near-certain decisions");
+}
+
+static void test_tables(void)
+{
+    int i, f, good = 1;
+    for (i = 0; i < 64; i++) {
+        for (f = 0; f < 16; f++)
+            good &= cwic_first[i][f] >= 1;
+        for (f = 0; f < 257; f++)
+            good &= cwic_step[i][f] >= 1 && cwic_step[i][f] <= 65520;
+    }
+    check(good, "tables: no step is certain to go on");
+}
+
+static int32_t clamp_to(int32_t c) { return c < -255 ? -255 : c > 255 ? 255 : c; }
+
+static void test_symbols(void)
+{
+    static uint8_t out[1 << 16];
+    int32_t i, k, good = 1;
+    for (i = 0; i < 64; i++)
+        for (k = 0; k < 300; k++) {
+            int32_t m = (int32_t)(random32() % 8161) - 4080, c[50], j;
+            cwic_encoder e;
+            cwic_decoder d;
+            cwic_encoder_init(&e, out, sizeof out);
+            for (j = 0; j < 50; j++) {
+                c[j] = j % 2 ? (int32_t)(random32() % 511) - 255 : clamp_to((m >> 4) + (int32_t)(random32() % 7) - 3);
+                c[j] = cwic_encode_symbol(&e, c[j], m, i);
+                good &= c[j] >= -255 && c[j] <= 255;
+            }
+            good &= cwic_encoder_finish(&e) == CWIC_OK;
+            cwic_decoder_init(&d, out, e.length);
+            for (j = 0; j < 50; j++)
+                good &= cwic_decode_symbol(&d, m, i) == c[j];
+            good &= cwic_decoder_finish(&d) == CWIC_OK;
+        }
+    check(good, "symbols near and far from their mean");
+}
+
+/* A model with made-up weights: encodes and decodes a made-up tile with every implementation of the dense part. The
+ * hash of streams and symbols is the same on every machine. */
+static void test_tile(void)
+{
+    static const int32_t groups[3] = {2, 4, 6};
+    enum { HEIGHT = 5, WIDTH = 7, LEVELS = 3, HIDDEN = 32, MAP_HIDDEN = 16, CODES = 4 * HEIGHT * WIDTH };
+    static int16_t weights[100000], symbols[4][6 * CODES], back[6 * CODES];
+    static int32_t biases[1000];
+    static uint8_t out[4][1 << 16];
+    size_t weight_count = 2 * 16 + 16 * 16 + 12 * 16 + 16 * 16 + 16 * 2, bias_count = 3 * 16 + 2, length[4], i;
+    uint32_t first_hash = 0;
+    int32_t g, simd, result, earlier = 0;
+    for (g = 0; g < 3; earlier += groups[g++]) {
+        weight_count += (size_t)(2 * 32 + 9 * (1 + earlier) * 32 + 9 * 1024 + 12 * groups[g] * 32 + 1024 + 64 * groups[g]);
+        bias_count += (size_t)(3 * 32 + 2 * groups[g]);
+    }
+    for (simd = 0; simd <= 2; simd++) {
+        cwic_model *model;
+        cwic_tile *tile;
+        uint32_t h = 2166136261u;
+        random_state = 7;
+        for (i = 0; i < weight_count; i++)
+            weights[i] = (int16_t)((int32_t)(random32() % 2001) - 1000);
+        for (i = 0; i < bias_count; i++)
+            biases[i] = (int32_t)(random32() % 200001) - 100000;
+        model = cwic_model_new(weights, weight_count, biases, bias_count, groups, 3, HIDDEN, MAP_HIDDEN, LEVELS, simd,
+                               &result);
+        check(model != NULL && result == CWIC_OK, "a model");
+        if (!model)
+            return;
+        if (cwic_model_simd(model) != simd) {
+            cwic_model_free(model);
+            printf("     instruction set %d is not here\n", simd);
+            continue;
+        }
+        tile = cwic_tile_new(model, 100, HEIGHT, WIDTH, &result);
+        for (g = 0; g < 4 && tile; g++) {
+            size_t n = g ? (size_t)groups[g - 1] * CODES : HEIGHT * WIDTH;
+            for (i = 0; i < n; i++)
+                symbols[g][i] = (int16_t)(g ? (int32_t)(random32() % 9) - 4 : (int32_t)(random32() % LEVELS));
+            result = cwic_tile_encode(tile, symbols[g], out[g], sizeof out[g], &length[g]);
+            check(result == CWIC_OK, "a layer written");
+            h = hash(h, out[g], length[g]);
+            for (i = 0; i < n; i++) {
+                uint8_t bytes[2];
+                bytes[0] = (uint8_t)symbols[g][i];
+                bytes[1] = (uint8_t)((uint16_t)symbols[g][i] >> 8);
+                h = hash(h, bytes, 2);
+            }
+        }
+        check(tile && cwic_tile_encode(tile, symbols[0], out[0], 9, &i) == CWIC_ERROR_ARGUMENT, "no fifth layer");
+        cwic_tile_free(tile);
+        tile = cwic_tile_new(model, 100, HEIGHT, WIDTH, &result);
+        for (g = 0; g < 4 && tile; g++) {
+            size_t n = g ? (size_t)groups[g - 1] * CODES : HEIGHT * WIDTH;
+            result = cwic_tile_decode(tile, out[g], length[g], back);
+            check(result == CWIC_OK && memcmp(back, symbols[g], 2 * n) == 0, "a layer read back");
+        }
+        cwic_tile_free(tile);
+        cwic_model_free(model);
+        if (simd == 0)
+            first_hash = h;
+        check(h == first_hash, "the same bytes with every instruction set");
+    }
+    printf("     symbol and stream hash %08x\n", (unsigned)first_hash);
+    check(first_hash == EXPECTED_HASH, "the hash that every machine gives");
+    weights[0] = 0;
+    for (i = 2 * 16; i < weight_count; i++)
+        weights[i] = 32767;
+    check(cwic_model_new(weights, weight_count, biases, bias_count, groups, 3, HIDDEN, MAP_HIDDEN, LEVELS, 0, &result) ==
+                  NULL && result == CWIC_ERROR_WEIGHTS,
+          "weights that could overflow are refused");
+}
+
+int main(void)
+{
+    test_coder();
+    test_carry();
+    test_tables();
+    test_symbols();
+    test_tile();
+    printf(failures ? "%d FAILED\n" : "self-test passed\n", failures);
+    return failures != 0;
+}

@@ -1,0 +1,265 @@
+"""Encode and decode whole pictures: the only module that sees container, entropy coder and networks together."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pillow_cwic import container, limits, models
+from pillow_cwic import rate as rate_control
+from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.errors import ContainerError, EntropyError
+from pillow_cwic.networks.runtime import Analysed, Networks, code_side
+from pillow_cwic.target import parse_target
+
+CODE_LIMIT = 255
+TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
+ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
+MAX_ANALYSES = 3
+
+Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
+Timings = dict[str, float]
+
+
+class _Runtime(NamedTuple):
+    networks: Networks
+    entropy: EntropyModel
+
+
+_lock = threading.Lock()
+
+
+def _device() -> str:
+    """The device that the networks run on: ``PILLOW_CWIC_DEVICE`` if set, else CUDA if there is one, else the CPU."""
+    return os.environ.get("PILLOW_CWIC_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def _load(model: models.Model, device: str) -> _Runtime:
+    networks = Networks(model.read(), device)
+    c = networks.config
+    arrays = networks.context_weights, networks.context_biases
+    return _Runtime(networks, EntropyModel(*arrays, c.groups, c.context_hidden, c.map_hidden, c.levels))
+
+
+def _runtime(model: models.Model) -> _Runtime:
+    with _lock:  # so that two threads do not load the same weights
+        return _load(model, _device())
+
+
+@contextmanager
+def _stage(timings: Timings | None, name: str) -> Iterator[None]:
+    """Adds the seconds spent inside to ``timings[name]``."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        if timings is not None:
+            timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+
+
+class _Tile(NamedTuple):
+    """One tile's place in the map, in levels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, plane: NDArray[np.int16], index: int) -> NDArray[np.int16]:
+        """View of the tile's part of layer ``index``, (channels, rows, columns)."""
+        unit = 1 if index == 0 else code_side(1)
+        rows = slice(self.top * unit, (self.top + self.height) * unit)
+        return plane[:, rows, self.left * unit : (self.left + self.width) * unit]
+
+
+def _tiles(rows: int, columns: int, exponent: int) -> list[_Tile]:
+    side = 2**exponent // 16
+    return [
+        _Tile(top, left, min(side, rows - top), min(side, columns - left))
+        for top in range(0, rows, side)
+        for left in range(0, columns, side)
+    ]
+
+
+def _each(work: Callable[[int], None], count: int) -> None:
+    """``work(0) .. work(count - 1)``, in threads if there are several; the C coder runs without the GIL."""
+    if count == 1:
+        work(0)
+        return
+    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(work, k) for k in range(count)]:
+            done.result()
+
+
+def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
+    return container.symbol_crc(symbols.astype(np.uint8 if index == 0 else "<i2", order="C").tobytes())
+
+
+def _split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
+    return np.split(codes, np.cumsum(groups)[:-1])
+
+
+def _encode_symbols(entropy: EntropyModel, symbols: Symbols, t: int, exponent: int) -> list[container.Layer]:
+    """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see."""
+    tiles = _tiles(*symbols[0].shape[1:], exponent)
+    streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
+
+    def code(k: int) -> None:
+        coder = TileCoder(entropy, t, tiles[k].height, tiles[k].width)
+        for index, plane in enumerate(symbols):
+            part = np.ascontiguousarray(tiles[k].cut(plane, index))
+            streams[index][k] = coder.encode(part)
+            tiles[k].cut(plane, index)[...] = part
+
+    _each(code, len(tiles))
+    return [
+        container.Layer(container.join_tiles(streams[index]), _symbol_crc(plane, index))
+        for index, plane in enumerate(symbols)
+    ]
+
+
+def _decode_symbols(entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int) -> Symbols:
+    """All layers of a file that arrived; layers that did not are zero. Raises EntropyError if a symbol CRC differs."""
+    header = parsed.header
+    if len(parsed.layers) > 1 + len(entropy.groups) or (parsed.complete and len(parsed.layers) <= len(entropy.groups)):
+        raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
+    tiles = _tiles(rows, columns, header.tile_exponent)
+    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(parsed.layers)]
+    symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
+    symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
+
+    def decode(k: int) -> None:
+        coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
+        for index in range(len(streams)):
+            tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
+
+    _each(decode, len(tiles))
+    for index, layer in enumerate(parsed.layers):
+        found = _symbol_crc(symbols[index], index)
+        if found != layer.crc:
+            raise EntropyError(f"layer {index}: CRC of the decoded symbols is {found:08x}, the file says {layer.crc:08x}")
+    return symbols
+
+
+class _Encoder:
+    """One picture on its way to a file: runs the analysis transform as seldom as the search allows."""
+
+    def __init__(self, pixels: NDArray[np.uint8], mode: str, model: models.Model, timings: Timings | None) -> None:
+        self.pixels, self.mode, self.model, self.timings = pixels, mode, model, timings
+        with _stage(timings, "load"):
+            self.runtime = _runtime(model)
+        self.analysed: Analysed | None = None
+        self.analyses = 0
+        self.files: dict[int, bytes] = {}
+
+    def _analyse(self, t: int) -> Analysed:
+        distance = abs(self.analysed.rate - t) if self.analysed else None
+        if distance is None or (distance > ANALYSIS_REACH and self.analyses < MAX_ANALYSES):
+            with _stage(self.timings, "analysis"):
+                self.analysed = self.runtime.networks.analyse(self.pixels, t)
+            self.analyses += 1
+        assert self.analysed is not None
+        return self.analysed
+
+    def file(self, t: int) -> bytes | None:
+        """The whole file at rate parameter t; None if codes would pass the format's limit."""
+        analysed = self._analyse(t)
+        with _stage(self.timings, "analysis"):
+            codes = self.runtime.networks.codes(analysed, t)
+        if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
+            return None
+        symbols = [analysed.levels.copy(), *_split(codes, self.runtime.entropy.groups)]
+        with _stage(self.timings, "entropy"):
+            layers = _encode_symbols(self.runtime.entropy, symbols, t, TILE_EXPONENT)
+        with _stage(self.timings, "container"):
+            height, width = self.pixels.shape[:2]
+            header = container.Header(width, height, self.mode, TILE_EXPONENT, t, self.model.id, self.model.family)
+            return container.write_file(header, layers)
+
+    def measure(self, t: int) -> int | None:
+        """Size of the file at t; the file is kept."""
+        made = self.file(t)
+        if made is None:
+            return None
+        self.files[t] = made
+        return len(made)
+
+    def within(self, size: int) -> bytes:
+        """The best file of at most ``size`` bytes; if there is none, the smallest that the model can make."""
+        height, width = self.pixels.shape[:2]
+        found = rate_control.search(self.measure, size, rate_control.guess_rate(size * 8 / (height * width)))
+        return self.files[found] if found is not None else min(self.files.values(), key=len)
+
+    def at(self, t: int) -> bytes:
+        """The file at rate parameter t, or at the highest below it at which all codes are within the limit."""
+        while (made := self.file(t)) is None:
+            t = max(rate_control.LOWEST, t - 32)
+        return made
+
+
+def encode(
+    pixels: NDArray[np.uint8],
+    *,
+    rate: float | None = None,
+    size: int | None = None,
+    quality: int | None = None,
+    model: str = "cwic1",
+    tuning: str = "mse",
+    timings: Timings | None = None,
+) -> bytes:
+    """A picture, (H, W, 3) RGB or (H, W) grey, uint8, to the bytes of a ``.cwic`` file.
+
+    At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound) and
+    ``quality`` (1 to 100, default 50). If no file is small enough, the smallest that the model can make is returned.
+    ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for arguments out of range and
+    LimitError for too large a picture.
+    """
+    target = parse_target(rate, size, quality)
+    with _stage(timings, "total"):
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+            raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W, 3) or (H, W)")
+        height, width = pixels.shape[:2]
+        if not height or not width:
+            raise ValueError(f"pixels: a picture of {width} x {height} is empty")
+        limits.check_pixels(width, height)
+        mode = "L" if pixels.ndim == 2 else "RGB"
+        colour = np.stack([pixels] * 3, axis=2) if mode == "L" else pixels
+        encoder = _Encoder(colour, mode, models.by_name(model, tuning), timings)
+        bound = target.bytes_for(width, height)
+        if bound is None:
+            assert target.quality is not None
+            return encoder.at(rate_control.quality_to_rate(target.quality))
+        return encoder.within(bound)
+
+
+def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None) -> NDArray[np.uint8]:
+    """The bytes of a ``.cwic`` file to its picture, (H, W, 3) RGB or (H, W) grey, uint8.
+
+    ``partial`` accepts a file cut short and shows the layers that arrived. Raises a CwicError if the file is damaged.
+    """
+    with _stage(timings, "total"):
+        with _stage(timings, "container"):
+            parsed = container.read_file(data, allow_truncated=partial)
+        header = parsed.header
+        limits.check_pixels(header.width, header.height)
+        with _stage(timings, "load"):
+            networks, entropy = _runtime(models.by_id(header.model_id))
+        with _stage(timings, "entropy"):
+            symbols = _decode_symbols(entropy, parsed, *networks.grid(header.height, header.width))
+        with _stage(timings, "synthesis"):
+            codes = np.concatenate(symbols[1:])
+            pixels = networks.synthesise(codes, header.rate, header.height, header.width)
+            if header.mode == "L":
+                pixels = (pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6
+        return pixels.astype(np.uint8, copy=False)

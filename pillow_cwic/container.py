@@ -1,0 +1,328 @@
+"""The container of a CWIC file: preamble, chunks, layers and tiles, as ``docs/FORMAT.md`` section 1 defines them.
+
+Nothing here knows what the layers mean. No length from a file is used before it is checked against the bytes left,
+so a file makes a reader hold at most a copy of the file itself.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import NamedTuple
+
+from pillow_cwic.errors import ContainerError
+
+SIGNATURE = b"\x89CWIC\r\n\x1a"
+VERSION = 0
+FAMILIES = (b"cwc1", b"cw18")
+MODES = ("L", "RGB")  # by their number in the file
+MAX_SIDE = 2**24 - 1  # pixels
+MAX_LAYERS = 255
+MAX_PAYLOAD = 2**32 - 1  # bytes of one chunk
+VARINT_BYTES = 5
+
+_PREAMBLE = Struct(">8sH4sH")  # signature, version, family, reserved
+_HEAD = Struct(">IIBBh6s")  # width, height, mode, tile exponent, rate, model id
+_CHUNK = Struct(">I4s")  # length, type
+_U32 = Struct(">I")
+_CHUNK_OVERHEAD = _CHUNK.size + _U32.size
+
+HEADER_BYTES = _PREAMBLE.size + _CHUNK_OVERHEAD + _HEAD.size
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture before the first coded byte.
+
+    ``width`` and ``height`` are in pixels, 1 to 2^24 - 1; ``mode`` is ``"L"`` or ``"RGB"``; tiles are
+    ``2 ** tile_exponent`` pixels wide and high, with an exponent of 6 to 15; ``rate`` is the rate parameter in units
+    of 1/512, -2048 to 2048; ``model_id`` is the first 6 bytes of the SHA-256 of the weights file; ``family`` is one
+    of ``FAMILIES``. Raises ContainerError for anything else.
+    """
+
+    width: int
+    height: int
+    mode: str
+    tile_exponent: int
+    rate: int
+    model_id: bytes
+    family: bytes = b"cwc1"
+
+    def __post_init__(self) -> None:
+        _check_range("width", self.width, 1, MAX_SIDE)
+        _check_range("height", self.height, 1, MAX_SIDE)
+        _check_range("tile exponent", self.tile_exponent, 6, 15)
+        _check_range("rate", self.rate, -2048, 2048)
+        if self.mode not in MODES:
+            raise ContainerError(f"mode: {self.mode!r} is none of {', '.join(MODES)}")
+        if len(self.model_id) != 6:
+            raise ContainerError(f"model id: {len(self.model_id)} bytes instead of 6")
+        if self.family not in FAMILIES:
+            raise ContainerError(f"model family: {self.family!r} is none of {', '.join(map(repr, FAMILIES))}")
+
+
+class Layer(NamedTuple):
+    """One layer of the picture: its entropy-coded bytes, and the CRC-32 of the symbols they decode to."""
+
+    data: bytes
+    crc: int
+
+
+class Parsed(NamedTuple):
+    """A file taken apart.
+
+    ``layers`` are those that arrived whole, in order; ``extra`` holds the ancillary chunks by type, in file order;
+    ``complete`` is False if the file was cut short.
+    """
+
+    header: Header
+    layers: list[Layer]
+    extra: dict[bytes, bytes]
+    complete: bool
+
+
+def symbol_crc(data: bytes) -> int:
+    """CRC-32, as in zlib and PNG, of a layer's symbols laid out as FORMAT.md section 1.2 says."""
+    return zlib.crc32(data)
+
+
+def is_cwic(prefix: bytes) -> bool:
+    """Whether a file that begins with ``prefix`` (8 bytes or more) has the CWIC signature."""
+    return prefix[: len(SIGNATURE)] == SIGNATURE
+
+
+def needs_newer(prefix: bytes) -> str | None:
+    """What a reader needs that this one lacks, from the first 16 bytes of a CWIC file; None if nothing."""
+    if len(prefix) < _PREAMBLE.size:
+        return None
+    _, version, family, _ = _PREAMBLE.unpack_from(prefix)
+    if version != VERSION:
+        return f"format version: {version}, this reader knows {VERSION}: needs a newer pillow_cwic"
+    if family not in FAMILIES:
+        known = ", ".join(map(repr, FAMILIES))
+        return f"model family: {family!r}, this reader knows {known}: needs a newer pillow_cwic"
+    return None
+
+
+def read_header(prefix: bytes | memoryview) -> Header:
+    """The header, from the first ``HEADER_BYTES`` (or more) bytes of a file.
+
+    Raises ContainerError if they are too few, not CWIC, damaged, or of a version or family that this reader lacks.
+    """
+    if not is_cwic(bytes(prefix[: len(SIGNATURE)])):
+        raise ContainerError(f"signature: {bytes(prefix[:8]).hex()} instead of {SIGNATURE.hex()}, not a CWIC file")
+    if len(prefix) < HEADER_BYTES:
+        raise ContainerError(f"header: {len(prefix)} bytes instead of {HEADER_BYTES}")
+    if newer := needs_newer(bytes(prefix[: _PREAMBLE.size])):
+        raise ContainerError(newer)
+    _, _, family, reserved = _PREAMBLE.unpack_from(prefix)
+    if reserved != 0:
+        raise ContainerError(f"reserved: {reserved} instead of 0")
+    kind, payload, _ = _read_chunk(memoryview(prefix)[:HEADER_BYTES], _PREAMBLE.size)
+    if kind != b"HEAD" or len(payload) != _HEAD.size:
+        raise ContainerError(f"first chunk: {kind!r} of {len(payload)} bytes instead of HEAD of {_HEAD.size}")
+    width, height, mode, tile_exponent, rate, model_id = _HEAD.unpack(payload)
+    _check_range("mode", mode, 0, len(MODES) - 1)
+    return Header(width, height, MODES[mode], tile_exponent, rate, model_id, family)
+
+
+def write_file(header: Header, layers: Sequence[Layer], extra: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """The bytes of a whole file.
+
+    ``layers`` are 1 to 255; ``extra`` are ancillary chunks (type, payload), each type four ASCII letters of which the
+    first is lower case, and at most once. Raises ContainerError if something does not fit its field.
+    """
+    _check_range("layers", len(layers), 1, MAX_LAYERS)
+    for n, layer in enumerate(layers):
+        _check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
+    seen: set[bytes] = set()
+    for kind, _ in extra:
+        _check_ancillary(kind, seen)
+        seen.add(kind)
+    head = _HEAD.pack(
+        header.width, header.height, MODES.index(header.mode), header.tile_exponent, header.rate, header.model_id
+    )
+    table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
+    code = bytes([len(layers)]) + table + b"".join(layer.data for layer in layers)
+    chunks = [(b"HEAD", head), *extra, (b"CODE", code), (b"TAIL", b"")]
+    preamble = _PREAMBLE.pack(SIGNATURE, VERSION, header.family, 0)
+    return preamble + b"".join(_chunk(kind, payload) for kind, payload in chunks)
+
+
+def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed:
+    """Take a whole file apart; every byte of it is accounted for.
+
+    With ``allow_truncated``, a file cut anywhere behind CODE's table gives the layers that arrived whole, with
+    ``complete`` False. The chunk CRC of a cut CODE is missing, so that its layers are guarded by their symbol CRCs
+    alone. A file that is damaged rather than cut raises ContainerError either way.
+    """
+    view = memoryview(data).cast("B")
+    header = read_header(view)
+    extra: dict[bytes, bytes] = {}
+    offset = HEADER_BYTES
+    while _chunk_start(view, offset)[1] != b"CODE":
+        kind, payload, offset = _read_chunk(view, offset)
+        _check_ancillary(kind, extra)
+        extra[kind] = bytes(payload)
+    layers, offset = _read_code(view, offset, allow_truncated)
+    return Parsed(header, layers, extra, _read_tail(view, offset, allow_truncated))
+
+
+def put_varint(n: int) -> bytes:
+    """``n``, 0 to 2^35 - 1, in 1 to 5 bytes: groups of 7 bits, lowest first. Raises ContainerError outside."""
+    _check_range("varint", n, 0, 2 ** (7 * VARINT_BYTES) - 1)
+    groups = bytearray()
+    while n >= 0x80:
+        groups.append(n & 0x7F | 0x80)
+        n >>= 7
+    groups.append(n)
+    return bytes(groups)
+
+
+def get_varint(data: bytes | memoryview, offset: int, end: int, field: str) -> tuple[int, int]:
+    """The varint at ``offset``, and the offset behind it, without reading at or past ``end`` <= ``len(data)``.
+
+    Raises ContainerError, naming ``field``, if it ends late, has more than 5 bytes or is not in its shortest form.
+    """
+    value = 0
+    for n in range(VARINT_BYTES):
+        if offset + n >= end:
+            raise ContainerError(f"{field}: number cut short after {n} bytes, at byte {end}")
+        byte = data[offset + n]
+        value |= (byte & 0x7F) << 7 * n
+        if byte < 0x80:
+            if byte == 0 and n > 0:
+                raise ContainerError(f"{field}: number {value} takes {n + 1} bytes, not the shortest form")
+            return value, offset + n + 1
+    raise ContainerError(f"{field}: number longer than {VARINT_BYTES} bytes")
+
+
+def join_tiles(streams: Sequence[bytes]) -> bytes:
+    """One layer from its tiles' streams (one or more, raster order): a single stream as is, others behind lengths."""
+    if len(streams) == 1:
+        return streams[0]
+    _check_range("tiles", len(streams), 1, MAX_PAYLOAD)
+    return b"".join(put_varint(len(stream)) + stream for stream in streams)
+
+
+def split_tiles(layer: bytes, tiles: int, field: str) -> list[bytes]:
+    """The streams of a layer's ``tiles`` tiles, the reverse of join_tiles.
+
+    Raises ContainerError, its message beginning with ``field``, unless they fill the layer exactly.
+    """
+    if tiles == 1:
+        return [layer]
+    if not 1 <= tiles <= len(layer):  # each has a length of a byte or more
+        raise ContainerError(f"{field}: {tiles} tiles cannot lie in {len(layer)} bytes")
+    streams = []
+    offset = 0
+    for n in range(tiles):
+        length, offset = get_varint(layer, offset, len(layer), f"{field}: tile {n}")
+        if length > len(layer) - offset:
+            raise ContainerError(f"{field}: tile {n}: length {length} exceeds the {len(layer) - offset} bytes left")
+        streams.append(layer[offset : offset + length])
+        offset += length
+    if offset != len(layer):
+        raise ContainerError(f"{field}: its tiles end at byte {offset} of {len(layer)}")
+    return streams
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ContainerError(f"{field}: {value} is outside {low} to {high}")
+
+
+def _check_type(kind: bytes) -> None:
+    if len(kind) != 4 or not kind.isalpha():  # bytes.isalpha() is ASCII only
+        raise ContainerError(f"chunk type: {kind!r} is not four ASCII letters")
+
+
+def _check_ancillary(kind: bytes, seen: set[bytes] | dict[bytes, bytes]) -> None:
+    """Whether a chunk of type ``kind`` may stand between HEAD and CODE, behind those already ``seen``."""
+    _check_type(kind)
+    if kind in (b"HEAD", b"CODE", b"TAIL"):
+        raise ContainerError(f"chunk {kind!r}: out of order between HEAD and CODE")
+    if kind[:1].isupper():
+        raise ContainerError(f"chunk {kind!r}: critical and unknown: needs a newer pillow_cwic")
+    if kind in seen:
+        raise ContainerError(f"chunk {kind!r}: appears twice")
+
+
+def _chunk(kind: bytes, payload: bytes) -> bytes:
+    _check_range(f"chunk {kind!r}: length", len(payload), 0, MAX_PAYLOAD)
+    return _CHUNK.pack(len(payload), kind) + payload + _U32.pack(zlib.crc32(payload, zlib.crc32(kind)))
+
+
+_TAIL = _chunk(b"TAIL", b"")
+
+
+def _chunk_start(view: memoryview, offset: int) -> tuple[int, bytes]:
+    """Length (not yet checked) and type of the chunk at ``offset``."""
+    if len(view) - offset < _CHUNK.size:
+        raise ContainerError(f"chunk at byte {offset}: {len(view) - offset} bytes left of {_CHUNK_OVERHEAD} or more")
+    length, kind = _CHUNK.unpack_from(view, offset)
+    _check_type(kind)
+    return length, kind
+
+
+def _read_chunk(view: memoryview, offset: int) -> tuple[bytes, memoryview, int]:
+    """Type and payload of the whole chunk at ``offset``, its CRC checked, and the offset behind it."""
+    length, kind = _chunk_start(view, offset)
+    start = offset + _CHUNK.size
+    if length > len(view) - start - _U32.size:
+        left = max(0, len(view) - start - _U32.size)
+        raise ContainerError(f"chunk {kind!r}: length {length} exceeds the {left} bytes left")
+    end = start + length
+    found = zlib.crc32(view[offset + 4 : end])
+    (stored,) = _U32.unpack_from(view, end)
+    if found != stored:
+        raise ContainerError(f"chunk {kind!r}: CRC {found:08x} of its bytes differs from the stored {stored:08x}")
+    return kind, view[start:end], end + _U32.size
+
+
+def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[list[Layer], int]:
+    """Layers of the CODE chunk at ``offset``, and the offset behind the chunk (past the file's end if it is cut)."""
+    length, _ = _chunk_start(view, offset)
+    start = offset + _CHUNK.size
+    stop = start + length
+    if stop + _U32.size <= len(view) or not allow_truncated:
+        _read_chunk(view, offset)
+    end = min(stop, len(view))
+    if start >= end:
+        raise ContainerError(f"CODE: {end - start} bytes, too few for the number of layers")
+    count = view[start]
+    _check_range("layers", count, 1, MAX_LAYERS)
+    table = []
+    at = start + 1
+    for n in range(count):
+        size, at = get_varint(view, at, end, f"layer {n}: length")
+        if end - at < _U32.size:
+            raise ContainerError(f"layer {n}: symbol CRC of 4 bytes exceeds the {end - at} bytes left")
+        table.append((size, _U32.unpack_from(view, at)[0]))
+        at += _U32.size
+    # Compared with the length that CODE states, not with the bytes that arrived: a cut file passes, a wrong one fails.
+    if (total := sum(size for size, _ in table)) != stop - at:
+        raise ContainerError(f"CODE: layers of {total} bytes in all do not fill the {stop - at} bytes behind the table")
+    layers = []
+    for size, crc in table:
+        if size > end - at:
+            break
+        layers.append(Layer(bytes(view[at : at + size]), crc))
+        at += size
+    return layers, stop + _U32.size
+
+
+def _read_tail(view: memoryview, offset: int, allow_truncated: bool) -> bool:
+    """Whether the end chunk stands at ``offset`` and ends the file; False if the file is cut before or in it."""
+    rest = bytes(view[offset : offset + len(_TAIL) + 1])
+    if rest == _TAIL:
+        return True
+    if rest.startswith(_TAIL):
+        raise ContainerError(f"end of file: {len(view) - offset - len(_TAIL)} bytes follow the TAIL chunk")
+    if not _TAIL.startswith(rest):
+        raise ContainerError(f"chunk behind CODE: {rest[: len(_TAIL)].hex()} instead of TAIL, {_TAIL.hex()}")
+    if not allow_truncated:
+        raise ContainerError(f"TAIL: {len(rest)} bytes left of {len(_TAIL)}")
+    return False

@@ -1,0 +1,162 @@
+"""Typed wrapper over ``csrc``: context model and range coder. All arithmetic behind it is integer and exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic.entropy._coder import ffi, lib
+from pillow_cwic.errors import EntropyError, ModelError
+
+# A symbol takes at most 17 decisions of 12 bits and an Exp-Golomb code of 21: 225 bits.
+SYMBOL_BYTES = 29
+BEST_SIMD = 2  # 0 plain C, 1 AVX2, 2 AVX-512 VNNI; the best present one up to it is used
+
+_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+_MESSAGES = {
+    lib.CWIC_ERROR_MEMORY: "out of memory",
+    lib.CWIC_ERROR_ARGUMENT: "an argument is out of its range",
+    lib.CWIC_ERROR_SPACE: "the output buffer is too small",
+    lib.CWIC_ERROR_SHORT: "the stream ends before its last symbol",
+    lib.CWIC_ERROR_LONG: "bytes are left over after the last symbol",
+    lib.CWIC_ERROR_SYMBOL: "a symbol is out of its range",
+    lib.CWIC_ERROR_WEIGHTS: "the context model's weights do not fit its shape, or could overflow",
+}
+
+
+def _check(result: int, what: str) -> None:
+    if result == lib.CWIC_OK:
+        return
+    if result == lib.CWIC_ERROR_MEMORY:
+        raise MemoryError(f"{what}: {_MESSAGES[result]}")
+    if result == lib.CWIC_ERROR_ARGUMENT:
+        raise ValueError(f"{what}: {_MESSAGES[result]}")
+    raise (ModelError if result == lib.CWIC_ERROR_WEIGHTS else EntropyError)(f"{what}: {_MESSAGES[result]}")
+
+
+class EntropyModel:
+    """The integer context model (FORMAT.md section 5). Read-only; may be shared between threads.
+
+    ``weights`` int16 and ``biases`` int32, one dimension each, as in FORMAT.md section 5.1; ``groups`` the channels
+    of each group. Raises ModelError if they do not fit or if a sum could pass 32 bits.
+    """
+
+    def __init__(
+        self,
+        weights: NDArray[np.int16],
+        biases: NDArray[np.int32],
+        groups: Sequence[int],
+        hidden: int,
+        map_hidden: int,
+        levels: int,
+        simd: int = BEST_SIMD,
+    ) -> None:
+        weights = np.ascontiguousarray(weights, np.int16)
+        biases = np.ascontiguousarray(biases, np.int32)
+        result = ffi.new("int32_t *")
+        model = lib.cwic_model_new(
+            ffi.from_buffer("int16_t[]", weights),
+            weights.size,
+            ffi.from_buffer("int32_t[]", biases),
+            biases.size,
+            list(groups),
+            len(groups),
+            hidden,
+            map_hidden,
+            levels,
+            simd,
+            result,
+        )
+        _check(result[0], "context model")
+        self._model: Any = ffi.gc(model, lib.cwic_model_free)
+        self.groups = tuple(groups)
+        self.levels = levels
+        self.simd: int = lib.cwic_model_simd(model)
+
+
+class TileCoder:
+    """Codes the layers of one tile in order, the map first. Not to be shared between threads.
+
+    ``height`` and ``width`` count map levels; a channel has twice as many codes each way. ``rate`` is T of the file.
+    """
+
+    def __init__(self, model: EntropyModel, rate: int, height: int, width: int) -> None:
+        result = ffi.new("int32_t *")
+        tile = lib.cwic_tile_new(model._model, rate, height, width, result)
+        _check(result[0], f"tile of {width} x {height} levels")
+        self._tile: Any = ffi.gc(tile, lib.cwic_tile_free)
+        self._model = model  # the tile points into it
+        self._layer = 0
+        self._height, self._width = height, width
+
+    def _shape(self) -> tuple[int, int, int]:
+        if self._layer > len(self._model.groups):
+            raise ValueError(f"layer {self._layer}: the model has {len(self._model.groups) + 1}")
+        if self._layer == 0:
+            return 1, self._height, self._width
+        return self._model.groups[self._layer - 1], 2 * self._height, 2 * self._width
+
+    def encode(self, symbols: NDArray[np.int16]) -> bytes:
+        """Writes the next layer.
+
+        ``symbols`` (channels, rows, columns), C-contiguous, levels 0 .. L-1 or codes in [-255, 255]. Symbols that
+        the format does not write (masked or certain ones) are changed in place to what a decoder will see.
+        """
+        if symbols.shape != self._shape() or symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
+            raise ValueError(f"layer {self._layer}: {symbols.dtype} {symbols.shape}, wanted int16 {self._shape()}")
+        capacity = SYMBOL_BYTES * symbols.size + 16
+        out = _uncleared("uint8_t[]", capacity)
+        written = ffi.new("size_t *")
+        result = lib.cwic_tile_encode(self._tile, ffi.from_buffer("int16_t[]", symbols), out, capacity, written)
+        _check(result, f"layer {self._layer}")
+        self._layer += 1
+        return bytes(ffi.buffer(out, written[0]))
+
+    def decode(self, data: bytes) -> NDArray[np.int16]:
+        """Reads the next layer: (channels, rows, columns) int16. Raises EntropyError if the stream is damaged."""
+        symbols = np.empty(self._shape(), np.int16)
+        result = lib.cwic_tile_decode(
+            self._tile, ffi.from_buffer(data), len(data), ffi.from_buffer("int16_t[]", symbols)
+        )
+        _check(result, f"layer {self._layer}")
+        self._layer += 1
+        return symbols
+
+
+def encode_bits(bits: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> bytes:
+    """Range coder alone: decisions (n,) 0 or 1 with their probabilities of 1 (n,), 1 to 65535 in units of 2**-16."""
+    bits = np.ascontiguousarray(bits, np.uint8)
+    probabilities = np.ascontiguousarray(probabilities, np.uint16)
+    if bits.shape != probabilities.shape or bits.ndim != 1:
+        raise ValueError(f"bits {bits.shape} and probabilities {probabilities.shape}: wanted equal lengths")
+    out = bytearray(2 * bits.size + 16)  # a decision costs at most 16 bits
+    written = ffi.new("size_t *")
+    result = lib.cwic_encode_bits(
+        ffi.from_buffer("uint8_t[]", bits),
+        ffi.from_buffer("uint16_t[]", probabilities),
+        bits.size,
+        ffi.from_buffer(out),
+        len(out),
+        written,
+    )
+    _check(result, "decisions")
+    return bytes(memoryview(out)[: written[0]])
+
+
+def decode_bits(data: bytes, probabilities: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Decisions (n,) 0 or 1, given the probabilities (n,) that they were written with."""
+    probabilities = np.ascontiguousarray(probabilities, np.uint16)
+    bits = np.empty(probabilities.shape, np.uint8)
+    result = lib.cwic_decode_bits(
+        ffi.from_buffer(data),
+        len(data),
+        ffi.from_buffer("uint16_t[]", probabilities),
+        probabilities.size,
+        ffi.from_buffer("uint8_t[]", bits),
+    )
+    _check(result, "decisions")
+    return bits

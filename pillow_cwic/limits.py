@@ -1,0 +1,15 @@
+"""Limits that hold before anything is allocated, each with its reason."""
+
+from __future__ import annotations
+
+from pillow_cwic.errors import LimitError
+
+# A picture of this size takes about 24 GB to decode in one piece; whoever meets a larger one meets an attack first.
+# Pillow's own limit on decompression bombs (Image.MAX_IMAGE_PIXELS) is lower and holds at Image.open.
+MAX_PIXELS = 1 << 30
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raises LimitError if a picture of ``width`` x ``height`` pixels is larger than ``MAX_PIXELS``."""
+    if width * height > MAX_PIXELS:
+        raise LimitError(f"picture: {width} x {height} pixels exceed the limit of {MAX_PIXELS}")

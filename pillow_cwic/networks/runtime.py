@@ -1,0 +1,105 @@
+"""The networks as the codec runs them: weights from a safetensors file, numpy arrays in and out."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load
+
+from pillow_cwic.errors import ModelError
+from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
+from pillow_cwic.networks.quantisers import quantise_map
+from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
+
+RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
+
+
+class Analysed(NamedTuple):
+    """A picture after the analysis transform at one rate; valid for codes at rates nearby."""
+
+    latents: torch.Tensor  # (1, channels, H/8, W/8), before the gain
+    levels: NDArray[np.int16]  # (1, H/16, W/16)
+    rate: int
+
+
+class Networks:
+    """Analysis, importance head and synthesis of one weights file on one device; and the context model's integers.
+
+    ``weights`` is the whole safetensors file, already checked against its hash. Raises ModelError if its arrays do
+    not fit its config. Read-only afterwards; may be shared between threads.
+    """
+
+    def __init__(self, weights: bytes, device: str) -> None:
+        try:
+            length = struct.unpack_from("<Q", weights)[0]
+            metadata = json.loads(weights[8 : 8 + length])["__metadata__"]
+            config = self.config = Config.from_dict(json.loads(metadata["config"]))
+            tensors = load(weights)
+        except (struct.error, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"weights: not a readable model file: {error}") from error
+        self.device = torch.device(device)
+        slope = config.lambda_slope / 2
+        shape = (config.narrow, config.wide, config.blocks, config.channels, slope)
+        self.context_weights = tensors.pop("context.weights").numpy()
+        self.context_biases = tensors.pop("context.biases").numpy()
+        with torch.device("meta"):  # no time spent on initial values
+            parts = {
+                "analysis": Analysis(*shape),
+                "importance": ImportanceHead(config.wide, config.map_features),
+                "synthesis": Synthesis(*shape),
+            }
+        for name, part in parts.items():
+            prefix = f"{name}."
+            own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+            try:
+                part.load_state_dict(own, assign=True)
+            except RuntimeError as error:
+                raise ModelError(f"weights: {name} does not fit the config: {error}") from error
+            part.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+        self.analysis, self.importance, self.synthesis = parts["analysis"], parts["importance"], parts["synthesis"]
+
+    def _rate(self, rate: int) -> torch.Tensor:
+        return torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=self.device)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the map for a picture of this size."""
+        return -(-height // MAP_STRIDE), -(-width // MAP_STRIDE)
+
+    @torch.inference_mode()
+    def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
+        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T."""
+        height, width = pixels.shape[:2]
+        rows, columns = self.grid(height, width)
+        picture = torch.from_numpy(pixels.copy()).to(self.device).permute(2, 0, 1)[None]
+        picture = picture.float() / 255 - 0.5
+        padding = (0, columns * MAP_STRIDE - width, 0, rows * MAP_STRIDE - height)
+        picture = F.pad(picture, padding, mode="replicate").contiguous(memory_format=torch.channels_last)
+        t = self._rate(rate)
+        features = self.analysis.features(picture, t)
+        levels = quantise_map(self.importance(features), self.config.levels)
+        return Analysed(self.analysis.latents(features), levels[0].cpu().numpy().astype(np.int16), rate)
+
+    @torch.inference_mode()
+    def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
+        """Codes (channels, H/8, W/8) at rate T, not yet masked. Values beyond the code limit are left as they are."""
+        codes = (analysed.latents * self.analysis.gain(self._rate(rate))).round_()
+        return codes[0].clamp_(-32768, 32767).to(torch.int16).contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
+        """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3) uint8."""
+        x = torch.from_numpy(codes).to(self.device).float()[None].contiguous(memory_format=torch.channels_last)
+        picture = self.synthesis(x, self._rate(rate))[0, :, :height, :width]
+        shown = picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        return shown.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def code_side(levels: int) -> int:
+    """Codes along a side that has so many map levels."""
+    return levels * (MAP_STRIDE // STRIDE)

@@ -1,0 +1,46 @@
+"""Save options, checked before anything heavy is loaded. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import NamedTuple
+
+DEFAULT_QUALITY = 50
+
+
+class Target(NamedTuple):
+    """What the file should meet; exactly one is set.
+
+    ``rate`` in bits per pixel and ``size`` in bytes are upper bounds of the whole file; ``quality`` is 1 to 100.
+    """
+
+    rate: float | None = None
+    size: int | None = None
+    quality: int | None = None
+
+    def bytes_for(self, width: int, height: int) -> int | None:
+        """The bound in bytes for a picture of so many pixels; None if the target is a quality."""
+        if self.rate is not None:
+            return math.floor(self.rate * width * height / 8)
+        return self.size
+
+
+def parse_target(rate: object = None, size: object = None, quality: object = None) -> Target:
+    """Checks the three options. Raises ValueError, which names the option, its value and the range."""
+    given = [name for name, value in (("rate", rate), ("size", size), ("quality", quality)) if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"options {' and '.join(given)}: only one of rate, size and quality can be given")
+    if rate is not None:
+        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < float(rate) <= 100:
+            raise ValueError(f"rate: {rate!r} is not a number of bits per pixel above 0 and up to 100")
+        return Target(rate=float(rate))
+    if size is not None:
+        if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
+            raise ValueError(f"size: {size!r} is not a whole number of bytes above 0")
+        return Target(size=int(size))
+    if quality is None:
+        return Target(quality=DEFAULT_QUALITY)
+    if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= int(quality) <= 100:
+        raise ValueError(f"quality: {quality!r} is not a whole number from 1 to 100")
+    return Target(quality=int(quality))

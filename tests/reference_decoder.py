@@ -1,0 +1,400 @@
+"""A slow reference decoder of the integer part of a CWIC file, laid out in the order of ``docs/FORMAT.md``.
+
+It takes a file down to its header, importance levels and codes, checks every CRC on the way, and shares no code with
+the package: what both agree on is the format. Standard library only. Numbers are exact, since Python's integers are.
+
+    python tests/reference_decoder.py FILE WEIGHTS
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+TABLES = Path(__file__).resolve().parents[1] / "csrc" / "tables.c"
+
+Plane = list[list[int]]  # [y][x]
+Grid = list[list[list[int]]]  # [y][x][channel]
+Coder = Callable[[int, int], int]  # (mean in 1/16, scale index) -> next code
+
+
+class DamagedError(Exception):
+    """The file or the weights break a rule of the format."""
+
+
+def require(rule: bool, message: str) -> None:
+    if not rule:
+        raise DamagedError(message)
+
+
+def clamp(x: int, low: int, high: int) -> int:
+    return max(low, min(x, high))
+
+
+def read(source: BytesIO, count: int) -> bytes:
+    data = source.read(count)
+    require(len(data) == count, f"cut short: {len(data)} bytes left of {count}")
+    return data
+
+
+def read_varint(source: BytesIO) -> int:
+    value = 0
+    for n in range(5):
+        byte = read(source, 1)[0]
+        value |= (byte & 0x7F) << (7 * n)
+        if byte < 0x80:
+            require(n == 0 or byte > 0, "varint: not in its shortest form")
+            return value
+    raise DamagedError("varint: more than 5 bytes")
+
+
+# 1. File
+
+
+def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
+    """Type and payload of the chunks up to the end of the file."""
+    while length := source.read(4):
+        kind = read(source, 4)
+        payload = read(source, int.from_bytes(length, "big"))
+        require(int.from_bytes(read(source, 4), "big") == zlib.crc32(kind + payload), f"chunk {kind!r}: CRC differs")
+        require(kind.isalpha(), f"chunk {kind!r}: not letters")
+        yield kind, payload
+
+
+def read_file(data: bytes) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
+    """Header fields, and the layers as (coded bytes, CRC of the symbols)."""
+    source = BytesIO(data)
+    signature, version, family, reserved = struct.unpack(">8sH4sH", read(source, 16))
+    require(signature == b"\x89CWIC\r\n\x1a" and reserved == 0, "not a CWIC file")
+    require(version == 0 and family == b"cwc1", f"version {version}, family {family!r}: needs a newer reader")
+    chunks = list(read_chunks(source))
+    kinds = [kind for kind, _ in chunks]
+    require(kinds[:1] == [b"HEAD"] and kinds[-2:] == [b"CODE", b"TAIL"], f"chunks: {kinds}")
+    require(all(kind[:1].islower() for kind in kinds[1:-2]), f"unknown critical chunk: {kinds}")
+    require(len(set(kinds)) == len(kinds) and chunks[-1][1] == b"", f"chunk appears twice, or TAIL not empty: {kinds}")
+    return read_head(chunks[0][1]), read_code(BytesIO(chunks[-2][1]))
+
+
+def read_head(payload: bytes) -> dict[str, Any]:
+    """1.1 HEAD"""
+    require(len(payload) == 18, "HEAD: not 18 bytes")
+    width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
+    require(1 <= width < 2**24 and 1 <= height < 2**24, f"size {width} x {height}")
+    require(mode in (0, 1) and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
+    mode = ("L", "RGB")[mode]
+    return {"width": width, "height": height, "mode": mode, "tile_exponent": exponent, "rate": rate, "model_id": model}
+
+
+def read_code(source: BytesIO) -> list[tuple[bytes, int]]:
+    """1.2 CODE"""
+    table = [(read_varint(source), int.from_bytes(read(source, 4), "big")) for _ in range(read(source, 1)[0])]
+    layers = [(read(source, length), crc) for length, crc in table]
+    require(source.read() == b"", "CODE: its layers do not fill it")
+    return layers
+
+
+def symbol_crc(channels: list[Plane], layer: int) -> int:
+    """CRC over a byte per level, or 2 per code, little-endian."""
+    symbols = [c for channel in channels for row in channel for c in row]
+    return zlib.crc32(struct.pack(f"<{len(symbols)}{'B' if layer == 0 else 'h'}", *symbols))
+
+
+def split_tiles(layer: bytes, tiles: int) -> list[bytes]:
+    """The tiles' streams: alone a stream is the layer, else each stands behind its length."""
+    if tiles == 1:
+        return [layer]
+    source = BytesIO(layer)
+    streams = [read(source, read_varint(source)) for _ in range(tiles)]
+    require(source.read() == b"", "tiles: do not fill their layer")
+    return streams
+
+
+# 2. Grids
+
+Tile = tuple[slice, slice]  # its rows and columns in a grid
+
+
+def tiles_of(rows: int, columns: int, side: int) -> list[Tile]:
+    """Tiles of ``side`` x ``side`` in raster order; a grid's edge cuts slices that reach past it."""
+    return [(slice(y, y + side), slice(x, x + side)) for y in range(0, rows, side) for x in range(0, columns, side)]
+
+
+def cut(grid: list[Any], tile: Tile) -> list[Any]:
+    return [row[tile[1]] for row in grid[tile[0]]]
+
+
+def zeros(rows: int, columns: int, channels: int) -> Grid:
+    return [[[0] * channels for _ in range(columns)] for _ in range(rows)]
+
+
+# 3. Range coder
+
+
+class RangeDecoder:
+    """Binary decisions from one tile's stream."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.fetched = 0
+        self.range = 2**64 - 1
+        self.dif = self.fetch(8)
+
+    def fetch(self, count: int) -> int:
+        """The next ``count`` bytes as a number; past the end they are 0."""
+        piece = self.data[self.fetched : self.fetched + count]
+        self.fetched += count
+        return int.from_bytes(piece.ljust(count, b"\0"), "big")
+
+    def decode(self, p: int) -> int:
+        """One decision that is 1 with probability p / 65536."""
+        bound = (self.range >> 16) * p
+        bit = int(self.dif < bound)
+        if bit:
+            self.range = bound
+        else:
+            self.dif -= bound
+            self.range -= bound
+        if self.range < 2**32:
+            self.range <<= 32
+            self.dif = (self.dif << 32 | self.fetch(4)) % 2**64  # 64 bits hold it, unless the stream is damaged
+        return bit
+
+    def finish(self) -> None:
+        """To be called after the last decision: whether the stream has the length that the decisions took."""
+        require(self.fetched - len(self.data) <= 8, "stream: too short")
+        require(self.fetched >= len(self.data), "stream: too long")
+
+
+# 4. Codes as decisions
+
+Tables = tuple[list[list[int]], list[list[int]]]  # FIRST [64][16] and STEP [64][257], by scale index, in 2^-16
+
+
+def read_tables(path: Path) -> Tables:
+    """The tables out of ``csrc/tables.c``."""
+    text = path.read_text(encoding="ascii")
+
+    def table(name: str, columns: int) -> list[list[int]]:
+        _, _, rest = text.partition(f"{name}[64][{columns}] = {{")
+        numbers = [int(n) for n in re.findall(r"\d+", rest.partition(";")[0])]
+        require(len(numbers) == 64 * columns, f"{path}: {name} has {len(numbers)} numbers")
+        return [numbers[i * columns : (i + 1) * columns] for i in range(64)]
+
+    return table("cwic_first", 16), table("cwic_step", 257)
+
+
+def decode_decision(decoder: RangeDecoder, p: int) -> int:
+    """A decision that may be certain, in which case the stream does not hold it."""
+    return decoder.decode(p) if 16 <= p <= 65520 else int(p > 65520)
+
+
+def decode_rest(decoder: RangeDecoder) -> int:
+    """Exp-Golomb code of order 0; 10 ones need no zero behind them, as there are never more."""
+    b = 0
+    while b < 10 and decoder.decode(32768):
+        b += 1
+    number = 1
+    for _ in range(b):
+        number = 2 * number + decoder.decode(32768)
+    return number - 1
+
+
+def decode_code(decoder: RangeDecoder, tables: Tables, m: int, i: int) -> int:
+    """A code with mean m / 16 and scale index i, by decisions "c > k" that walk away from the mean."""
+    first, step, k0, f = tables[0][i], tables[1][i], m >> 4, m & 15
+    if decode_decision(decoder, first[f]):  # c > k0
+        for n in range(1, 17):
+            if not decode_decision(decoder, step[16 * n - f]):  # not c > k0 + n
+                return k0 + n
+        return k0 + 17 + decode_rest(decoder)
+    for n in range(1, 17):
+        if decode_decision(decoder, 65536 - step[16 * n - 16 + f]):  # c > k0 - n
+            return k0 - n + 1
+    return k0 - 16 - decode_rest(decoder)
+
+
+# 5. Context model
+
+CAUSAL = [(dy, dx) for dy in (-2, -1) for dx in range(-2, 3)] + [(0, -2), (0, -1)]
+WINDOW = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+Numbers = Iterator[int]
+Rows = list[list[int]]  # weights: a row for each input of each tap, holding those of all outputs
+
+
+def act(sums: list[int]) -> list[int]:
+    return [clamp((s + 2048) >> 12, 0, 2047) for s in sums]
+
+
+def add(sums: list[int], rows: Rows, inputs: list[int], tap: int = 0) -> list[int]:
+    """The sums with one tap's inputs times their weights added."""
+    for n, value in enumerate(inputs):
+        if value:
+            row = rows[tap * len(inputs) + n]
+            sums = [s + w * value for s, w in zip(sums, row, strict=True)]
+    return sums
+
+
+def take(source: Numbers, rows: int, columns: int) -> Rows:
+    table = [list(islice(source, columns)) for _ in range(rows)]
+    require(all(len(row) == columns for row in table), "weights: too few")
+    return table
+
+
+class ContextLayer:
+    """The network of one layer; ``inputs`` is 1 + P, or 0 for the map's own, ``channels`` C_g, ``hidden`` N."""
+
+    def __init__(self, weights: Numbers, biases: Numbers, inputs: int, channels: int, hidden: int) -> None:
+        self.channels = channels
+        self.is_map = is_map = inputs == 0
+        self.mix_window = [(0, 0)] if is_map else WINDOW
+        # In the order of section 5.1.
+        self.rate = [list(column) for column in zip(*take(weights, hidden, 2), strict=True)]
+        self.dense = take(weights, 9 * inputs, hidden)
+        self.mix = take(weights, len(self.mix_window) * hidden, hidden)
+        self.own = take(weights, len(CAUSAL) * channels, hidden)
+        self.hidden = take(weights, hidden, hidden)
+        self.out = take(weights, hidden, 2 * channels)
+        self.rate_bias, self.mix_bias, self.hidden_bias = take(biases, 3, hidden)
+        (self.out_bias,) = take(biases, 1, 2 * channels)
+        sums = (self.rate_bias, self.rate + self.dense), (self.mix_bias, self.mix + self.own)
+        for bias, rows in (*sums, (self.hidden_bias, self.hidden), (self.out_bias, self.out)):
+            for o, b in enumerate(bias):  # 32 bits must hold each sum in each order, and the rounding that follows
+                require(abs(b) + 2048 * sum(abs(row[o]) for row in rows) < 2**31 - 2**15, "weights: too large")
+
+    def run(self, inputs: Grid, coded: Plane, rate: int, top: int, code: Coder) -> Grid:
+        """The tile's codes, by calls of ``code`` in coding order.
+
+        ``inputs``: side plane and earlier channels, as the network sees them (none for the map); ``coded``: where
+        positions have codes; ``rate``: T; ``top``: the highest level, L - 1.
+        """
+        rows, columns = len(coded), len(coded[0])
+        u = (clamp(rate, -512, 512) + 4) >> 3
+        v = (u * u + 32) >> 6
+
+        def window(y: int, x: int, taps: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+            """Number and place of the taps that lie inside the tile; those outside count as 0."""
+            for tap, (dy, dx) in enumerate(taps):
+                if 0 <= y + dy < rows and 0 <= x + dx < columns:
+                    yield tap, y + dy, x + dx
+
+        def first(y: int, x: int) -> list[int]:
+            sums = add(self.rate_bias, self.rate, [u, v])
+            for tap, yy, xx in window(y, x, WINDOW):
+                sums = add(sums, self.dense, inputs[yy][xx], tap)
+            return act(sums)
+
+        a = [[first(y, x) for x in range(columns)] for y in range(rows)]
+        low, high = (0, top) if self.is_map else (-255, 255)
+        codes = zeros(rows, columns, self.channels)
+        own = zeros(rows, columns, self.channels)  # the codes as the network sees them
+        for y, x in ((y, x) for y in range(rows) for x in range(columns) if coded[y][x]):
+            sums = self.mix_bias
+            for tap, yy, xx in window(y, x, self.mix_window):
+                sums = add(sums, self.mix, a[yy][xx], tap)
+            for tap, yy, xx in window(y, x, CAUSAL):
+                sums = add(sums, self.own, own[yy][xx], tap)
+            outputs = add(self.out_bias, self.out, act(add(self.hidden_bias, self.hidden, act(sums))))
+            for c in range(self.channels):
+                m = clamp((outputs[c] + 8192) >> 14, 16 * low, 16 * high)
+                i = clamp(((outputs[self.channels + c] + 16384) >> 15) + 26, 0, 63)
+                codes[y][x][c] = code(m, i)
+                require(low <= codes[y][x][c] <= high, f"symbol {codes[y][x][c]} is outside {low} to {high}")
+            own[y][x] = as_inputs(codes[y][x])
+        return codes
+
+
+def as_inputs(codes: Iterable[int]) -> list[int]:
+    return [16 * clamp(c, -127, 127) for c in codes]
+
+
+# 5.1 Arrays in the weights file
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """``config``, ``model_id`` and the ``layers`` (ContextLayer) of a weights file.
+
+    Safetensors: a little-endian u64 length, so many bytes of JSON, then the arrays, little-endian, at the offsets
+    that the JSON gives.
+    """
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    index = json.loads(data[8 : 8 + length])
+
+    def array(name: str, kind: str, letter: str) -> tuple[int, ...]:
+        require(index[name]["dtype"] == kind, f"{name}: not {kind}")
+        begin, end = (8 + length + offset for offset in index[name]["data_offsets"])
+        return tuple(number for (number,) in struct.iter_unpack("<" + letter, data[begin:end]))
+
+    config = json.loads(index["__metadata__"]["config"])
+    weights = iter(array("context.weights", "I16", "h"))
+    biases = iter(array("context.biases", "I32", "i"))
+    layers = [ContextLayer(weights, biases, 0, 1, config["map_hidden"])]
+    for g, channels in enumerate(config["groups"]):
+        inputs = 1 + sum(config["groups"][:g])
+        layers.append(ContextLayer(weights, biases, inputs, channels, config["context_hidden"]))
+    require(next(weights, None) is None and next(biases, None) is None, "weights: numbers left over")
+    return {"config": config, "model_id": hashlib.sha256(data).digest()[:6], "layers": layers}
+
+
+def decode_symbols(
+    data: bytes, weights: dict[str, Any], tables: Tables | None = None
+) -> tuple[Plane, list[Plane], dict[str, Any]]:
+    """Levels [y][x], codes [channel][y][x] and header fields of the file ``data``."""
+    header, layers = read_file(data)
+    networks: list[ContextLayer] = weights["layers"]
+    require(header["model_id"] == weights["model_id"], "model id: another model's file")
+    require(len(layers) == len(networks), f"{len(layers)} layers, the model has {len(networks)}")
+    tables = tables or read_tables(TABLES)
+    rows, columns = (header["height"] + 15) // 16, (header["width"] + 15) // 16
+    top = weights["config"]["levels"] - 1
+
+    def decode(number: int, inputs: Grid, coded: Plane) -> list[Plane]:
+        """The channels of a layer."""
+        network = networks[number]
+        (stored, crc), scale = layers[number], 1 if number == 0 else 2
+        grid = zeros(rows * scale, columns * scale, network.channels)
+        tiles = tiles_of(rows * scale, columns * scale, 2 ** header["tile_exponent"] // 16 * scale)
+        for tile, stream in zip(tiles, split_tiles(stored, len(tiles)), strict=True):
+            decoder = RangeDecoder(stream)
+            code = partial(decode_code, decoder, tables)
+            piece = network.run(cut(inputs, tile), cut(coded, tile), header["rate"], top, code)
+            decoder.finish()
+            for row, values in zip(grid[tile[0]], piece, strict=True):
+                row[tile[1]] = values
+        channels = [[[codes[c] for codes in row] for row in grid] for c in range(network.channels)]
+        require(symbol_crc(channels, number) == crc, f"layer {number}: symbol CRC differs")
+        return channels
+
+    (levels,) = decode(0, zeros(rows, columns, 0), [[1] * columns for _ in range(rows)])
+    side = [[levels[y >> 1][x >> 1] for x in range(2 * columns)] for y in range(2 * rows)]
+    inputs = [[[64 * (level - top)] for level in row] for row in side]
+    codes: list[Plane] = []
+    for g in range(len(networks) - 1):
+        group = decode(1 + g, inputs, [[int(level >= g) for level in row] for row in side])
+        for y, row in enumerate(inputs):
+            for x, seen in enumerate(row):
+                seen += as_inputs(channel[y][x] for channel in group)
+        codes += group
+    return levels, codes, header
+
+
+def main(file: str, weights: str) -> None:
+    data = Path(file).read_bytes()
+    _, _, header = decode_symbols(data, read_weights(Path(weights)))
+    print(f"{header['width']} x {header['height']} {header['mode']}, T = {header['rate']}, {len(data)} bytes")
+    for n, (stream, crc) in enumerate(read_file(data)[1]):
+        print(f"layer {n}: {len(stream)} bytes, symbol CRC {crc:08x}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

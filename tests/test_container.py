@@ -1,0 +1,398 @@
+"""The container: round trips, and that no damaged, cut or hostile file passes or costs memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillow_cwic.container import (
+    HEADER_BYTES,
+    SIGNATURE,
+    Header,
+    Layer,
+    get_varint,
+    is_cwic,
+    join_tiles,
+    put_varint,
+    read_file,
+    read_header,
+    split_tiles,
+    symbol_crc,
+    write_file,
+)
+from pillow_cwic.errors import ContainerError, CwicError
+
+HEADER = Header(width=300, height=77, mode="RGB", tile_exponent=9, rate=-310, model_id=b"\x01\x02\x03\xfe\xff\x00")
+LAYERS = [Layer(b"map", 0x01020304), Layer(b"", 0), Layer(b"\xff" * 5, 0xFFFFFFFF), Layer(b"last one", 7)]
+EXTRA = [(b"iCCP", b"a profile"), (b"zzZz", b"")]
+FILE = write_file(HEADER, LAYERS, EXTRA)
+
+CODE_AT = HEADER_BYTES + 12 + 9 + 12
+TABLE_END = CODE_AT + 8 + 1 + 5 * len(LAYERS)
+
+headers = st.builds(
+    Header,
+    width=st.integers(1, 2**24 - 1),
+    height=st.integers(1, 2**24 - 1),
+    mode=st.sampled_from(["L", "RGB"]),
+    tile_exponent=st.integers(6, 15),
+    rate=st.integers(-2048, 2048),
+    model_id=st.binary(min_size=6, max_size=6),
+    family=st.sampled_from([b"cwc1", b"cw18"]),
+)
+all_layers = st.lists(st.builds(Layer, st.binary(max_size=200), st.integers(0, 2**32 - 1)), min_size=1, max_size=20)
+types = st.from_regex(rb"[a-z][A-Za-z]{3}", fullmatch=True)
+extras = st.lists(st.tuples(types, st.binary(max_size=50)), max_size=4, unique_by=lambda chunk: chunk[0])
+
+
+def chunk(kind: bytes, payload: bytes, length: int | None = None) -> bytes:
+    """A chunk with a right CRC; ``length`` overrides what it states."""
+    stated = len(payload) if length is None else length
+    return struct.pack(">I", stated) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+def code(*entries: tuple[bytes, int], count: int | None = None) -> bytes:
+    """A CODE payload from (length as bytes, CRC) entries, without the layers' data."""
+    table = b"".join(length + struct.pack(">I", crc) for length, crc in entries)
+    return bytes([len(entries) if count is None else count]) + table
+
+
+HEAD = FILE[16:HEADER_BYTES]
+CODE = FILE[CODE_AT:-12]
+TAIL = FILE[-12:]
+
+
+def of(*chunks: bytes) -> bytes:
+    return FILE[:16] + b"".join(chunks)
+
+
+@given(headers, all_layers, extras)
+def test_round_trip(header: Header, layers: list[Layer], extra: list[tuple[bytes, bytes]]) -> None:
+    data = write_file(header, layers, extra)
+    parsed = read_file(data)
+    assert parsed == (header, layers, dict(extra), True)
+    assert list(parsed.extra) == [kind for kind, _ in extra]
+    assert read_header(data[:HEADER_BYTES]) == header
+    assert read_file(memoryview(data), allow_truncated=True) == parsed
+    assert write_file(parsed.header, parsed.layers, list(parsed.extra.items())) == data
+
+
+def test_bytes_are_those_of_the_format() -> None:
+    header = Header(width=0x0203, height=0x01, mode="L", tile_exponent=15, rate=-2, model_id=b"abcdef", family=b"cw18")
+    head = bytes.fromhex("00000203 00000001 00 0f fffe") + b"abcdef"
+    payload = bytes.fromhex("02 8101 00000005 00 ffffffff") + b"x" * 129
+    want = b"\x89CWIC\r\n\x1a" + b"\0\0cw18\0\0" + chunk(b"HEAD", head) + chunk(b"CODE", payload) + chunk(b"TAIL", b"")
+    assert write_file(header, [Layer(b"x" * 129, 5), Layer(b"", 2**32 - 1)]) == want
+
+
+@pytest.mark.parametrize(("size", "each"), [(0, 5), (127, 5), (128, 6), (2**14, 7), (2**21 - 1, 7)])
+def test_overhead(size: int, each: int) -> None:
+    assert len(write_file(HEADER, [Layer(bytes(size), 1)] * 9)) == 71 + 9 * (each + size)
+
+
+def test_signature() -> None:
+    assert FILE.startswith(SIGNATURE)
+    assert is_cwic(FILE[:8]) and is_cwic(FILE[:16])
+    assert not is_cwic(FILE[:7]) and not is_cwic(b"\x89PNG\r\n\x1a\n") and not is_cwic(b"")
+
+
+def test_symbol_crc_is_that_of_png() -> None:
+    assert symbol_crc(b"IEND") == 0xAE426082
+
+
+def test_errors_are_os_errors() -> None:
+    assert issubclass(ContainerError, CwicError) and issubclass(CwicError, OSError)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("allow_truncated", [False, True])
+def test_every_bit_flip_raises(allow_truncated: bool) -> None:
+    """Without exception: each byte is a checked constant, under a CRC, or a length that must fit its neighbours."""
+    damaged = bytearray(FILE)
+    for bit in range(8 * len(FILE)):
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ContainerError):
+            read_file(bytes(damaged), allow_truncated)
+        damaged[bit // 8] ^= 1 << bit % 8
+    assert damaged == FILE
+
+
+def test_every_bit_flip_of_the_header_raises() -> None:
+    for bit in range(8 * HEADER_BYTES):
+        damaged = bytearray(FILE[:HEADER_BYTES])
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ContainerError):
+            read_header(bytes(damaged))
+
+
+def test_every_prefix_raises() -> None:
+    for size in range(len(FILE)):
+        with pytest.raises(ContainerError):
+            read_file(FILE[:size])
+    for size in range(HEADER_BYTES):
+        with pytest.raises(ContainerError):
+            read_header(FILE[:size])
+
+
+@pytest.mark.parametrize("rest", [b"\0", TAIL, chunk(b"abcd", b""), b"\0" * 1000])
+@pytest.mark.parametrize("allow_truncated", [False, True])
+def test_trailing_bytes_raise(rest: bytes, allow_truncated: bool) -> None:
+    with pytest.raises(ContainerError, match=f"{len(rest)} bytes follow the TAIL chunk"):
+        read_file(FILE + rest, allow_truncated)
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_noise_raises(noise: bytes, allow_truncated: bool) -> None:
+    for data in (noise, FILE[:16] + noise, FILE[:HEADER_BYTES] + noise):
+        with pytest.raises(ContainerError):
+            read_file(data, allow_truncated)
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_noise_in_a_valid_code_chunk(noise: bytes, allow_truncated: bool) -> None:
+    """Whatever CODE holds, the result is an error or layers that are written back as the same bytes."""
+    data = of(HEAD, chunk(b"CODE", noise), TAIL)
+    try:
+        parsed = read_file(data, allow_truncated)
+    except ContainerError:
+        return
+    assert write_file(parsed.header, parsed.layers) == data
+
+
+@pytest.mark.parametrize(
+    ("preamble", "message"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + FILE[8:16], "signature: 89504e470d0a1a0a instead of 89435749430d0a1a"),
+        (SIGNATURE + b"\0\1cwc1\0\0", "version: 1, this reader knows 0: needs a newer pillow_cwic"),
+        (SIGNATURE + b"\0\0cwc2\0\0", "family: b'cwc2'.*needs a newer pillow_cwic"),
+        (SIGNATURE + b"\0\0cwc1\0\1", "reserved: 1 instead of 0"),
+    ],
+)
+def test_preamble(preamble: bytes, message: str) -> None:
+    with pytest.raises(ContainerError, match=message):
+        read_header(preamble + HEAD)
+    with pytest.raises(ContainerError, match=message):
+        read_file(preamble + FILE[16:])
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (0, bytes(4), "width: 0 is outside 1 to 16777215"),
+        (4, b"\1\0\0\0", "height: 16777216 is outside 1 to 16777215"),
+        (8, b"\2", "mode: 2 is outside 0 to 1"),
+        (9, b"\5", "tile exponent: 5 is outside 6 to 15"),
+        (9, b"\x10", "tile exponent: 16 is outside 6 to 15"),
+        (10, b"\x08\x01", "rate: 2049 is outside -2048 to 2048"),
+        (10, b"\xf7\xff", "rate: -2049 is outside -2048 to 2048"),
+    ],
+)
+def test_head_fields(offset: int, value: bytes, message: str) -> None:
+    payload = HEAD[8:-4]
+    payload = payload[:offset] + value + payload[offset + len(value) :]
+    with pytest.raises(ContainerError, match=message):
+        read_header(of(chunk(b"HEAD", payload)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 0}, {"height": 2**24}, {"mode": "RGBA"}, {"tile_exponent": 5}, {"rate": 2049}, {"model_id": b"short"},
+        {"family": b"cwc2"},
+    ],
+)  # fmt: skip
+def test_header_refuses(change: dict[str, Any]) -> None:
+    with pytest.raises(ContainerError):
+        dataclasses.replace(HEADER, **change)
+
+
+def test_write_refuses() -> None:
+    for layers in ([], [Layer(b"", 0)] * 256, [Layer(b"", 2**32)], [Layer(b"", -1)]):
+        with pytest.raises(ContainerError):
+            write_file(HEADER, layers)
+    for kind in (b"HEAD", b"CODE", b"TAIL", b"NEWc", b"abc", b"abcde", b"ab1d", b"ab\xe9d"):
+        with pytest.raises(ContainerError):
+            write_file(HEADER, LAYERS, [(kind, b"")])
+    with pytest.raises(ContainerError, match="appears twice"):
+        write_file(HEADER, LAYERS, [(b"abcd", b"1"), (b"abcd", b"2")])
+
+
+EXIF = chunk(b"eXIf", b"x")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (of(HEAD, HEAD, CODE, TAIL), "b'HEAD': out of order"),
+        (of(HEAD, CODE, CODE, TAIL), "behind CODE"),
+        (of(HEAD, CODE, EXIF, TAIL), "behind CODE"),
+        (of(HEAD, TAIL), "b'TAIL': out of order"),
+        (of(HEAD, TAIL, CODE), "b'TAIL': out of order"),
+        (of(CODE, HEAD, TAIL), "b'CODE': length|first chunk"),
+        (of(EXIF, HEAD, CODE, TAIL), "first chunk"),
+        (of(HEAD, EXIF, EXIF, CODE, TAIL), "b'eXIf': appears twice"),
+        (of(HEAD, chunk(b"NEWs", b""), CODE, TAIL), "b'NEWs': critical and unknown: needs a newer pillow_cwic"),
+        (of(HEAD, chunk(b"e\0If", b""), CODE, TAIL), "not four ASCII letters"),
+        (of(HEAD, CODE, chunk(b"TAIL", b"x")), "instead of TAIL"),
+        (of(chunk(b"HEAD", HEAD[8:-4] + b"\0"), CODE, TAIL), "exceeds|first chunk"),
+        (of(chunk(b"HEAD", HEAD[8:-5]), CODE, TAIL), "first chunk: b'HEAD' of 17 bytes instead of HEAD of 18"),
+    ],
+)
+@pytest.mark.parametrize("allow_truncated", [False, True])
+def test_wrong_chunks(data: bytes, message: str, allow_truncated: bool) -> None:
+    with pytest.raises(ContainerError, match=message):
+        read_file(data, allow_truncated)
+
+
+def test_unknown_ancillary_chunks_are_kept() -> None:
+    assert read_file(of(HEAD, EXIF, chunk(b"neWs", b"some"), CODE, TAIL)).extra == {b"eXIf": b"x", b"neWs": b"some"}
+
+
+ONE = put_varint(1)
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"", "CODE: 0 bytes"),
+        (b"\0", "layers: 0 is outside 1 to 255"),
+        (code((ONE, 9)) + b"xy", "layers of 1 bytes in all do not fill the 2 bytes"),
+        (code((ONE, 9)), "layers of 1 bytes in all do not fill the 0 bytes"),
+        (code((ONE, 9), count=255) + b"x", "layer 1: length|layer 1: symbol CRC"),
+        (code((b"\x81\0", 9)) + b"x", "layer 0: length: number 1 takes 2 bytes, not the shortest form"),
+        (code((b"\x80\x80\x80\x80\x80\1", 9)), "layer 0: length: number longer than 5 bytes"),
+        (b"\1\x80", "layer 0: length: number cut short after 1 bytes"),
+        (b"\1\0\0\0\0", "layer 0: symbol CRC of 4 bytes exceeds the 3 bytes left"),
+    ],
+)
+@pytest.mark.parametrize("allow_truncated", [False, True])
+def test_wrong_code(payload: bytes, message: str, allow_truncated: bool) -> None:
+    with pytest.raises(ContainerError, match=message):
+        read_file(of(HEAD, chunk(b"CODE", payload), TAIL), allow_truncated)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        of(chunk(b"HEAD", HEAD[8:-4], 2**32 - 1), CODE, TAIL),
+        of(HEAD, chunk(b"eXIf", b"x", 2**32 - 1), CODE, TAIL),
+        of(HEAD, chunk(b"CODE", CODE[8:-4], 2**32 - 1), TAIL),
+        of(HEAD, CODE, chunk(b"TAIL", b"", 2**32 - 1)),
+        of(HEAD, chunk(b"CODE", code(*[(put_varint(2**35 - 1), 9)] * 255)), TAIL),
+        of(HEAD, chunk(b"CODE", code((put_varint(2**32 - 1 - 10), 9)), 2**32 - 1)[:-4], b"x" * 100),
+    ],
+)
+@pytest.mark.parametrize("allow_truncated", [False, True])
+def test_hostile_lengths_cost_no_memory(data: bytes, allow_truncated: bool) -> None:
+    """They raise; only where a cut file may state such lengths does it pass, with no layer."""
+    tracemalloc.start()
+    try:
+        layers = read_file(data, allow_truncated).layers
+    except ContainerError as error:
+        assert "exceeds" in str(error) or "do not fill" in str(error) or "instead of TAIL" in str(error)
+    else:
+        assert allow_truncated and layers == []
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100_000
+
+
+# Files cut short
+
+
+def test_truncated_mode_at_every_size() -> None:
+    """Behind the table each cut gives the layers that arrived whole, before its end each raises."""
+    ends = [TABLE_END + sum(len(layer.data) for layer in LAYERS[: n + 1]) for n in range(len(LAYERS))]
+    for size in range(len(FILE)):
+        if size < TABLE_END:
+            with pytest.raises(ContainerError):
+                read_file(FILE[:size], allow_truncated=True)
+        else:
+            arrived = sum(end <= size for end in ends)
+            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), False)
+    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), True)
+
+
+def test_cut_and_damaged_before_the_cut_raises() -> None:
+    """In what a CRC guards; layers of a cut CODE chunk have no chunk CRC, they are left to their symbol CRCs."""
+    for bit in range(8 * (CODE_AT + 8)):
+        damaged = bytearray(FILE[: TABLE_END + 4])
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ContainerError):
+            read_file(bytes(damaged), allow_truncated=True)
+
+
+def test_whole_chunk_with_a_wrong_crc_raises_in_a_cut_file() -> None:
+    damaged = bytearray(FILE[:-12])
+    damaged[TABLE_END] ^= 1
+    with pytest.raises(ContainerError, match="CRC"):
+        read_file(bytes(damaged), allow_truncated=True)
+
+
+# Varints and tiles
+
+
+@given(st.integers(0, 2**35 - 1), st.binary(max_size=3), st.binary(max_size=3))
+def test_varint_round_trip(n: int, before: bytes, after: bytes) -> None:
+    coded = put_varint(n)
+    assert len(coded) == max(1, (n.bit_length() + 6) // 7)
+    end = len(before) + len(coded)
+    assert get_varint(before + coded + after, len(before), end, "n") == (n, end)
+    with pytest.raises(ContainerError, match="n: number cut short"):
+        get_varint(before + coded + after, len(before), end - 1, "n")
+
+
+@pytest.mark.parametrize("coded", [b"\x80\0", b"\xff\0", b"\x80\x80\x80\x80\0", b"\x80\x80\x80\x80\x80\1", b"\xff" * 9])
+def test_varint_in_a_longer_form_raises(coded: bytes) -> None:
+    with pytest.raises(ContainerError, match=r"n: number .*(not the shortest form|longer than 5 bytes)"):
+        get_varint(coded, 0, len(coded), "n")
+
+
+@pytest.mark.parametrize("n", [-1, 2**35])
+def test_varint_out_of_range_raises(n: int) -> None:
+    with pytest.raises(ContainerError):
+        put_varint(n)
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=10))
+def test_tiles_round_trip(streams: list[bytes]) -> None:
+    layer = join_tiles(streams)
+    assert split_tiles(layer, len(streams), "layer 3") == streams
+    assert split_tiles(layer, 1, "layer 3") == [layer]
+    if len(streams) > 1:
+        assert len(layer) == sum(len(put_varint(len(stream))) + len(stream) for stream in streams)
+        for wrong in (layer[:-1], layer + b"\0"):
+            with pytest.raises(ContainerError, match="layer 3: "):
+                split_tiles(wrong, len(streams), "layer 3")
+
+
+@pytest.mark.parametrize(
+    ("layer", "tiles", "message"),
+    [
+        (b"", 2, "layer 3: 2 tiles cannot lie in 0 bytes"),
+        (b"\0\0", 0, "layer 3: 0 tiles"),
+        (b"\0\0", 2**36, "layer 3: 68719476736 tiles cannot lie in 2 bytes"),
+        (put_varint(2**32 - 1) + b"x" * 340, 2, "layer 3: tile 0: length 4294967295 exceeds the 340 bytes left"),
+        (b"\1ab", 2, "layer 3: tile 1: length 98 exceeds the 0 bytes left"),
+        (b"\1a", 2, "layer 3: tile 1: number cut short"),
+        (b"\1a\1b\0", 2, "layer 3: its tiles end at byte 4 of 5"),
+    ],
+)
+def test_wrong_tiles(layer: bytes, tiles: int, message: str) -> None:
+    with pytest.raises(ContainerError, match=message):
+        split_tiles(layer, tiles, "layer 3")
+
+
+def test_join_of_no_tiles_raises() -> None:
+    with pytest.raises(ContainerError):
+        join_tiles([])

@@ -1,0 +1,115 @@
+"""The sdist and the wheel built from it: their contents, and what a machine without a compiler is told.
+
+Built without isolation from what is installed, so that nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def built(kind: str, source: Path, target: Path) -> Path:
+    """Build an sdist or a wheel from ``source`` and return the one file made."""
+    result = run("-m", "build", f"--{kind}", "--no-isolation", "--outdir", target, source, cwd=source)
+    assert result.returncode == 0, result.stdout
+    (path,) = target.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def source(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked sdist."""
+    folder = tmp_path_factory.mktemp("source")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (root,) = folder.iterdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def files(folder: str, pattern: str = "*") -> set[str]:
+    """Project paths of a folder's files, without what builds and runs leave behind."""
+    left = {".so", ".pyd", ".pyc", ".o"}
+    paths = (path for path in (ROOT / folder).rglob(pattern) if path.is_file() and path.suffix not in left)
+    return {path.relative_to(ROOT).as_posix() for path in paths}
+
+
+def test_sdist_holds_everything_to_build_and_test(source: Path) -> None:
+    names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    wanted = {"setup.py", "pyproject.toml", "MANIFEST.in", "Makefile", "LICENSE", "README.md", "CHANGELOG.md"}
+    for folder in ("pillow_cwic", "csrc", "tests", "benchmarks", "docs", "training"):
+        wanted |= files(folder)
+    missing = wanted - names
+    assert not missing
+    assert not [name for name in names if name.endswith((".so", ".pyd", ".pyc"))]
+
+
+def test_wheel_tag(wheel: Path) -> None:
+    if FREE_THREADED:
+        assert "abi3" not in wheel.name
+    else:
+        assert re.fullmatch(r"pillow_cwic-[0-9.]+-cp311-abi3-\w+\.whl", wheel.name)
+
+
+def test_wheel_holds_coder_weights_and_types(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    coders = [name for name in names if re.fullmatch(r"pillow_cwic/entropy/_coder[\w.-]*\.(so|pyd)", name)]
+    assert len(coders) == 1
+    weights = files("pillow_cwic/models", "*.safetensors")
+    assert weights, "no released weights in pillow_cwic/models"
+    missing = (weights | files("pillow_cwic") | {"pillow_cwic/py.typed"}) - names
+    assert not missing
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"pillow_cwic"}
+
+
+def test_wheel_runs_without_the_source(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = "import pillow_cwic.entropy._coder as coder; print(coder.__file__); print(len(dir(coder.lib)))"
+    result = run("-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    file, functions = result.stdout.split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert int(functions) > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CC chooses the compiler on Unix only")
+def test_missing_compiler_gets_a_plain_message(source: Path, tmp_path: Path) -> None:
+    command = ("-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", tmp_path, source)
+    result = run(*command, cwd=tmp_path, CC="no-such-compiler")
+    assert result.returncode != 0
+    assert "no C compiler found: there is no command 'no-such-compiler'" in result.stdout
+    assert "apt install gcc python3-dev" in result.stdout
+    assert "Traceback" not in result.stdout

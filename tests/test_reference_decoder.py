@@ -1,0 +1,348 @@
+"""The reference decoder against encoders just as plain, written here: decisions, codes and whole files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import struct
+from decimal import Decimal, getcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference_decoder as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pillow_cwic.container import Header, Layer, join_tiles, write_file
+
+Plane = reference.Plane
+
+
+class RangeEncoder:
+    """The encoder of FORMAT.md section 3; ``low`` is one long number, so that carries need no care."""
+
+    def __init__(self) -> None:
+        self.low = 0
+        self.range = 2**64 - 1
+        self.fetched = 8  # bytes that ``low`` has, which are those that the decoder has fetched
+
+    def encode(self, bit: int, p: int) -> None:
+        bound = (self.range >> 16) * p
+        if bit:
+            self.range = bound
+        else:
+            self.low += bound
+            self.range -= bound
+        if self.range < 2**32:
+            self.low <<= 32
+            self.range <<= 32
+            self.fetched += 4
+
+    def finish(self) -> bytes:
+        """The fewest bytes, of those that the decoder may miss, that lie in the interval when zeros follow."""
+        for cut in range(8, -1, -1):
+            number = -(-self.low // 256**cut)
+            if number * 256**cut < self.low + self.range:
+                return number.to_bytes(self.fetched - cut, "big")
+        raise AssertionError("the interval is empty")
+
+
+def encode_decision(encoder: RangeEncoder, bit: bool, p: int) -> bool:
+    """Writes the decision unless it is certain; returns what the decoder will see."""
+    if not 16 <= p <= 65520:
+        return p > 65520
+    encoder.encode(bit, p)
+    return bit
+
+
+def encode_rest(encoder: RangeEncoder, r: int) -> None:
+    digits = f"{r + 1:b}"
+    for bit in "1" * (len(digits) - 1) + "0" + digits[1:]:
+        encoder.encode(int(bit), 32768)
+
+
+def encode_code(encoder: RangeEncoder, tables: reference.Tables, m: int, i: int, c: int) -> int:
+    """Writes code c; returns the code that the decoder will see, another one where decisions are certain."""
+    first, step = tables[0][i], tables[1][i]
+    k0, f = m >> 4, m & 15
+    if encode_decision(encoder, c > k0, first[f]):
+        for n in range(1, 17):
+            if not encode_decision(encoder, c > k0 + n, step[16 * n - f]):
+                return k0 + n
+        encode_rest(encoder, c - k0 - 17)
+    else:
+        for n in range(1, 17):
+            if encode_decision(encoder, c > k0 - n, 65536 - step[16 * n - 16 + f]):
+                return k0 - n + 1
+        encode_rest(encoder, k0 - 16 - c)
+    return c
+
+
+@cache
+def formula() -> reference.Tables:
+    """The tables from the formula in section 4, in 40-digit arithmetic."""
+    getcontext().prec = 40
+
+    def probability(value: Decimal) -> int:
+        return min(max(round(value * 65536), 1), 65535)
+
+    first, step = [], []
+    for i in range(64):
+        unit = (Decimal(26 - i) / 8).exp() / 16  # a sixteenth, in scales
+        s = {j: 1 / (1 + (-j * unit).exp()) for j in range(-264, 9)}
+        first.append([probability(s[f - 8]) for f in range(16)])
+        step.append([probability(s[-j - 8] / s[8 - j]) for j in range(257)])
+    return first, step
+
+
+def test_tables_are_those_of_the_formula() -> None:
+    tables = reference.read_tables(reference.TABLES)
+    assert tables == formula()
+    assert all(row[8] == 32768 for row in tables[0])
+    assert max(map(max, tables[1])) <= 65520, "a certain step away from the mean would never end"
+
+
+# Decisions
+
+
+decisions = st.tuples(st.booleans(), st.one_of(st.integers(1, 65535), st.sampled_from([1, 32768, 65535])))
+
+
+def encode(bits: list[tuple[bool, int]]) -> bytes:
+    encoder = RangeEncoder()
+    for bit, p in bits:
+        encoder.encode(bit, p)
+    return encoder.finish()
+
+
+@given(st.lists(decisions, max_size=400))
+def test_decisions_round_trip(bits: list[tuple[bool, int]]) -> None:
+    data = encode(bits)
+    decoder = reference.RangeDecoder(data)
+    assert [bool(decoder.decode(p)) for _, p in bits] == [bit for bit, _ in bits]
+    decoder.finish()
+    assert len(data) <= decoder.fetched - 4, "the last four bytes are never needed"
+    with pytest.raises(reference.DamagedError, match="too long"):
+        decoder.data += bytes(9)
+        decoder.finish()
+
+
+@pytest.mark.parametrize("bit", [False, True])
+@pytest.mark.parametrize("p", [1, 3, 32768, 65535])
+def test_runs(bit: bool, p: int) -> None:
+    """A run of equal decisions drives the interval to one end, where carries and zeros at the end are."""
+    test_decisions_round_trip.hypothesis.inner_test([(bit, p)] * 500)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("bits", "data"),
+    [
+        ("", ""),
+        ("1", ""),
+        ("0", "80"),
+        ("01", "80"),
+        ("00101101", "d2"),
+        ("1" * 96, "00000000" * 3),
+        ("0" * 96, "fffffffffffffffeffffffff"),
+    ],
+)
+def test_bytes_of_even_decisions(bits: str, data: str) -> None:
+    """With p = 1/2 the stream is the bits inverted, but for the range being 1 short of 2^64."""
+    found = encode([(bit == "1", 32768) for bit in bits]).hex()
+    assert found == data
+
+
+def test_stream_cut_short_raises() -> None:
+    bits = [(bool(n % 3), 20000) for n in range(300)]
+    decoder = reference.RangeDecoder(encode(bits)[:-9])
+    for _, p in bits:
+        decoder.decode(p)
+    with pytest.raises(reference.DamagedError, match="too short"):
+        decoder.finish()
+
+
+# Codes
+
+
+means, scales, codes = st.integers(-4080, 4080), st.integers(0, 63), st.integers(-255, 255)
+
+
+@given(st.lists(st.tuples(means, scales, codes), max_size=60))
+def test_codes_round_trip(symbols: list[tuple[int, int, int]]) -> None:
+    tables = formula()
+    encoder = RangeEncoder()
+    want = [encode_code(encoder, tables, *symbol) for symbol in symbols]
+    decoder = reference.RangeDecoder(encoder.finish())
+    assert [reference.decode_code(decoder, tables, m, i) for m, i, _ in symbols] == want
+    decoder.finish()
+    for (m, i, c), fitted in zip(symbols, want, strict=True):
+        assert -255 <= fitted <= 255
+        assert abs(fitted - m / 16) <= max(1, abs(c - m / 16)), "a fitted code lies no farther from the mean"
+        assert i < 40 or fitted == c, "no decision is certain at a wide scale"
+
+
+@given(st.binary(max_size=40), means, scales)
+def test_noise_decodes_to_a_bounded_code(data: bytes, m: int, i: int) -> None:
+    assert abs(reference.decode_code(reference.RangeDecoder(data), formula(), m, i)) <= 255 + 17 + 2**11
+
+
+def test_code_costs_what_its_probability_says() -> None:
+    """500 codes at scale index 26 (s = 1) around their mean take their ideal length, within 1 %."""
+    generator = random.Random(5)
+    unit = generator.choices(range(-6, 7), [1 / (2 + 2 * abs(c) ** 3) for c in range(-6, 7)], k=500)
+    encoder = RangeEncoder()
+    ideal = Decimal(0)
+    for c in unit:
+        encode_code(encoder, formula(), 0, 26, c)
+        upper, lower = (1 / (1 + (-(c + Decimal(half))).exp()) for half in ("0.5", "-0.5"))
+        ideal -= (upper - lower).ln() / Decimal(2).ln()
+    assert 8 * len(encoder.finish()) == pytest.approx(float(ideal), rel=0.01)
+
+
+# Whole files
+
+
+CONFIG = {"groups": [2, 1, 2], "context_hidden": 3, "map_hidden": 2, "levels": 3}
+
+
+def write_weights(path: Path, seed: int = 1, last: int = 0) -> dict[str, Any]:
+    """Random weights for CONFIG, as a weights file; returns them as the reference reads them."""
+    generator = random.Random(seed)
+    shapes = [(0, 1, 2)] + [(1 + sum(CONFIG["groups"][:g]), c, 3) for g, c in enumerate(CONFIG["groups"])]
+    weights: list[int] = []
+    biases: list[int] = []
+    for inputs, c, n in shapes:
+        count = 2 * n + 9 * inputs * n + (9 if inputs else 1) * n * n + 12 * c * n + n * n
+        weights += [generator.randint(-3000, 3000) for _ in range(count)]
+        weights += [generator.randint(-3000, 3000) for _ in range(2 * c * n)]
+        biases += [generator.randint(-20000, 2000000) for _ in range(3 * n + 2 * c)]
+    weights[-1] += last
+    arrays = struct.pack(f"<{len(weights)}h", *weights), struct.pack(f"<{len(biases)}i", *biases)
+    middle, end = len(arrays[0]), len(arrays[0]) + len(arrays[1])
+    index = {
+        "__metadata__": {"config": json.dumps(CONFIG)},
+        "context.weights": {"dtype": "I16", "shape": [len(weights)], "data_offsets": [0, middle]},
+        "context.biases": {"dtype": "I32", "shape": [len(biases)], "data_offsets": [middle, end]},
+    }
+    text = json.dumps(index).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(arrays))
+    return reference.read_weights(path)
+
+
+def make_file(weights: dict[str, Any], header: Header, seed: int) -> tuple[bytes, Plane, list[Plane]]:
+    """A file of random symbols near their means, written over the reference's own walk, and the symbols."""
+    generator = random.Random(seed)
+    rows, columns = -(-header.height // 16), -(-header.width // 16)
+    top = weights["config"]["levels"] - 1
+
+    def layer(number: int, inputs: reference.Grid, coded: Plane) -> tuple[Layer, list[Plane]]:
+        network = weights["layers"][number]
+        scale = 1 if number == 0 else 2
+        grid = reference.zeros(len(coded), len(coded[0]), network.channels)
+        streams = []
+        for tile in reference.tiles_of(len(coded), len(coded[0]), 2**header.tile_exponent * scale // 16):
+            encoder = RangeEncoder()
+
+            def code(m: int, i: int, encoder: RangeEncoder = encoder) -> int:
+                low, high = (0, top) if number == 0 else (-255, 255)
+                c = (m >> 4) + generator.choice([-20, -2, -1, 0, 0, 0, 1, 1, 2, 3, 30])
+                return encode_code(encoder, formula(), m, i, min(max(c, low), high))
+
+            piece = network.run(reference.cut(inputs, tile), reference.cut(coded, tile), header.rate, top, code)
+            streams.append(encoder.finish())
+            for row, values in zip(grid[tile[0]], piece, strict=True):
+                row[tile[1]] = values
+        channels = [[[codes[c] for codes in row] for row in grid] for c in range(network.channels)]
+        return Layer(join_tiles(streams), reference.symbol_crc(channels, number)), channels
+
+    first, (levels,) = layer(0, reference.zeros(rows, columns, 0), [[1] * columns for _ in range(rows)])
+    side = [[levels[y // 2][x // 2] for x in range(2 * columns)] for y in range(2 * rows)]
+    layers, planes = [first], []
+    for g in range(len(CONFIG["groups"])):
+        inputs = [
+            [[64 * (level - top)] + [16 * max(-127, min(127, p[y][x])) for p in planes] for x, level in enumerate(row)]
+            for y, row in enumerate(side)
+        ]
+        coded, channels = layer(1 + g, inputs, [[level >= g for level in row] for row in side])
+        layers.append(coded)
+        planes += channels
+    return write_file(header, layers, [(b"eXIf", b"anything")]), levels, planes
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return write_weights(tmp_path_factory.mktemp("weights") / "model.safetensors")
+
+
+def header_of(weights: dict[str, Any], width: int, height: int, rate: int = 0) -> Header:
+    return Header(width, height, "RGB", tile_exponent=6, rate=rate, model_id=weights["model_id"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(width=st.integers(1, 150), height=st.integers(1, 90), rate=st.integers(-2048, 2048), seed=st.integers(0, 99))
+def test_files_decode(weights: dict[str, Any], width: int, height: int, rate: int, seed: int) -> None:
+    header = header_of(weights, width, height, rate)
+    data, levels, planes = make_file(weights, header, seed)
+    found_levels, found_planes, fields = reference.decode_symbols(data, weights, formula())
+    assert found_levels == levels
+    assert found_planes == planes
+    assert (fields["width"], fields["height"], fields["mode"]) == (width, height, "RGB")
+    assert (fields["rate"], fields["tile_exponent"]) == (rate, 6)
+
+
+def test_positions_below_a_groups_level_have_no_codes(weights: dict[str, Any]) -> None:
+    _, levels, planes = make_file(weights, header_of(weights, 150, 90), 3)
+    assert {level for row in levels for level in row} == {0, 1, 2}, "the case needs every level"
+    group_of = [g for g, channels in enumerate(CONFIG["groups"]) for _ in range(channels)]
+    for g, plane in zip(group_of, planes, strict=True):
+        assert any(c != 0 for row in plane for c in row)
+        for y, row in enumerate(plane):
+            assert all(c == 0 for x, c in enumerate(row) if levels[y // 2][x // 2] < g)
+
+
+def test_another_symbol_crc_raises(weights: dict[str, Any]) -> None:
+    header = header_of(weights, 40, 20)
+    _, layers = reference.read_file(make_file(weights, header, 1)[0])
+    for n, (stream, crc) in enumerate(layers):
+        changed = [Layer(*layer) for layer in layers]
+        changed[n] = Layer(stream, crc ^ 1)
+        with pytest.raises(reference.DamagedError, match=f"layer {n}: symbol CRC differs"):
+            reference.decode_symbols(write_file(header, changed), weights, formula())
+
+
+def test_another_model_raises(weights: dict[str, Any], tmp_path: Path) -> None:
+    data, _, _ = make_file(weights, header_of(weights, 40, 20), 1)
+    other = write_weights(tmp_path / "other.safetensors", last=1)
+    assert other["model_id"] == hashlib.sha256((tmp_path / "other.safetensors").read_bytes()).digest()[:6]
+    with pytest.raises(reference.DamagedError, match="model id"):
+        reference.decode_symbols(data, other, formula())
+
+
+def test_every_bit_flip_of_a_file_raises(weights: dict[str, Any]) -> None:
+    data, _, _ = make_file(weights, header_of(weights, 17, 1), 2)
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(reference.DamagedError):
+            reference.read_file(bytes(damaged))
+    for size in range(len(data)):
+        with pytest.raises(reference.DamagedError):
+            reference.read_file(data[:size])
+
+
+def test_command_prints_sizes_and_crcs(
+    weights: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _, _ = make_file(weights, header_of(weights, 40, 20, rate=-7), 1)
+    (tmp_path / "picture.cwic").write_bytes(data)
+    write_weights(tmp_path / "model.safetensors")
+    reference.main(str(tmp_path / "picture.cwic"), str(tmp_path / "model.safetensors"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"40 x 20 RGB, T = -7, {len(data)} bytes"
+    assert lines[1:] == [
+        f"layer {n}: {len(stream)} bytes, symbol CRC {crc:08x}"
+        for n, (stream, crc) in enumerate(reference.read_file(data)[1])
+    ]

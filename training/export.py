@@ -1,0 +1,110 @@
+"""Freeze a run into a released model: ``python -m training.export --run runs/NAME [--name cwic1] [--tuning mse]``.
+
+Takes the moving average of the weights; transforms as float16, the context model as the integers of
+docs/FORMAT.md section 5. The file is named by its hash and entered into ``pillow_cwic/models/registry.json``, where
+it becomes the one that encoders use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from pillow_cwic import models
+from pillow_cwic.networks.context import TAPS, ContextModel, GroupContext
+from pillow_cwic.networks.model import Config, Cwic1
+
+WEIGHT_BITS = 12  # fractional bits of weights
+SUM_BITS = 18  # of sums and biases
+FAMILIES = {"cwic1": "cwc1"}
+
+
+def _integers(values: torch.Tensor, bits: int, kind: type[np.signedinteger], what: str) -> np.ndarray:
+    scaled = torch.round(values.double() * 2**bits).numpy().ravel()
+    limit = np.iinfo(kind).max
+    if np.abs(scaled).max() > limit:
+        raise ValueError(f"{what}: {np.abs(scaled).max() / 2**bits:.2f} exceeds {limit / 2**bits:.2f}")
+    return scaled.astype(kind)
+
+
+def _layer(network: GroupContext, what: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Weights and biases of one layer's network in the order of FORMAT.md section 5.1."""
+
+    def spatial(conv: torch.nn.Conv2d) -> torch.Tensor:  # (O, I, kh, kw) -> (kh, kw, I, O)
+        return conv.weight.permute(2, 3, 1, 0)
+
+    own = spatial(network.own).flatten(0, 1)[:TAPS]  # raster order: the causal taps come first
+    parts = [network.rate.weight, *([spatial(network.dense)] if network.dense is not None else [])]
+    parts += [spatial(network.mix), own, spatial(network.hidden), spatial(network.out)]
+    biases = [network.rate.bias, network.mix.bias, network.hidden.bias, network.out.bias]
+    return (
+        [_integers(p.detach(), WEIGHT_BITS, np.int16, f"{what} weights") for p in parts],
+        [_integers(b.detach(), SUM_BITS, np.int32, f"{what} biases") for b in biases],
+    )
+
+
+def context_arrays(context: ContextModel) -> tuple[np.ndarray, np.ndarray]:
+    """The context model's integers: weights int16 and biases int32."""
+    weights, biases = [], []
+    for index, network in enumerate([context.map, *context.layers]):
+        more_weights, more_biases = _layer(network, f"layer {index}")
+        weights += more_weights
+        biases += more_biases
+    return np.concatenate(weights), np.concatenate(biases)
+
+
+def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:
+    """The weights file of a model; ``facts`` go into its metadata."""
+    weights, biases = context_arrays(model.context)
+    tensors = {"context.weights": torch.from_numpy(weights), "context.biases": torch.from_numpy(biases)}
+    for name, value in model.state_dict().items():
+        if not name.startswith("context."):
+            tensors[name] = value.to(torch.float16).contiguous()
+    return save(tensors, {"config": json.dumps(model.config.to_dict()), **facts})
+
+
+def load_average(run: Path) -> tuple[Cwic1, dict]:
+    """The averaged model of a run and the facts in its ``state.json``."""
+    facts = json.loads((run / "state.json").read_text())
+    model = Cwic1(Config.from_dict(facts["config"]))
+    tensors = load_file(run / "state.safetensors")
+    prefix = "average."
+    model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    return model, facts
+
+
+def release(data: bytes, name: str, tuning: str) -> Path:
+    """Writes a weights file and enters it first in the registry, in place of the model's former one."""
+    digest = hashlib.sha256(data).hexdigest()
+    path = models.FOLDER / f"{name}-{tuning}-{digest[:12]}.safetensors"
+    path.write_bytes(data)
+    registry = models.FOLDER / "registry.json"
+    entries = json.loads(registry.read_text()) if registry.exists() else []
+    entry = {"name": name, "tuning": tuning, "family": FAMILIES[name], "sha256": digest, "file": path.name}
+    for old in [e for e in entries if (e["name"], e["tuning"]) == (name, tuning) and e["sha256"] != digest]:
+        (models.FOLDER / old["file"]).unlink(missing_ok=True)  # until 1.0.0 new weights replace the old ones
+    entries = [entry, *(e for e in entries if (e["name"], e["tuning"]) != (name, tuning))]
+    registry.write_text(json.dumps(entries, indent=2) + "\n")
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--name", default="cwic1")
+    parser.add_argument("--tuning", default="mse")
+    args = parser.parse_args()
+    model, facts = load_average(args.run)
+    data = freeze(model, {"name": args.name, "tuning": args.tuning, "step": str(facts["step"])})
+    path = release(data, args.name, args.tuning)
+    print(f"{path.name}: {len(data) / 1e6:.2f} MB, step {facts['step']}, {facts['seconds'] / 60:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()
