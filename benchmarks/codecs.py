@@ -67,6 +67,10 @@ class Codec:
 class SizedCodec(Codec):
     """A codec that meets a size by itself: its setting is the rate in bits per pixel."""
 
+    @property
+    def version(self) -> str:
+        return f"{self.package} {importlib.import_module(self.package).__version__}"  # it may not be installed
+
     def fit(self, im: Image.Image, size: int) -> float:
         return size * 8 / (im.width * im.height)
 

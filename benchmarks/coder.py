@@ -14,6 +14,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def ours() -> Coder:
 def constriction() -> Coder:
     """Range coder of constriction, its Bernoulli models."""
     stream = importlib.import_module("constriction").stream
-    model = stream.model.Bernoulli()
+    model = stream.model.Bernoulli(perfect=False)
 
     def encode(bits: NDArray[np.int32], p: NDArray[np.float64]) -> NDArray[np.uint32]:
         encoder = stream.queue.RangeEncoder()
@@ -123,7 +124,8 @@ def lines(count: int, repeats: int) -> Iterator[str]:
     """The report in markdown, line by line."""
     found = list(coders())
     yield "# Range coder\n"
-    yield f"{count / 1e6:g} M binary decisions with given 16-bit probabilities; {machine()}; one thread, best of {repeats}.\n"
+    yield f"{count / 1e6:g} M binary decisions with given 16-bit probabilities, one thread, best of {repeats}."
+    yield f"Machine: {machine()}.\n"
     for kind in ("uniform", "skewed"):
         bits, probabilities = decisions(count, kind)
         ideal = ideal_bits(bits, probabilities)
@@ -132,8 +134,8 @@ def lines(count: int, repeats: int) -> Iterator[str]:
         yield "| --- | ---: | ---: | ---: |"
         for coder in found:
             symbols, model = coder.prepare(bits, probabilities)
-            encode_s, data = best(lambda c=coder, s=symbols, m=model: c.encode(s, m), repeats)
-            decode_s, decoded = best(lambda c=coder, d=data, m=model: c.decode(d, m), repeats)
+            encode_s, data = best(partial(coder.encode, symbols, model), repeats)
+            decode_s, decoded = best(partial(coder.decode, data, model), repeats)
             if not np.array_equal(decoded, bits):
                 raise RuntimeError(f"{coder.name}: decoded decisions differ from the coded ones")
             loss = 100 * (8 * coder.length(data) / ideal - 1)

@@ -22,7 +22,7 @@ RATES = (0.25, 0.5, 1.0)
 PEERS = ("JPEG", "JPEG 2000", "WebP")
 SHOWN = ("JPEG", "WebP", "CWIC")  # beside the original, at the lowest rate
 DETAIL = 256  # side of the detail in the comparison picture, shown at twice its size
-DETAILS = {"kodim23": (128, 60), "kodim15": (240, 60), "kodim04": (150, 110)}  # its left and top; else the busiest
+DETAILS = {"kodim23": (400, 70), "kodim15": (240, 60), "kodim04": (150, 230)}  # its left and top; else the busiest
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def compress(codec: Codec, im: Image.Image, *, rate: float = 0, size: int = 0) -
 
 
 def at_rate(im: Image.Image, rate: float) -> dict[str, Result]:
-    """CWIC at a rate, and the peers with the largest file not above CWIC's; a peer that cannot be so small is left out."""
+    """CWIC at a rate, and the largest file not above CWIC's of each peer; one that cannot be so small is left out."""
     codecs = available()
     ours = compress(CWIC, im, rate=rate)
     results = {}

@@ -15,17 +15,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from rich.progress import track
 
 from benchmarks import metrics
-from benchmarks.codecs import available, bits_per_pixel
+from benchmarks.codecs import Codec, available, bits_per_pixel
 from benchmarks.metrics import Curve, bd_rate, decibel
 
 BD_RATES = (0.1, 1.0)  # bits per pixel: BD-rates compare the curves inside this range
@@ -33,6 +34,8 @@ TABLE_RATES = (0.2, 0.25, 0.5, 0.75, 1.0)
 CONTROL_RATES = (0.15, 0.25, 0.5, 0.75, 1.0)
 OURS = "CWIC"
 KODAK = [f"kodim{number:02d}" for number in range(1, 25)]
+
+Key = tuple[str, str, float, str]  # codec, picture, setting, version
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Row:
     decode_s: float
 
     @property
-    def key(self) -> tuple[str, str, float, str]:
+    def key(self) -> Key:
         return self.codec, self.picture, self.setting, self.version
 
 
@@ -75,9 +78,17 @@ MEASURES = (
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # name of the curve -> column of the measure -> points
 
 
+@cache
+def warm(name: str) -> Codec:
+    """A codec that has been used once in this process, so that no time holds what its first use takes."""
+    codec = available()[name]
+    codec.decode(codec.encode(Image.new("RGB", (64, 64)), codec.settings[-1]))
+    return codec
+
+
 def measure(name: str, path: Path, settings: Iterable[float]) -> list[Row]:
     """The rows of one codec on one picture."""
-    codec = available()[name]
+    codec = warm(name)
     with Image.open(path) as file:
         im = file.convert("RGB")
     original = np.asarray(im)
@@ -109,7 +120,7 @@ def measure(name: str, path: Path, settings: Iterable[float]) -> list[Row]:
     return rows
 
 
-def run(names: list[str], paths: list[Path], known: dict[tuple[str, str, float, str], Row], jobs: int) -> Iterator[Row]:
+def run(names: list[str], paths: list[Path], known: dict[Key, Row], jobs: int) -> Iterator[list[Row]]:
     """All rows of the codecs on the pictures: those already known, then the others as they are measured."""
     codecs = available()
     tasks = []
@@ -117,17 +128,17 @@ def run(names: list[str], paths: list[Path], known: dict[tuple[str, str, float, 
         for path in paths:
             keys = {s: (name, path.stem, s, codecs[name].version) for s in codecs[name].settings}
             missing = [s for s, key in keys.items() if name == OURS or key not in known]
-            yield from (known[key] for s, key in keys.items() if s not in missing)
+            yield [known[key] for s, key in keys.items() if s not in missing]
             if missing:
                 tasks.append(partial(measure, name, path, missing))
     if jobs == 1:
         for task in track(tasks, description="measuring"):
-            yield from task()
+            yield task()
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(task) for task in tasks]
         for future in track(as_completed(futures), description="measuring", total=len(futures)):
-            yield from future.result()
+            yield future.result()
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -135,11 +146,13 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     kinds = {"codec": str, "picture": str, "version": str, "bytes": int}
+
+    def parse(record: dict[str, str]) -> Row:
+        values: dict[str, Any] = {k: kinds.get(k, float)(v) if v else None for k, v in record.items()}
+        return Row(**values)
+
     with path.open(newline="") as file:
-        return [
-            Row(**{f.name: kinds.get(f.name, float)(r[f.name]) if r[f.name] else None for f in fields(Row)})
-            for r in csv.DictReader(file)
-        ]
+        return [parse(record) for record in csv.DictReader(file)]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -156,7 +169,7 @@ def mean_curves(rows: Iterable[Row]) -> Curves:
     for row in rows:
         groups[row.codec, row.setting].append(row)
     curves: Curves = defaultdict(lambda: defaultdict(list))
-    for (codec, _), group in sorted(groups.items()):
+    for (codec, _), group in groups.items():
         for m in MEASURES:
             values = [getattr(row, m.column) for row in group]
             if None not in values:
@@ -223,9 +236,7 @@ def picture_bd_table(pictures: dict[str, Curves], peers: list[str]) -> str:
         for m in MEASURES:
             pairs = [(curve(c, name, m.column), curve(c, OURS, m.column)) for c in pictures.values()]
             found = [bd for pair in pairs if (bd := bd_rate(*pair, BD_RATES)) is not None]
-            line += (
-                [number(mean(found), "+.1f"), f"{sum(bd < 0 for bd in found)} of {len(found)}"] if found else ["–"] * 2
-            )
+            line += [number(mean(found or [math.nan]), "+.1f"), f"{sum(bd < 0 for bd in found)} of {len(found)}"]
         body.append(line)
     return table(["against"] + [h for m in MEASURES for h in (m.title.split(" /")[0] + " / %", "better on")], body)
 
@@ -236,10 +247,7 @@ def difference_table(pictures: dict[str, Curves], peers: list[str], m: Measure) 
     for name in peers:
         line = [name]
         for rate in TABLE_RATES:
-            values = [
-                (curve(c, OURS, m.column).quality_at(rate), curve(c, name, m.column).quality_at(rate))
-                for c in pictures.values()
-            ]
+            values = [[curve(c, n, m.column).quality_at(rate) for n in (OURS, name)] for c in pictures.values()]
             gains = [ours - peer for ours, peer in values if ours is not None and peer is not None]
             line.append(f"{mean(gains):+.2f} ({sum(g > 0 for g in gains)} of {len(gains)})" if gains else "–")
         body.append(line)
@@ -285,8 +293,7 @@ def control_table(rows: Iterable[Row]) -> str:
 def report(rows: list[Row], published: Curves) -> str:
     """The whole report in markdown."""
     measured, pictures = mean_curves(rows), picture_curves(rows)
-    peers = [name for name in measured if name != OURS]
-    versions = sorted({row.version for row in rows})
+    peers, versions = [name for name in measured if name != OURS], sorted({row.version for row in rows})
     parts = [
         "# Rate and distortion\n",
         f"{len(pictures)} pictures, real files, headers included. Measured with {', '.join(versions)}.",
@@ -297,12 +304,12 @@ def report(rows: list[Row], published: Curves) -> str:
     if OURS in measured:
         parts += [
             "## BD-rate\n",
-            f"Bits that {OURS} needs beyond another codec for the same quality: below zero is better. PCHIP of the logarithm",
-            f"of the rate, over the quality range that both curves reach from {BD_RATES[0]:g} to {BD_RATES[1]:g} bpp.\n",
+            f"Bits that {OURS} needs beyond another codec for the same quality: below zero is better. PCHIP of the",
+            f"log rate, over the quality range that both curves reach from {BD_RATES[0]:g} to {BD_RATES[1]:g} bpp.\n",
             "Mean curves, against the peers of this run:\n",
             bd_table({name: measured[name] for name in peers}, measured),
-            f"A point of {OURS}'s mean curve (and of JPEG 2000's) has the same rate on every picture, a point of the others",
-            "the same quality setting. Picture by picture that makes no difference; the mean of each picture's BD-rate:\n",
+            f"A point of {OURS}'s mean curve (and of JPEG 2000's) has one rate on every picture, a point of the others",
+            "one quality setting. That makes no difference to the mean of each picture's BD-rate:\n",
             picture_bd_table(pictures, peers),
         ]
         if published:
@@ -312,12 +319,11 @@ def report(rows: list[Row], published: Curves) -> str:
                 *point_lines(published, measured),
             ]
     parts += ["## Quality at equal rate\n", "Interpolated on the mean curves; published ones in italics.\n"]
-    every = {**measured, **{f"*{name}*": c for name, c in published.items()}}
-    parts += [rate_table(every, m) for m in MEASURES]
+    parts += [rate_table({**measured, **{f"*{n}*": c for n, c in published.items()}}, m) for m in MEASURES]
     if OURS in measured:
         parts += [
-            f"{OURS} less its peer with the same bytes on each picture: the mean over the pictures where both reach the",
-            f"rate, and on how many of them {OURS} is better.\n",
+            f"{OURS} less its peer with the same bytes on each picture: the mean over the pictures where both reach",
+            f"the rate, and on how many of them {OURS} is better.\n",
             *(difference_table(pictures, peers, m) for m in MEASURES),
             "## Rate control\n",
             control_table(rows),
@@ -327,28 +333,31 @@ def report(rows: list[Row], published: Curves) -> str:
 
 def draw(rows: list[Row], published: Curves, target: Path) -> None:
     """The mean curves, one panel a measure; published ones dashed where the same codec was not measured."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     measured = mean_curves(rows)
     figure = Figure(figsize=(16, 6.4), layout="constrained")
-    labelled = {}
+    lines = {}
     for axes, m in zip(figure.subplots(1, 3), MEASURES, strict=True):
-        others = [name for name in published if name not in measured and m.column in published[name]]
-        names = [*others, *(n for n in measured if n != OURS), *(n for n in measured if n == OURS)]
-        for name in names:
-            points = sorted((measured if name in measured else published)[name][m.column])
-            style = {"lw": 1.6, "marker": ".", "color": f"C{list(measured).index(name)}"} if name in measured else {}
-            if name == OURS:
-                style = {"lw": 3, "marker": "o", "color": "black"}
-            elif name in others:
-                style = {"lw": 1, "ls": "--", "color": f"C{list(published).index(name) % 10}", "alpha": 0.7}
-                style |= {"marker": "*", "ms": 10} if len(points) == 1 else {}
-            (labelled[name],) = axes.plot(*zip(*points, strict=True), **style, label=name)
-        shown = [q for n in measured for r, q in measured[n][m.column] if 0.08 <= r <= 1.5]
-        axes.set(xlim=(0, 1.5), ylim=(min(shown) - 0.5, max(shown) + 0.5), xlabel="bits per pixel", title=m.title)
+        for index, (name, curves) in enumerate({**published, **measured}.items()):
+            points = sorted(curves.get(m.column, []))
+            style = {"lw": 1, "ls": "--"} if len(points) > 1 else {"ls": "", "marker": "*", "ms": 10}
+            if name in measured:
+                style = {"lw": 1.8, "marker": "."} if name != OURS else {"lw": 3, "marker": "o", "zorder": 3}
+            if points:
+                colour = "black" if name == OURS else colormaps["tab20"](index % 20)
+                (lines[name],) = axes.plot(*zip(*points, strict=True), **style, color=colour, label=name)
+        shown = [q for c in measured.values() for r, q in c.get(m.column, []) if 0.08 <= r <= 1.5]
+        axes.set(
+            xlim=(0, 1.5),
+            ylim=(min(shown, default=0) - 0.5, max(shown, default=1) + 0.5),
+            xlabel="bits per pixel",
+            title=m.title,
+        )
         axes.grid(alpha=0.3)
-    order = sorted(labelled, key=lambda n: (n != OURS, n not in measured))
-    figure.legend([labelled[n] for n in order], order, loc="outside lower center", ncols=6, frameon=False)
+    order = sorted(lines, key=lambda n: (n != OURS, n not in measured))
+    figure.legend([lines[n] for n in order], order, loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(target, dpi=110)
 
 
@@ -375,11 +384,10 @@ def main() -> None:
         stored = {key: row for key, row in stored.items() if row.codec != OURS}
 
     rows: list[Row] = []
-    try:
-        for row in run(args.codecs, paths, stored, args.jobs):
-            rows.append(row)
-    finally:  # an interrupted run keeps what it has measured
-        write_rows(table_path, {**stored, **{row.key: row for row in rows}}.values())
+    for batch in run(args.codecs, paths, stored, args.jobs):
+        rows += batch
+        write_rows(table_path, {**stored, **{row.key: row for row in rows}}.values())  # so that none is lost
+    rows.sort(key=lambda row: args.codecs.index(row.codec))
     published = published_curves(args.anchors) if [p.stem for p in paths] == KODAK else {}  # means over these 24
     (args.out / "rate_distortion.md").write_text(report(rows, published))
     draw(rows, published, args.out / "rate_distortion.png")

@@ -1,4 +1,4 @@
-"""Writes ``tables.c``: the fixed probability tables of docs/FORMAT.md section 4. Run: ``python csrc/make_tables.py``."""
+"""Writes ``tables.c``, the fixed probability tables of docs/FORMAT.md section 4: ``python csrc/make_tables.py``."""
 
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
 from pathlib import Path

@@ -112,7 +112,8 @@ def _split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
 
 def _encode_symbols(entropy: EntropyModel, symbols: Symbols, t: int, exponent: int) -> list[container.Layer]:
     """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see."""
-    tiles = _tiles(*symbols[0].shape[1:], exponent)
+    _, rows, columns = symbols[0].shape
+    tiles = _tiles(rows, columns, exponent)
     streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
 
     def code(k: int) -> None:
@@ -148,7 +149,7 @@ def _decode_symbols(entropy: EntropyModel, parsed: container.Parsed, rows: int, 
     for index, layer in enumerate(parsed.layers):
         found = _symbol_crc(symbols[index], index)
         if found != layer.crc:
-            raise EntropyError(f"layer {index}: CRC of the decoded symbols is {found:08x}, the file says {layer.crc:08x}")
+            raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
     return symbols
 
 

@@ -28,12 +28,10 @@ class CwicImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None
-        start = self.fp.tell()
         try:
             header = container.read_header(self.fp.read(container.HEADER_BYTES))
         except ContainerError as error:
             raise SyntaxError(str(error)) from error  # what makes Image.open try the next format
-        self._start = start
         self._size = header.width, header.height
         self._mode = header.mode
         self.info["rate_parameter"] = header.rate / 512
@@ -43,17 +41,15 @@ class CwicImageFile(ImageFile.ImageFile):
         except ModelError:
             self.info["model"] = header.model_id.hex()  # load() says that it is not installed
         if self.fp.seekable():
-            length = self.fp.seek(0, 2) - start
-            self.info["bpp"] = 8 * length / (header.width * header.height)
-            self.fp.seek(start)
+            self.info["bpp"] = 8 * self.fp.seek(0, 2) / (header.width * header.height)
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
     def _data(self) -> bytes:
         assert self.fp is not None
-        self.fp.seek(self._start)
+        self.fp.seek(0)
         return self.fp.read()
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         """Decodes the file. Raises a CwicError if it is damaged, or cut short unless LOAD_TRUNCATED_IMAGES is set."""
         if self.tile and not self._decoded:
             from pillow_cwic import codec

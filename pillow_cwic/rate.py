@@ -32,6 +32,7 @@ def search(measure: Callable[[int], int | None], wanted: int, start: int) -> int
     below: tuple[int, float] | None = None  # rate and log size, at most the wanted one
     above: tuple[int, float] | None = None
     rate, goal = start, math.log(max(1.0, wanted * AIM))
+    reach = 1.1  # how far beyond the guess a step goes; doubles while all trials lie on one side
     for _ in range(MAX_TRIALS):
         size = measure(rate)
         if size is not None and size <= wanted:
@@ -50,9 +51,11 @@ def search(measure: Callable[[int], int | None], wanted: int, start: int) -> int
             rate = round(below[0] + share * (above[0] - below[0]))
             rate = min(max(rate, below[0] + 1), above[0] - 1)
         elif below:
-            rate = min(HIGHEST, below[0] + max(4, round((goal - below[1]) / TYPICAL_SLOPE * 1.1)))
+            rate = min(HIGHEST, below[0] + max(4, round((goal - below[1]) / TYPICAL_SLOPE * reach)))
+            reach *= 2
         elif above and math.isfinite(above[1]):
-            rate = max(LOWEST, above[0] - max(4, round((above[1] - goal) / TYPICAL_SLOPE * 1.1)))
+            rate = max(LOWEST, above[0] - max(4, round((above[1] - goal) / TYPICAL_SLOPE * reach)))
+            reach *= 2
         else:
             rate = max(LOWEST, rate - 256)
     return below[0] if below else None

@@ -18,8 +18,9 @@ ROWS = [
     {"cli"},
     {"__init__"},
     {"plugin"},
-    {"codec"},
+    {"codec", "imageio_support"},
     {"rate"},
+    {"target"},
     {"container", "entropy", "networks"},
     {"models"},
     {"atomic"},
@@ -29,7 +30,7 @@ ROWS = [
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 APART = {"container", "entropy", "networks"}
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
-LIGHT = {"__init__", "plugin", "container", "errors", "limits", "atomic"}
+LIGHT = {"__init__", "plugin", "imageio_support", "target", "container", "models", "errors", "limits", "atomic"}
 SLOW = {"torch", "numpy", "safetensors"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -42,7 +42,7 @@ class Crops:
     """
 
     def __init__(
-        self, pictures: list[np.ndarray], size: int, batch: int, seed: int, rendered: float = 0.04, noisy: float = 0.04
+        self, pictures: list[np.ndarray], size: int, batch: int, seed: int, rendered: float = 0.06, noisy: float = 0.04
     ) -> None:
         self.pictures = [p for p in pictures if min(p.shape[:2]) >= size]
         if not self.pictures:
@@ -93,7 +93,8 @@ class Crops:
         size = rng.choice([9, 11, 13, 16, 22, 34])
         font = ImageFont.load_default(size)
         for line in range(self.size // (size + 4) + 1):
-            words = ("".join(rng.choices(string.ascii_letters + string.digits, k=rng.randrange(1, 9))) for _ in range(9))
+            letters = string.ascii_letters + string.digits
+            words = ("".join(rng.choices(letters, k=rng.randrange(1, 9))) for _ in range(9))
             draw.text((rng.randrange(-9, 9), line * (size + 4)), " ".join(words), fill=ink, font=font)
         return np.asarray(im)
 

@@ -2,12 +2,13 @@
 
 Takes the moving average of the weights; transforms as float16, the context model as the integers of
 docs/FORMAT.md section 5. The file is named by its hash and entered into ``pillow_cwic/models/registry.json``, where
-it becomes the one that encoders use.
+it becomes the one that encoders use; a model card is written beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save
 
 from pillow_cwic import models
 from pillow_cwic.networks.context import TAPS, ContextModel, GroupContext
-from pillow_cwic.networks.model import Config, Cwic1
+from pillow_cwic.networks.model import Config, Cwic1, count_macs
 
 WEIGHT_BITS = 12  # fractional bits of weights
 SUM_BITS = 18  # of sums and biases
@@ -94,15 +95,74 @@ def release(data: bytes, name: str, tuning: str) -> Path:
     return path
 
 
+def licences(manifest: Path) -> list[str]:
+    """Sentences for the model card: how many pictures, and where their licences were read."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assumed = sum(row["licence"].startswith("ASSUMED") for row in rows)
+    sources = len({row["source"] for row in rows})
+    return [
+        f"{len(rows)} photographs from {sources} public projects, longer side up to "
+        f"{max(max(row['width'], row['height']) for row in rows)} pixels.",
+        f"For {len(rows) - assumed} of them the licence (CC0, CC BY, CC BY-SA, public domain and the like) was read at "
+        f"the source; for {assumed} it is assumed from the project that publishes them.",
+    ]
+
+
+def card(path: Path, name: str, tuning: str, model: Cwic1, facts: dict, log: list[dict], data: list[str]) -> str:
+    """The model card, Markdown: what the model is, what it was trained on and for how long, how the run went."""
+    macs = count_macs(model.config)
+    schedule = facts["schedule"]
+    parts = ", ".join(f"{part} {value / 1000:.2f}" for part, value in macs.items())
+    last = [row for row in log if row["step"] == log[-1]["step"]]
+    lines = [
+        f"# {name}, tuning {tuning}",
+        "",
+        f"Weights: `{path.name}`, {path.stat().st_size / 1e6:.2f} MB, written by `training/export.py`.",
+        "",
+        "## Network",
+        "",
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters. kMAC per pixel: {parts}; "
+        f"to decode {(macs['context'] + macs['synthesis']) / 1000:.2f}.",
+        "",
+        f"Config: `{json.dumps(model.config.to_dict())}`",
+        "",
+        "## Training",
+        "",
+        *data,
+        "",
+        f"{facts['step']} steps of {schedule['batch']} crops of "
+        f"{schedule['crop']} x {schedule['crop']} pixels, {facts['seconds'] / 60:.0f} minutes of machine time on "
+        f"{facts['machine']}. Staged: without the importance map for the first "
+        f"{schedule['map_from']:.0%} of the run, then with it; learning rate {schedule['lr']} falling to "
+        f"{schedule['lr_end']} by a cosine.",
+        "",
+        "## Validation at the end",
+        "",
+        "Ideal code lengths, on part of the validation split; measurements on real files are in `docs/results`.",
+        "",
+        "| t | bits per pixel | PSNR-RGB / dB | share of the map |",
+        "|---|---|---|---|",
+        *(f"| {r['t']} | {float(r['bpp']):.3f} | {float(r['psnr']):.2f} | {float(r['map_share']):.1%} |" for r in last),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--name", default="cwic1")
     parser.add_argument("--tuning", default="mse")
+    parser.add_argument("--manifest", type=Path, help="MANIFEST.jsonl of the training pictures, for the model card")
     args = parser.parse_args()
     model, facts = load_average(args.run)
     data = freeze(model, {"name": args.name, "tuning": args.tuning, "step": str(facts["step"])})
     path = release(data, args.name, args.tuning)
+    with (args.run / "log.csv").open(newline="") as f:
+        log = list(csv.DictReader(f))
+    data_lines = licences(args.manifest) if args.manifest else ["Training pictures: not stated."]
+    text = card(path, args.name, args.tuning, model, facts, log, data_lines)
+    (models.FOLDER / f"{args.name}-{args.tuning}.md").write_text(text)
     print(f"{path.name}: {len(data) / 1e6:.2f} MB, step {facts['step']}, {facts['seconds'] / 60:.0f} minutes")
 
 

@@ -75,7 +75,9 @@ class Run:
         temporary = self.folder / "state.tmp"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
         temporary.replace(self.folder / "state.safetensors")
-        facts = {"step": self.step, "seconds": self.seconds, "config": self.config.to_dict()}
+        cuda = self.device.type == "cuda"
+        machine = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU core(s)"
+        facts = {"step": self.step, "seconds": self.seconds, "machine": machine, "config": self.config.to_dict()}
         (self.folder / "state.json").write_text(json.dumps({**facts, "schedule": asdict(self.schedule)}, indent=1))
 
     def restore(self) -> None:

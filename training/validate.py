@@ -49,7 +49,7 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
 
 
 def draw_curve(log: Path, target: Path) -> None:
-    """Rate-distortion curve of the first, middle and last validation in the log; needs matplotlib, else does nothing."""
+    """Curves of the first, middle and last validation in the log; does nothing where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

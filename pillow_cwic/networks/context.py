@@ -32,13 +32,15 @@ def logistic_bits(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     upper = (x + 0.5 - mean) * inverse
     lower = (x - 0.5 - mean) * inverse
     # The sign flip keeps both sigmoids in their accurate half.
-    sign = -torch.sign(upper + lower).detach()
+    sign = torch.where(upper + lower < 0, 1.0, -1.0)
     probability = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
     return -torch.log2(probability.clamp_min(2.0**-17))
 
 
 class CausalConv(nn.Conv2d):
     """5x5 convolution over the two rows above and the two positions to the left: (B, C, h, w) -> (B, O, h, w)."""
+
+    mask: Tensor
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, (3, 5), bias=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pillow_cwic.networks.context import ContextModel, logistic_bits
+from pillow_cwic.networks.context import CausalConv, ContextModel, logistic_bits
 from pillow_cwic.networks.quantisers import add_noise, layer_mask, quantise_codes, quantise_map
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
 
@@ -56,7 +56,7 @@ class Output(NamedTuple):
     hard_bits: Tensor  # (B,) ideal code length of the rounded codes, for the log
     map_bits: Tensor  # (B,)
     level: Tensor  # (B, 1, H/16, W/16)
-    codes: Tensor = field(default_factory=Tensor)  # type: ignore[assignment]
+    codes: Tensor  # (B, channels, H/8, W/8), rounded and masked
 
 
 class Cwic1(nn.Module):
@@ -126,14 +126,12 @@ def count_macs(config: Config) -> dict[str, float]:
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
 
             def count(layer: nn.Module, args: tuple[Tensor, ...], result: Tensor, part: str = part) -> None:
-                per_output = layer.weight[0].numel()
-                where = result
-                if isinstance(layer, nn.ConvTranspose2d):
-                    per_output, where = layer.weight[0].numel(), args[0]
-                    where = where[:, : layer.in_channels]
-                elif hasattr(layer, "mask"):
-                    per_output = int(layer.mask.sum()) * layer.in_channels
-                totals[part] += per_output * where.numel()
+                assert isinstance(layer.weight, Tensor)
+                taps = layer.mask if isinstance(layer, CausalConv) else torch.ones(layer.weight[0].numel())
+                per_place = int(taps.sum()) * (layer.in_channels if isinstance(layer, CausalConv) else 1)
+                # weight[0] belongs to one output, or in a transposed convolution to one input
+                where = args[0] if isinstance(layer, nn.ConvTranspose2d) else result
+                totals[part] += per_place * where.numel()
 
             hooks.append(module.register_forward_hook(count))
     with torch.no_grad():

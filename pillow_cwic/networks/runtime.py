@@ -49,20 +49,23 @@ class Networks:
         self.context_weights = tensors.pop("context.weights").numpy()
         self.context_biases = tensors.pop("context.biases").numpy()
         with torch.device("meta"):  # no time spent on initial values
-            parts = {
-                "analysis": Analysis(*shape),
-                "importance": ImportanceHead(config.wide, config.map_features),
-                "synthesis": Synthesis(*shape),
-            }
-        for name, part in parts.items():
-            prefix = f"{name}."
-            own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-            try:
-                part.load_state_dict(own, assign=True)
-            except RuntimeError as error:
-                raise ModelError(f"weights: {name} does not fit the config: {error}") from error
-            part.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
-        self.analysis, self.importance, self.synthesis = parts["analysis"], parts["importance"], parts["synthesis"]
+            self.analysis = Analysis(*shape)
+            self.importance = ImportanceHead(config.wide, config.map_features)
+            self.synthesis = Synthesis(*shape)
+        for name in ("analysis", "importance", "synthesis"):
+            self._fill(getattr(self, name), name, tensors)
+
+    def _fill(self, part: torch.nn.Module, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        prefix = f"{name}."
+        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        try:
+            part.load_state_dict(own, assign=True)
+        except RuntimeError as error:
+            raise ModelError(f"weights: {name} does not fit the config: {error}") from error
+        part.requires_grad_(False).eval().to(self.device)
+        for parameter in part.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def _rate(self, rate: int) -> torch.Tensor:
         return torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=self.device)

@@ -1,0 +1,133 @@
+"""The benchmarks' own arithmetic: metrics against known values, BD-rate, and files that keep to a size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("scipy", reason="needs the extra `bench`")
+pytest.importorskip("skimage", reason="needs the extra `bench`")
+pytest.importorskip("rich", reason="needs the extra `bench`")
+
+from benchmarks import metrics, rate_distortion
+from benchmarks.codecs import SizeError, available
+from benchmarks.metrics import Curve, bd_rate
+from benchmarks.rate_distortion import Row
+
+PICTURE = Path(__file__).parent / "data" / "kodim23.png"
+CODECS = [codec for name, codec in available().items() if name not in ("AVIF", "CWIC")]  # those two have own tests
+
+
+@pytest.fixture(scope="module")
+def im() -> Image.Image:
+    with Image.open(PICTURE) as file:
+        return file.crop((400, 70, 592, 246)).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def pixels(im: Image.Image) -> np.ndarray:
+    return np.asarray(im)
+
+
+def coarse(pixels: np.ndarray) -> np.ndarray:
+    return pixels // 24 * 24 + 8
+
+
+def test_equal_pictures(pixels: np.ndarray) -> None:
+    assert metrics.psnr(pixels, pixels) == math.inf
+    assert metrics.ssim(pixels, pixels) == pytest.approx(1)
+    assert metrics.decibel(1.0) == math.inf
+
+
+def test_psnr_known() -> None:
+    black = np.zeros((4, 5, 3), np.uint8)
+    assert metrics.psnr(black, black + 255) == pytest.approx(0)
+    one_channel = black.copy()
+    one_channel[..., 1] = 30
+    assert metrics.psnr(black, one_channel) == pytest.approx(10 * math.log10(255**2 / 300))
+    assert metrics.psnr(one_channel, black) == metrics.psnr(black, one_channel)
+
+
+def test_similarities_known(pixels: np.ndarray) -> None:
+    """Values of another implementation, in NumPy: correlation with the window as it stands in the papers."""
+    pytest.importorskip("pytorch_msssim")
+    assert metrics.ssim(pixels, coarse(pixels)) == pytest.approx(0.910474, abs=2e-6)
+    assert metrics.ms_ssim(pixels, coarse(pixels)) == pytest.approx(0.958991, abs=1e-5)
+
+
+def test_ms_ssim_small(pixels: np.ndarray) -> None:
+    assert metrics.ms_ssim(pixels[:160], pixels[:160]) is None
+
+
+def test_decibel() -> None:
+    assert metrics.decibel(0.9) == pytest.approx(10)
+    assert metrics.decibel(0.99) == pytest.approx(20)
+
+
+RATE = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+ANCHOR = Curve(RATE, np.array([27.0, 29.0, 31.5, 34.5, 38.0]))
+
+
+def test_bd_rate_known() -> None:
+    assert bd_rate(ANCHOR, ANCHOR) == pytest.approx(0)
+    assert bd_rate(ANCHOR, Curve(RATE / 2, ANCHOR.quality)) == pytest.approx(-50)
+    assert bd_rate(Curve(RATE / 2, ANCHOR.quality), ANCHOR) == pytest.approx(100)
+
+
+def test_bd_rate_in_rate_range() -> None:
+    """The test curve saves half the bits below 30 dB and costs double above; low rates see the saving alone."""
+    factor = np.where(ANCHOR.quality < 30, 0.5, 2)
+    test = Curve(RATE * factor, ANCHOR.quality)
+    assert bd_rate(ANCHOR, test, (0.05, 0.2)) == pytest.approx(-50, abs=8)
+    assert ANCHOR.quality_range((0.2, 0.8)) == pytest.approx((29.0, 34.5))
+    assert metrics.common_range(ANCHOR, Curve(RATE / 2, ANCHOR.quality), (0.1, 0.8)) == pytest.approx((29.0, 34.5))
+
+
+def test_bd_rate_without_overlap() -> None:
+    assert bd_rate(ANCHOR, Curve(RATE, ANCHOR.quality + 20)) is None
+    assert bd_rate(ANCHOR, Curve(RATE[:1], ANCHOR.quality[:1])) is None
+    assert bd_rate(ANCHOR, Curve.of([])) is None
+
+
+def test_curve_leaves_out_what_a_cheaper_point_beats() -> None:
+    curve = Curve.of([(0.4, 31.0), (0.1, 27.0), (0.2, 29.0), (0.3, 28.5), (0.2, 28.0)])
+    assert curve.rate.tolist() == [0.1, 0.2, 0.4]
+    assert curve.quality.tolist() == [27.0, 29.0, 31.0]
+    assert curve.quality_at(0.2) == pytest.approx(29.0)
+    assert curve.quality_at(0.5) is None
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_encode_to_size(codec, im: Image.Image) -> None:
+    for size in (3000, 5001):
+        data = codec.encode_to_size(im, size)
+        assert 0.8 * size < len(data) <= size
+        assert codec.decode(data).size == im.size
+    with pytest.raises(SizeError, match="at most 20 bytes"):
+        codec.encode_to_size(im, 20)
+
+
+def test_rows_survive_the_file_and_give_their_curves(tmp_path: Path) -> None:
+    rows = [
+        Row("JPEG", name, setting, "1", 100, bpp, psnr, 0.9, None, 0.1, 0.1)
+        for name, shift in (("a", 0.0), ("b", 2.0))
+        for setting, bpp, psnr in ((10, 0.25, 28.0 + shift), (20, 0.5, 31.0 + shift))
+    ]
+    rate_distortion.write_rows(tmp_path / "rows.csv", rows)
+    assert rate_distortion.read_rows(tmp_path / "rows.csv") == rows
+    curves = rate_distortion.mean_curves(rows)
+    assert curves["JPEG"]["psnr"] == [(0.25, 29.0), (0.5, 32.0)]
+    assert "ms_ssim" not in curves["JPEG"]  # a picture is too small for it
+
+
+def test_run_takes_peers_from_an_earlier_run(im: Image.Image, tmp_path: Path) -> None:
+    im.save(tmp_path / "x.png")
+    _, first = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {}, jobs=1)
+    again, *measured = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {row.key: row for row in first}, jobs=1)
+    assert again == first
+    assert not measured
+    assert all(row.bpp == pytest.approx(row.bytes * 8 / (im.width * im.height), abs=1e-5) for row in first)

@@ -1,0 +1,152 @@
+"""The codec below the plugin: tiles, exactness, damage that a forger made fit, limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference_decoder
+from PIL import Image
+
+from pillow_cwic import codec, container, limits, models
+from pillow_cwic.errors import ContainerError, EntropyError, LimitError, ModelError
+
+
+@pytest.fixture(scope="module")
+def tiled(photo: Image.Image) -> tuple[np.ndarray, bytes]:
+    """A picture of 2 x 3 tiles of 64 pixels, the last ones smaller."""
+    pixels = np.asarray(photo.resize((190, 100)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "TILE_EXPONENT", 6)
+        return pixels, codec.encode(pixels, rate=1.0)
+
+
+def symbols(data: bytes) -> list[np.ndarray]:
+    parsed = container.read_file(data)
+    networks, entropy = codec._runtime(models.by_id(parsed.header.model_id))
+    rows, columns = networks.grid(parsed.header.height, parsed.header.width)
+    return codec._decode_symbols(entropy, parsed, rows, columns)
+
+
+def rewritten(data: bytes, **changes: object) -> bytes:
+    """The file with other header fields, all chunk CRCs right."""
+    parsed = container.read_file(data)
+    return container.write_file(parsed.header.__class__(**{**vars(parsed.header), **changes}), parsed.layers)
+
+
+def test_the_same_picture_gives_the_same_file(small: Image.Image) -> None:
+    pixels = np.asarray(small)
+    assert codec.encode(pixels, rate=0.5) == codec.encode(pixels.copy(), rate=0.5)
+
+
+def test_tiles_decode_and_cost_little(tiled: tuple[np.ndarray, bytes]) -> None:
+    pixels, data = tiled
+    assert container.read_file(data).header.tile_exponent == 6
+    back = codec.decode(data)
+    whole = codec.decode(codec.encode(pixels, rate=1.0))
+    assert back.shape == pixels.shape
+
+    def error(x: np.ndarray) -> float:
+        return float(np.mean((x.astype(float) - pixels) ** 2))
+
+    assert error(back) < 1.6 * error(whole)
+
+
+def test_threads_do_not_change_a_file(tiled: tuple[np.ndarray, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, data = tiled
+    monkeypatch.setattr(codec, "TILE_EXPONENT", 6)
+    for count in (1, 2, 16):
+        monkeypatch.setattr("os.cpu_count", lambda count=count: count)
+        assert codec.encode(pixels, rate=1.0) == data
+
+
+def test_reference_decoder_reads_the_same_symbols(tiled: tuple[np.ndarray, bytes], small_file: bytes) -> None:
+    """The plain Python decoder of docs/FORMAT.md and the C one agree on every symbol."""
+    weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
+    for data in (tiled[1], small_file):
+        levels, codes, _ = reference_decoder.decode_symbols(data, weights)
+        expected = symbols(data)
+        assert np.array_equal(np.array(levels), expected[0][0])
+        assert np.array_equal(np.array(codes), np.concatenate(expected[1:]))
+
+
+def test_forged_symbols_raise(small_file: bytes) -> None:
+    """A layer changed together with the chunk CRC is still told, by the CRC of its symbols."""
+    parsed = container.read_file(small_file)
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        layers = list(parsed.layers)
+        k = int(rng.integers(len(layers)))
+        data = bytearray(layers[k].data)
+        if not data:
+            continue
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        layers[k] = container.Layer(bytes(data), layers[k].crc)
+        with pytest.raises(EntropyError):
+            codec.decode(container.write_file(parsed.header, layers))
+
+
+def test_a_forged_rate_raises(small_file: bytes) -> None:
+    with pytest.raises(EntropyError):
+        codec.decode(rewritten(small_file, rate=container.read_file(small_file).header.rate + 64))
+
+
+def test_an_unknown_model_is_named(small_file: bytes) -> None:
+    with pytest.raises(ModelError, match="0102030405ff is not installed"):
+        codec.decode(rewritten(small_file, model_id=bytes([1, 2, 3, 4, 5, 255])))
+
+
+def test_missing_layers_raise(small_file: bytes) -> None:
+    parsed = container.read_file(small_file)
+    with pytest.raises(ContainerError, match="layers: the file has 8, its model 9"):
+        codec.decode(container.write_file(parsed.header, parsed.layers[:-1]))
+
+
+def test_too_large_a_picture_is_refused_before_anything_is_allocated(small_file: bytes) -> None:
+    with pytest.raises(LimitError, match="40000 x 40000 pixels exceed"):
+        codec.decode(rewritten(small_file, width=40000, height=40000))
+    assert limits.MAX_PIXELS < 40000**2
+
+
+def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.by_name("cwic1", "mse")
+    data = bytearray(model.read())
+    data[-1] ^= 1
+    (tmp_path / model.file).write_bytes(data)
+    monkeypatch.setattr(models, "FOLDER", tmp_path)
+    with pytest.raises(ModelError, match="SHA-256 of the weights"):
+        model.read()
+    (tmp_path / model.file).unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        model.read()
+
+
+def test_pixels_of_the_wrong_shape_are_refused() -> None:
+    for bad in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match="pixels"):
+            codec.encode(bad)
+
+
+def test_timings_cover_the_stages(small: Image.Image) -> None:
+    encode, decode = dict[str, float](), dict[str, float]()
+    data = codec.encode(np.asarray(small), rate=0.5, timings=encode)
+    codec.decode(data, timings=decode)
+    assert {"analysis", "entropy", "container", "total"} <= set(encode)
+    assert {"entropy", "synthesis", "container", "total"} <= set(decode)
+    assert sum(v for k, v in decode.items() if k != "total") <= decode["total"]
+
+
+def test_overhead_of_the_container(photo: Image.Image) -> None:
+    """At most 64 bytes and 8 a layer, as promised for a plain RGB picture."""
+    data = codec.encode(np.asarray(photo), rate=0.5)
+    layers = container.read_file(data).layers
+    assert len(data) - sum(len(layer.data) for layer in layers) <= 64 + 8 * len(layers)
+
+
+def test_grey_and_flat_pictures_keep_their_colour() -> None:
+    for colour in ((0, 0, 0), (255, 255, 255), (200, 30, 60), (128, 128, 128)):
+        pixels = np.full((40, 56, 3), colour, np.uint8)
+        back = codec.decode(codec.encode(pixels, quality=50))
+        assert np.abs(back.mean(axis=(0, 1)) - colour).max() <= 4
+        assert np.abs(back.astype(int) - pixels).max() <= 40

@@ -1,0 +1,85 @@
+"""Quantisers and their proxy gradients, masks, gains, causality of the context model, size of the decoder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pillow_cwic.networks.context import ContextModel, logistic_bits
+from pillow_cwic.networks.layers import Gain
+from pillow_cwic.networks.model import Config, Cwic1, count_macs
+from pillow_cwic.networks.quantisers import layer_mask, quantise_codes, quantise_map
+
+
+def gradient(function, values: list[float]) -> list[float]:
+    x = torch.tensor(values, requires_grad=True)
+    function(x).sum().backward()
+    return x.grad.tolist()
+
+
+def test_codes_are_a_bank_of_binarizers() -> None:
+    limit = 3
+    y = torch.linspace(-5, 5, 1001)
+    bank = sum((y > k - 0.5).float() for k in range(-limit + 1, limit + 1)) - limit
+    ties = ((y - 0.5) % 1) < 1e-3
+    assert torch.equal(quantise_codes(y, limit)[~ties], bank[~ties])
+    assert gradient(lambda x: quantise_codes(x, limit), [-4.0, -2.2, 0.0, 2.9, 3.5]) == [0, 1, 1, 1, 0]
+
+
+def test_map_levels_and_their_gradient() -> None:
+    p = torch.tensor([0.0, 0.124, 0.126, 0.5, 0.9999, 1.0])
+    assert quantise_map(p, 8).tolist() == [0, 0, 1, 4, 7, 7]
+    assert gradient(lambda x: quantise_map(x, 8), [0.3]) == [8]
+
+
+def test_mask_keeps_the_first_layers_and_passes_gradient_near_the_step() -> None:
+    level = torch.tensor([0.0, 2.0, 3.0, 7.0])
+    assert layer_mask(level, 3).tolist() == [0, 0, 1, 1]
+    assert gradient(lambda x: layer_mask(x, 3), [0.0, 2.0, 3.0, 7.0]) == [0, 0.5, 0.5, 0]
+
+
+def test_gain_goes_on_beyond_the_trained_range() -> None:
+    gain = Gain(2, 1.0, 1.25)
+    ends = gain(torch.tensor([1.0, 2.0]))[:, 0, 0, 0]
+    assert torch.log(ends[1] / ends[0]).item() == pytest.approx(1.25, abs=1e-5)
+
+
+def test_logistic_bits_are_a_distribution() -> None:
+    x = torch.arange(-400, 401).float()
+    for mean, log_scale in ((0.0, -2.0), (3.3, 0.0), (-7.9, 3.0)):
+        bits = logistic_bits(x, torch.full_like(x, mean), torch.full_like(x, log_scale))
+        assert (2**-bits).sum().item() == pytest.approx(1, abs=0.01)
+
+
+def test_predictions_never_see_the_present_or_the_future() -> None:
+    torch.manual_seed(0)
+    groups = [2, 4]
+    model = ContextModel(groups, hidden=16, map_hidden=16, levels=8).eval()
+    codes, level, t = torch.randn(1, 6, 8, 8), torch.full((1, 1, 4, 4), 5.0), torch.zeros(1)
+    before = model(codes, level, t)
+    changed = codes.clone()
+    changed[:, 2:, 4, 3] += 10  # group 1 at (4, 3)
+    after = model(changed, level, t)
+    assert torch.equal(before[0][0], after[0][0])  # an earlier group sees nothing of it
+    moved = (before[1][0] != after[1][0]).any(1)[0]
+    assert not moved[:4].any() and not moved[4, :4].any()
+    assert moved[4, 4] and moved[5:7].any()
+    shifted = level.clone()
+    shifted[:, :, 2, 1] -= 1
+    mean, _ = model.map_parameters(level, t)
+    mean_shifted, _ = model.map_parameters(shifted, t)
+    moved = (mean != mean_shifted)[0, 0]
+    assert not moved[:2].any() and not moved[2, :2].any() and moved[2, 2]
+
+
+def test_decoder_stays_within_its_budget() -> None:
+    macs = count_macs(Config())
+    assert macs["context"] > 0 and macs["synthesis"] + macs["context"] <= 40_000
+
+
+def test_a_new_model_starts_as_the_one_without_a_map() -> None:
+    torch.manual_seed(0)
+    model = Cwic1(Config(narrow=16, wide=16, blocks=1)).eval()
+    picture = torch.rand(1, 3, 64, 64) - 0.5
+    out = model(picture, torch.zeros(1), use_map=True, hard_rate=True)
+    assert out.level.min() == 7 and out.picture.shape == picture.shape

@@ -1,0 +1,250 @@
+"""The plugin as a Pillow or imageio user meets it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+import pillow_cwic
+from pillow_cwic import CwicError
+
+SUBPROCESS = "import sys, pillow_cwic; from PIL import Image\n"
+
+
+def run(code: str, *args: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    difference = np.asarray(a, float) - np.asarray(b, float)
+    return float(10 * np.log10(255**2 / np.mean(difference**2)))
+
+
+def saved(im: Image.Image, **options: object) -> bytes:
+    out = io.BytesIO()
+    im.save(out, format="CWIC", **options)
+    return out.getvalue()
+
+
+def test_save_and_open_a_photograph(photo: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / "photo.cwic"
+    photo.save(path, rate=0.4)
+    assert path.stat().st_size * 8 <= 0.4 * photo.width * photo.height
+    with Image.open(path) as im:
+        assert (im.format, im.mode, im.size) == ("CWIC", "RGB", photo.size)
+        assert im.info["model"] == "cwic1" and im.info["tuning"] == "mse"
+        assert im.info["bpp"] == path.stat().st_size * 8 / (photo.width * photo.height)
+        assert psnr(im, photo) > 32
+
+
+def test_grey_stays_grey(small: Image.Image) -> None:
+    grey = small.convert("L")
+    im = Image.open(io.BytesIO(saved(grey, rate=1.5)))
+    assert im.mode == "L"
+    assert psnr(im, grey) > 24
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (15, 17), (16, 16), (33, 8), (129, 65)])
+def test_any_size(photo: Image.Image, size: tuple[int, int]) -> None:
+    im = photo.resize(size)
+    back = Image.open(io.BytesIO(saved(im)))
+    assert back.size == size
+    assert psnr(back, im) > 18
+
+
+def test_opening_loads_neither_torch_nor_numpy(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.cwic"
+    path.write_bytes(small_file)
+    code = SUBPROCESS + (
+        "im = Image.open(sys.argv[1]); im.size, im.mode, im.info; Image.open(sys.argv[1]).verify()\n"
+        "print([m for m in ('torch', 'numpy', 'cffi', 'imageio') if m in sys.modules])"
+    )
+    assert run(code, str(path)) == "[]"
+
+
+def test_importing_the_package_is_what_registers(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.cwic"
+    path.write_bytes(small_file)
+    code = SUBPROCESS + "im = Image.open(sys.argv[1]); im.load(); print(im.size, im.get_format_mimetype())"
+    assert run(code, str(path)) == "(100, 75) image/x-cwic"
+
+
+def test_register_is_idempotent_and_can_be_undone(small_file: bytes) -> None:
+    pillow_cwic.register()
+    assert pillow_cwic.is_registered() and Image.ID.count("CWIC") == 1
+    pillow_cwic.unregister()
+    pillow_cwic.unregister()
+    assert not pillow_cwic.is_registered()
+    assert ".cwic" not in Image.registered_extensions()
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(small_file))
+    pillow_cwic.register()
+    assert Image.open(io.BytesIO(small_file)).size == (100, 75)
+
+
+def test_file_objects_that_cannot_seek(small: Image.Image, small_file: bytes) -> None:
+    class Sink:
+        def __init__(self) -> None:
+            self.parts: list[bytes] = []
+
+        def write(self, data: bytes) -> int:
+            self.parts.append(data)
+            return len(data)
+
+    sink = Sink()
+    small.save(sink, format="CWIC", rate=0.6)
+    assert sink.parts == [small_file]  # one write, after encoding ended
+
+
+def test_copies_and_convenience(small_file: bytes) -> None:
+    im = Image.open(io.BytesIO(small_file))
+    copy = im.copy()
+    assert np.array_equal(np.asarray(copy), np.asarray(im.convert("RGB")))
+    im.thumbnail((32, 32))
+    assert im.size == (32, 24)
+
+
+def test_size_is_an_upper_bound(small: Image.Image) -> None:
+    for size in (300, 700, 2000):
+        assert len(saved(small, size=size)) <= size
+
+
+def test_quality_grows_the_file_and_the_psnr(small: Image.Image) -> None:
+    files = [saved(small, quality=q) for q in (1, 25, 50, 75, 100)]
+    assert [len(f) for f in files] == sorted(len(f) for f in files)
+    figures = [psnr(Image.open(io.BytesIO(f)), small) for f in files]
+    assert figures[0] < figures[2] < figures[3]
+    assert saved(small) == files[2]  # 50 is the default
+
+
+def test_a_rate_out_of_reach_gets_the_nearest(small: Image.Image) -> None:
+    lowest = saved(small, rate=0.001)
+    assert len(lowest) * 8 > 0.001 * 7500
+    assert Image.open(io.BytesIO(lowest)).info["bpp"] == len(lowest) * 8 / 7500
+    assert len(saved(small, rate=50)) > len(saved(small, quality=90))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rate": 0}, "rate: 0 is not"),
+        ({"rate": float("nan")}, "rate: nan is not"),
+        ({"rate": "1"}, "rate: '1' is not"),
+        ({"size": 0}, "size: 0 is not"),
+        ({"size": 10.5}, "size: 10.5 is not"),
+        ({"quality": 0}, "quality: 0 is not .* 1 to 100"),
+        ({"quality": 101}, "quality: 101 is not .* 1 to 100"),
+        ({"quality": True}, "quality: True is not"),
+        ({"rate": 1, "quality": 5}, "only one of rate, size and quality"),
+        ({"model": "none"}, "model: none/mse is none of"),
+        ({"tuning": "none"}, "model: cwic1/none is none of"),
+    ],
+)
+def test_bad_options_name_themselves(small: Image.Image, options: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        saved(small, **options)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "CMYK", "I", "F"])
+def test_other_modes_are_refused_as_pillow_does(mode: str) -> None:
+    with pytest.raises(OSError, match=f"cannot write mode {mode} as CWIC"):
+        saved(Image.new(mode, (20, 20)))
+
+
+def test_rubbish_is_not_identified(small_file: bytes) -> None:
+    rng = np.random.default_rng(0)
+    signature = small_file[:16]
+    for data in (b"", b"x", rng.bytes(500), signature, signature + rng.bytes(500), small_file[:40]):
+        with pytest.raises(UnidentifiedImageError):
+            Image.open(io.BytesIO(data))
+
+
+def test_a_newer_version_is_said_to_be_newer(small_file: bytes) -> None:
+    data = small_file[:8] + b"\x00\x09" + small_file[10:]
+    with warnings.catch_warnings(record=True) as caught, pytest.raises(UnidentifiedImageError):
+        warnings.simplefilter("always")
+        Image.open(io.BytesIO(data))
+    assert any("needs a newer pillow_cwic" in str(w.message) for w in caught)
+
+
+def test_every_cut_file_is_told(small_file: bytes) -> None:
+    for length in range(46, len(small_file)):
+        im = Image.open(io.BytesIO(small_file[:length]))
+        with pytest.raises(CwicError):
+            im.load()
+        with pytest.raises(CwicError):
+            Image.open(io.BytesIO(small_file[:length])).verify()
+
+
+@pytest.mark.filterwarnings("ignore:.*needs a newer pillow_cwic")
+def test_every_flipped_bit_is_told(small_file: bytes) -> None:
+    """No single-bit error shows a picture."""
+    for bit in range(8 * len(small_file)):
+        data = bytearray(small_file)
+        data[bit // 8] ^= 1 << bit % 8
+        try:
+            im = Image.open(io.BytesIO(bytes(data)))
+        except UnidentifiedImageError:
+            continue
+        with pytest.raises(CwicError):
+            im.load()
+
+
+def test_truncated_files_show_the_layers_that_arrived(
+    small: Image.Image, small_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    whole = psnr(Image.open(io.BytesIO(small_file)), small)
+    cut = psnr(Image.open(io.BytesIO(small_file[: len(small_file) * 9 // 10])), small)
+    assert 15 < cut <= whole
+
+
+def test_verify_accepts_an_intact_file(small_file: bytes) -> None:
+    Image.open(io.BytesIO(small_file)).verify()
+
+
+def test_imageio(small: Image.Image, small_file: bytes, tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    path = tmp_path / "x.cwic"
+    pixels = np.asarray(small)
+    iio.imwrite(path, pixels, rate=0.6)
+    assert path.read_bytes() == small_file
+    expected = np.asarray(Image.open(path))
+    assert np.array_equal(iio.imread(path), expected)
+    assert np.array_equal(iio.imread(small_file, extension=".cwic"), expected)
+    assert np.array_equal(iio.imread(io.BytesIO(small_file), extension=".cwic"), expected)
+    assert iio.imwrite("<bytes>", pixels, extension=".cwic", rate=0.6) == small_file
+    stream = io.BytesIO()
+    iio.imwrite(stream, pixels, extension=".cwic", rate=0.6)
+    assert stream.getvalue() == small_file
+    assert iio.improps(path).shape == (75, 100, 3)
+
+
+def test_imageio_version_2(small: Image.Image, small_file: bytes, tmp_path: Path) -> None:
+    imageio = pytest.importorskip("imageio.v2")
+    path = tmp_path / "x.cwic"
+    imageio.imwrite(path, np.asarray(small), rate=0.6)
+    assert path.read_bytes() == small_file
+    assert np.array_equal(imageio.imread(path), np.asarray(Image.open(path)))
+    assert np.array_equal(imageio.imread(small_file, format=".cwic"), np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("first", ["imageio", "pillow_cwic"])
+def test_imageio_in_either_order_of_import(first: str, tmp_path: Path) -> None:
+    pytest.importorskip("imageio")
+    second = {"imageio": "pillow_cwic", "pillow_cwic": "imageio"}[first]
+    code = f"import {first}, {second}, imageio.config, sys\n"
+    code += "print('.cwic' in imageio.config.known_extensions, len(sys.meta_path))"
+    found, finders = run(code).split()
+    assert found == "True"
+    if first == "pillow_cwic":
+        assert int(finders) == int(run("import imageio, sys; print(len(sys.meta_path))"))  # the hook is gone again

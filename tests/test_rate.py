@@ -1,0 +1,72 @@
+"""The rate search, on made-up and on real pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pillow_cwic import codec, rate
+from pillow_cwic.target import Target, parse_target
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0.3, 4),
+    st.floats(20, 2e6),
+    st.integers(-2048, 2048),
+    st.floats(0, 0.002),
+    st.integers(100, 4_000_000),
+    st.one_of(st.none(), st.integers(-500, 2048)),
+)
+def test_search_meets_the_size(
+    slope: float, middle: float, start: int, ripple: float, wanted: int, ceiling: int | None
+) -> None:
+    """For sizes that grow with the rate, with ripples and a ceiling: never above, and close where it is possible."""
+    trials = 0
+
+    def measure(t: int) -> int | None:
+        nonlocal trials
+        trials += 1
+        if ceiling is not None and t > ceiling:
+            return None
+        return int(130 + middle * math.exp(slope * t / 512) * (1 + ripple * math.sin(t * 12.9)))
+
+    found = rate.search(measure, wanted, start)
+    assert trials <= rate.MAX_TRIALS
+    lowest, highest = measure(rate.LOWEST), measure(rate.HIGHEST if ceiling is None else ceiling)
+    assert lowest is not None and highest is not None
+    if found is None:
+        assert lowest * 1.005 + 1 > wanted
+    else:
+        size = measure(found)
+        assert size is not None and size <= wanted
+        if ceiling is None and lowest * 1.01 < wanted < highest and wanted > 1000:
+            assert size >= 0.97 * wanted
+
+
+def test_real_files_meet_their_rate(photo: Image.Image) -> None:
+    pixels = np.asarray(photo)
+    for wanted in (0.15, 0.5):
+        bpp = len(codec.encode(pixels, rate=wanted)) * 8 / pixels[..., 0].size
+        assert 0.98 * wanted <= bpp <= wanted
+
+
+def test_quality_covers_the_trained_range() -> None:
+    assert rate.quality_to_rate(50) == 0
+    rates = [rate.quality_to_rate(q) for q in range(1, 101)]
+    assert rates == sorted(rates) and rates[0] < -512 and rates[-1] > 512
+    assert rates[0] >= rate.LOWEST and rates[-1] <= rate.HIGHEST
+
+
+def test_targets_in_bytes() -> None:
+    assert parse_target(rate=0.5).bytes_for(768, 512) == 24576
+    assert parse_target(size=777).bytes_for(1, 1) == 777
+    assert parse_target() == Target(quality=50)
+    assert parse_target().bytes_for(10, 10) is None
+    with pytest.raises(ValueError, match="rate and size"):
+        parse_target(rate=1, size=1)

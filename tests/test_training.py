@@ -1,0 +1,114 @@
+"""Training end to end at toy size: data, resuming, staging, export, and a file made with the exported model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pillow_cwic import codec, models
+from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.networks.model import Config, Cwic1
+from training import agree, export
+from training.data import Crops, find_pictures
+from training.train import Run, Schedule, train
+from training.validate import draw_curve
+
+TINY = Config(narrow=16, wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
+
+
+@pytest.fixture
+def crops(photo: Image.Image) -> Crops:
+    return Crops([np.asarray(photo)], size=64, batch=2, seed=1)
+
+
+def test_crops_are_seeded_and_in_range(photo: Image.Image) -> None:
+    def source() -> Crops:
+        return Crops([np.asarray(photo)], size=32, batch=4, seed=9, rendered=0.5, noisy=0.5)
+
+    first, second = source(), source()
+    for _ in range(5):
+        batch = first.next()
+        assert batch.shape == (4, 3, 32, 32) and batch.dtype == torch.float32
+        assert batch.min() >= -0.5 and batch.max() <= 0.5
+        assert torch.equal(batch, second.next())
+
+
+def test_no_pictures_is_an_error(tmp_path: Path, photo: Image.Image) -> None:
+    with pytest.raises(FileNotFoundError, match="no pictures below"):
+        find_pictures(tmp_path)
+    with pytest.raises(ValueError, match="at least 1000 pixels"):
+        Crops([np.asarray(photo)], size=1000, batch=1, seed=1)
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, photo: Image.Image) -> None:
+    def run() -> Run:
+        return Run(tmp_path, TINY, Schedule(steps=8, batch=2, map_from=0.25, hard_from=0.5), torch.device("cpu"))
+
+    def steps(run: Run, seed: int) -> list[float]:
+        crops = Crops([np.asarray(photo)], size=64, batch=2, seed=seed)
+        torch.manual_seed(seed)
+        return [run.train_step(crops)[0] for _ in range(3)]
+
+    first = run()
+    steps(first, 1)
+    first.save()
+    second = run()
+    second.restore()
+    assert second.step == 3
+    assert steps(second, 2) == pytest.approx(steps(first, 2), rel=1e-4)
+
+
+def test_training_lowers_the_loss_through_all_stages(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
+    schedule = Schedule(steps=60, batch=2, lr=2e-3, map_from=0.5, hard_from=0.4, valid_every=30)
+    run = Run(tmp_path, TINY, schedule, torch.device("cpu"))
+    valid = [np.asarray(photo.resize((64, 48)))]
+    train(run, crops, valid)
+    assert run.step == 60 and run.progress == 1
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0] == "step,minutes,t,loss,bpp,psnr,map_share"
+    loss = [float(line.split(",")[3]) for line in lines[1:]]
+    assert sum(loss[-5:]) < sum(loss[:5])
+    draw_curve(tmp_path / "log.csv", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_an_exported_model_makes_files(tmp_path: Path, small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, TINY, Schedule(), torch.device("cpu"))
+    run.save()
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setattr(models, "FOLDER", folder)
+    models.released.cache_clear()
+    try:
+        model, facts = export.load_average(tmp_path)
+        first = export.release(export.freeze(model, {"step": "0"}), "cwic1", "mse")
+        with torch.no_grad():
+            model.synthesis.leave.bias += 0.01
+        second = export.release(export.freeze(model, {"step": str(facts["step"])}), "cwic1", "mse")
+        assert second.exists() and not first.exists()  # new weights replace the old ones
+        assert [e["file"] for e in json.loads((folder / "registry.json").read_text())] == [second.name]
+        data = codec.encode(np.asarray(small), quality=50)
+        assert codec.decode(data).shape == (75, 100, 3)
+        assert data[36:42] == models.by_name("cwic1", "mse").id
+    finally:
+        models.released.cache_clear()
+
+
+def test_weights_too_large_for_the_format_are_refused() -> None:
+    model = ContextModel([2], hidden=16, map_hidden=16, levels=2)
+    with torch.no_grad():
+        model.layers[0].out.weight[0, 0] = 9.0
+    with pytest.raises(ValueError, match=r"layer 1 weights: 9\.00 exceeds 8\.00"):
+        export.context_arrays(model)
+
+
+def test_the_integer_model_agrees_with_the_float_one(photo: Image.Image) -> None:
+    torch.manual_seed(2)
+    model = Cwic1(TINY).eval()
+    ideal, real = agree.compare(model, agree.integer_model(model), np.asarray(photo.resize((256, 192))), 0)
+    assert real == pytest.approx(ideal, rel=0.01, abs=20)

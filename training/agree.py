@@ -1,0 +1,57 @@
+"""The integer context model beside its float twin: ``python -m training.agree --run runs/NAME --data DIR``.
+
+Both code the same symbols of the same pictures: the twin by ideal code length, the integer model as real bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.networks.model import MAP_STRIDE, Cwic1
+from training.data import find_pictures, load_pictures
+from training.export import context_arrays, load_average
+
+RATES = (-512, -256, 0, 256, 512)
+
+
+@torch.no_grad()
+def compare(model: Cwic1, entropy: EntropyModel, pixels: np.ndarray, rate: int) -> tuple[float, float]:
+    """Bytes of one picture's map and codes at rate T: ideal code length of the twin, and real streams."""
+    height, width = (side - side % MAP_STRIDE for side in pixels.shape[:2])
+    picture = torch.from_numpy(pixels[:height, :width].astype(np.float32)).permute(2, 0, 1)[None] / 255 - 0.5
+    out = model(picture, torch.tensor([rate / 512]), use_map=True, hard_rate=True)
+    coder = TileCoder(entropy, rate, height // MAP_STRIDE, width // MAP_STRIDE)
+    groups = np.split(out.codes[0].numpy().astype(np.int16), np.cumsum(entropy.groups)[:-1])
+    layers = [out.level[0].numpy().astype(np.int16), *groups]
+    real = sum(len(coder.encode(np.ascontiguousarray(layer))) for layer in layers)
+    return (out.hard_bits + out.map_bits).item() / 8, float(real)
+
+
+def integer_model(model: Cwic1) -> EntropyModel:
+    """The integer context model of a float one, as export would write it."""
+    c = model.config
+    return EntropyModel(*context_arrays(model.context), c.groups, c.context_hidden, c.map_hidden, c.levels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--every", type=int, default=6, help="use every n-th picture")
+    args = parser.parse_args()
+    model, _ = load_average(args.run)
+    entropy = integer_model(model)
+    pictures = load_pictures(find_pictures(args.data)[:: args.every])
+    for rate in RATES:
+        sums = np.sum([compare(model, entropy, p, rate) for p in pictures], axis=0)
+        excess = 100 * (sums[1] / sums[0] - 1)
+        print(f"T {rate:5d}: twin {sums[0]:9.0f} bytes, integer {sums[1]:9.0f} bytes, {excess:+.3f} %")
+
+
+if __name__ == "__main__":
+    main()
