@@ -45,9 +45,12 @@ def test_no_pictures_is_an_error(tmp_path: Path, photo: Image.Image) -> None:
         Crops([np.asarray(photo)], size=1000, batch=1, seed=1)
 
 
-def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, photo: Image.Image) -> None:
+@pytest.mark.parametrize("muon", [0.0, 0.2])
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, photo: Image.Image, muon: float) -> None:
+    schedule = Schedule(steps=8, batch=2, map_from=0.25, hard_from=0.5, muon=muon)
+
     def run() -> Run:
-        return Run(tmp_path, TINY, Schedule(steps=8, batch=2, map_from=0.25, hard_from=0.5), torch.device("cpu"))
+        return Run(tmp_path, TINY, schedule, torch.device("cpu"))
 
     def steps(run: Run, seed: int) -> list[float]:
         crops = Crops([np.asarray(photo)], size=64, batch=2, seed=seed)

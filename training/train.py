@@ -20,7 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 from training.data import Crops, find_pictures, load_pictures
+from training.muon import Muon
 from training.validate import draw_curve, validate
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what the optimisers keep of each parameter
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Schedule:
     """What fixes a run besides the model's own config. ``configs/*.json`` hold only what differs from this."""
 
     steps: int = 20_000
-    minutes: float = 0.0  # if set, the length of the run in machine time instead of steps
+    minutes: float = 0.0  # if set, the length of the run in machine time (on a CPU, all threads') instead of steps
     batch: int = 8
     crop: int = 128
     seed: int = 1
@@ -36,6 +39,7 @@ class Schedule:
     lr_end: float = 1e-5
     map_from: float = 0.55  # share of the run trained without the importance map
     hard_from: float = 0.45  # share of the run in which the context model sees noisy codes
+    muon: float = 0.0  # root mean square of Muon's updates over the learning rate; 0 trains all with AdamW
     clip: float = 1.0
     ema: float = 0.999
     valid_every: int = 1500
@@ -59,8 +63,14 @@ class Run:
         self.model = Cwic1(config).to(device, memory_format=torch.channels_last)
         self.average = Cwic1(config).to(device, memory_format=torch.channels_last).requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=schedule.lr, weight_decay=0.0)
+        matrices = [p for p in self.model.parameters() if schedule.muon and p.ndim == 4 and min(p.shape[:2]) >= 16]
+        others = [p for p in self.model.parameters() if not any(p is m for m in matrices)]
+        self.optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=schedule.lr, weight_decay=0.0)]
+        if matrices:
+            self.optimisers.append(Muon(matrices, lr=schedule.lr, scale=schedule.muon))
         self.step, self.seconds = 0, 0.0
+        # On a CPU the process's own time, so that other work on the machine does not shorten a run.
+        self.clock = time.monotonic if device.type == "cuda" else time.process_time
 
     @property
     def progress(self) -> float:
@@ -70,8 +80,9 @@ class Run:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            if state := self.optimiser.state.get(parameter):
-                tensors |= {f"adam.{name}.{k}": state[k] for k in ("exp_avg", "exp_avg_sq")}
+            for optimiser in self.optimisers:
+                state = optimiser.state.get(parameter, {})
+                tensors |= {f"moment.{name}.{k}": state[k] for k in MOMENTS if k in state}
         temporary = self.folder / "state.tmp"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
         temporary.replace(self.folder / "state.safetensors")
@@ -90,17 +101,20 @@ class Run:
 
         self.model.load_state_dict(part("model."))
         self.average.load_state_dict(part("average."))
-        moments = part("adam.")
-        for name, parameter in self.model.named_parameters():
-            if f"{name}.exp_avg" in moments:
-                state = {k: moments[f"{name}.{k}"].to(self.device) for k in ("exp_avg", "exp_avg_sq")}
-                self.optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
+        moments = part("moment.") or part("adam.")
+        for optimiser in self.optimisers:
+            held = {id(p) for group in optimiser.param_groups for p in group["params"]}
+            for name, parameter in self.model.named_parameters():
+                state = {k: moments[f"{name}.{k}"].to(self.device) for k in MOMENTS if f"{name}.{k}" in moments}
+                if id(parameter) in held and state:
+                    optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
 
     def train_step(self, crops: Crops) -> tuple[float, float, float]:
         """One optimiser step; returns loss, bits per pixel and mean squared error on 0..255."""
         progress, schedule = self.progress, self.schedule
-        for group in self.optimiser.param_groups:
-            group["lr"] = schedule.learning_rate(progress, self.step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.learning_rate(progress, self.step)
         picture = crops.next().to(self.device, memory_format=torch.channels_last)
         # One rate from each of `batch` equal slices of [-1, 1]: less variance than independent draws.
         slices = torch.arange(schedule.batch, device=self.device) + torch.rand(schedule.batch, device=self.device)
@@ -113,10 +127,11 @@ class Run:
         mse = ((out.picture.float() - picture) * 255).square().mean((1, 2, 3))
         bpp = (out.code_bits + out.map_bits) / picture[0, 0].numel()
         loss = ((bpp + weight * mse) / weight.sqrt()).mean()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         decay = min(schedule.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
@@ -130,10 +145,10 @@ def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) ->
     stop = run.step + more_steps if more_steps else None
     totals, since = [0.0, 0.0, 0.0], time.monotonic()
     while run.progress < 1 and run.step != stop:
-        begin = time.monotonic()
+        begin = run.clock()
         figures = run.train_step(crops)
         totals = [a + b for a, b in zip(totals, figures, strict=True)]
-        run.seconds += time.monotonic() - begin
+        run.seconds += run.clock() - begin
         if run.step % 100 == 0:
             loss, bpp, mse = (x / 100 for x in totals)
             pace = (time.monotonic() - since) / 100
@@ -152,6 +167,12 @@ def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) ->
     run.save()
 
 
+def configured(changes: dict) -> tuple[Config, Schedule]:
+    """Config and schedule with the values that differ from the defaults, ``{"model": {..}, "schedule": {..}}``."""
+    config = Config.from_dict({**Config().to_dict(), **changes.get("model", {})})
+    return config, replace(Schedule(), **changes.get("schedule", {}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of training pictures")
@@ -163,9 +184,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    changes = json.loads(args.config.read_text()) if args.config else {}
-    config = Config.from_dict({**Config().to_dict(), **changes.get("model", {})})
-    schedule = replace(Schedule(), **changes.get("schedule", {}))
+    config, schedule = configured(json.loads(args.config.read_text()) if args.config else {})
     if args.minutes:
         schedule = replace(schedule, minutes=args.minutes)
     args.run.mkdir(parents=True, exist_ok=True)
