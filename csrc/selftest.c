@@ -137,6 +137,21 @@ static void test_symbols(void)
     check(good, "symbols near and far from their mean");
 }
 
+/* With a large weight the rounding stays, with none the prediction wins, and in between bits are weighed. */
+static void test_choice(void)
+{
+    int32_t i, c, good = 1, steps = 0;
+    for (i = 0; i < 64; i++)
+        for (c = -40; c <= 40; c++) {
+            int32_t m = (int32_t)(random32() % 321) - 160, exact = 64 * c + (int32_t)(random32() % 48) - 24;
+            int32_t near = (m + 8) >> 4, some = cwic_choose_symbol(c, exact, 2000, m, i);
+            good &= cwic_choose_symbol(c, exact, 65536, m, i) == c;
+            good &= (c <= some && some <= near) || (near <= some && some <= c);
+            steps += some != c;
+        }
+    check(good && steps > 0, "choice between a symbol and its prediction");
+}
+
 /* A model with made-up weights: encodes and decodes a made-up tile with every implementation of the dense part. The
  * hash of streams and symbols is the same on every machine. */
 static void test_tile(void)
@@ -177,7 +192,7 @@ static void test_tile(void)
             size_t n = g ? (size_t)groups[g - 1] * CODES : HEIGHT * WIDTH;
             for (i = 0; i < n; i++)
                 symbols[g][i] = (int16_t)(g ? (int32_t)(random32() % 9) - 4 : (int32_t)(random32() % LEVELS));
-            result = cwic_tile_encode(tile, symbols[g], out[g], sizeof out[g], &length[g]);
+            result = cwic_tile_encode(tile, symbols[g], NULL, 0, out[g], sizeof out[g], &length[g]);
             check(result == CWIC_OK, "a layer written");
             h = hash(h, out[g], length[g]);
             for (i = 0; i < n; i++) {
@@ -187,7 +202,7 @@ static void test_tile(void)
                 h = hash(h, bytes, 2);
             }
         }
-        check(tile && cwic_tile_encode(tile, symbols[0], out[0], 9, &i) == CWIC_ERROR_ARGUMENT, "no fifth layer");
+        check(tile && cwic_tile_encode(tile, symbols[0], NULL, 0, out[0], 9, &i) == CWIC_ERROR_ARGUMENT, "no fifth layer");
         cwic_tile_free(tile);
         tile = cwic_tile_new(model, 100, HEIGHT, WIDTH, &result);
         for (g = 0; g < 4 && tile; g++) {
@@ -217,6 +232,7 @@ int main(void)
     test_carry();
     test_tables();
     test_symbols();
+    test_choice();
     test_tile();
     printf(failures ? "%d FAILED\n" : "self-test passed\n", failures);
     return failures != 0;

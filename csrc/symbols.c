@@ -74,6 +74,65 @@ int32_t cwic_encode_symbol(cwic_encoder *e, int32_t c, int32_t m, int32_t i)
     return c;
 }
 
+/* -log2(p / 2^16) in 1/256 bits, within 1/64 bit: the fraction of log2 by repeated squaring. */
+static int32_t decision_cost(uint32_t p)
+{
+    uint32_t x = p, i;
+    int32_t log = 15 * 256;
+    while (x < 32768) {
+        x <<= 1;
+        log -= 256;
+    }
+    for (i = 128; i >= 4; i >>= 1) { /* x / 2^15 in [1, 2) */
+        x = x * x >> 15;
+        if (x >= 65536) {
+            x >>= 1;
+            log += (int32_t)i;
+        }
+    }
+    return 16 * 256 - log;
+}
+
+/* Bits of symbol c in 1/256; what the coder writes for certain decisions and far symbols is only estimated. */
+static int32_t symbol_cost(int32_t c, int32_t m, int32_t i)
+{
+    const uint16_t *step = cwic_step[i];
+    int32_t k = m >> 4, f = m & 15, n, cost;
+    uint32_t p;
+    if (c > k) {
+        cost = decision_cost(cwic_first[i][f]);
+        for (n = 1; n <= STEPS && c > k + n; n++)
+            cost += decision_cost(step[16 * n - f]);
+        if (n <= STEPS)
+            cost += decision_cost(65536u - step[16 * n - f]);
+        return cost;
+    }
+    cost = decision_cost(65536u - cwic_first[i][f]);
+    for (n = 1; n <= STEPS && c <= k - n; n++)
+        cost += decision_cost(step[16 * n - 16 + f]);
+    p = n <= STEPS ? 65536u - step[16 * n - 16 + f] : 65535u;
+    return cost + decision_cost(p);
+}
+
+int32_t cwic_choose_symbol(int32_t c, int32_t exact, int32_t weight, int32_t m, int32_t i)
+{
+    int32_t near = (m + 8) >> 4, towards = c < near ? 1 : -1, cost, error = exact - 64 * c;
+    if (c == near)
+        return c;
+    cost = symbol_cost(c, m, i);
+    while (c != near) {
+        int32_t next = symbol_cost(c + towards, m, i), farther = error - 64 * towards;
+        /* Errors are below 64 * 512 = 2^15 in magnitude, so squares are below 2^30 and the product fits 64 bits. */
+        int64_t loss = ((int64_t)weight * ((int64_t)farther * farther - (int64_t)error * error)) >> 12;
+        if (loss + next >= cost)
+            break;
+        c += towards;
+        cost = next;
+        error = farther;
+    }
+    return c;
+}
+
 int32_t cwic_decode_symbol(cwic_decoder *d, int32_t m, int32_t i)
 {
     const uint16_t *step = cwic_step[i];

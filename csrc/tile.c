@@ -132,9 +132,16 @@ static void dense_part(cwic_tile *t, const cwic_view *v, const int32_t *rate)
     }
 }
 
+/* What an encoder works on; a decoder has none. */
+typedef struct {
+    cwic_encoder coder;
+    const int16_t *exact; /* as in cwic_tile_encode; same layout as the symbols */
+    int32_t weight;
+} cwic_writer;
+
 /* Codes the symbols of one position; sums: the affine part of b without the two taps to the left. */
-static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_encoder *e, cwic_decoder *d, int16_t *at,
-                             const int32_t *sums, int16_t *symbols, size_t plane)
+static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_writer *e, cwic_decoder *d, int16_t *at,
+                             const int32_t *sums, int16_t *symbols, const int16_t *exact, size_t plane)
 {
     static const int32_t origin[1] = {0};
     const cwic_network *n = v->network;
@@ -155,7 +162,10 @@ static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_encoder *e, 
         if (e) {
             if (*symbol < v->low || *symbol > v->high)
                 return CWIC_ERROR_ARGUMENT;
-            c = cwic_encode_symbol(e, *symbol, mean, scale);
+            c = *symbol;
+            if (exact)
+                c = cwic_choose_symbol(c, exact[(size_t)j * plane], e->weight, mean, scale);
+            c = cwic_encode_symbol(&e->coder, c, mean, scale);
         } else {
             c = cwic_decode_symbol(d, mean, scale);
             if (c < v->low || c > v->high)
@@ -168,7 +178,7 @@ static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_encoder *e, 
 }
 
 /* Codes the next layer with the encoder or, if that is NULL, the decoder. */
-static int32_t code_layer(cwic_tile *t, cwic_encoder *e, cwic_decoder *d, int16_t *symbols)
+static int32_t code_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t *symbols)
 {
     const cwic_view v = view(t);
     const cwic_network *n = v.network;
@@ -213,7 +223,7 @@ static int32_t code_layer(cwic_tile *t, cwic_encoder *e, cwic_decoder *d, int16_
                 continue;
             }
             result = code_position(t, &v, e, d, row + (ptrdiff_t)x * v.step, t->sums + (size_t)x * hidden, out + x,
-                                   plane);
+                                   e && e->exact ? e->exact + (out + x - symbols) : NULL, plane);
             if (result != CWIC_OK)
                 return result;
         }
@@ -234,14 +244,14 @@ static void keep_levels(cwic_tile *t, const int16_t *symbols)
                 (int16_t)(LEVEL_UNIT * (t->level[(size_t)(y >> 1) * t->width + (x >> 1)] - (t->model->levels - 1)));
 }
 
-static int32_t next_layer(cwic_tile *t, cwic_encoder *e, cwic_decoder *d, int16_t *symbols)
+static int32_t next_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t *symbols)
 {
     int32_t result;
     if (t->layer < 0 || t->layer >= t->model->layers)
         return CWIC_ERROR_ARGUMENT;
     result = code_layer(t, e, d, symbols);
     if (result == CWIC_OK)
-        result = e ? cwic_encoder_finish(e) : cwic_decoder_finish(d);
+        result = e ? cwic_encoder_finish(&e->coder) : cwic_decoder_finish(d);
     if (result != CWIC_OK) {
         t->layer = -1;
         return result;
@@ -254,13 +264,18 @@ static int32_t next_layer(cwic_tile *t, cwic_encoder *e, cwic_decoder *d, int16_
     return CWIC_OK;
 }
 
-int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, uint8_t *out, size_t capacity, size_t *written)
+int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact, int32_t weight, uint8_t *out,
+                         size_t capacity, size_t *written)
 {
-    cwic_encoder e;
+    cwic_writer e;
     int32_t result;
-    cwic_encoder_init(&e, out, capacity);
+    if (weight < 0 || weight > 65536)
+        return CWIC_ERROR_ARGUMENT;
+    cwic_encoder_init(&e.coder, out, capacity);
+    e.exact = exact;
+    e.weight = weight;
     result = next_layer(tile, &e, NULL, symbols);
-    *written = e.length;
+    *written = e.coder.length;
     return result;
 }
 

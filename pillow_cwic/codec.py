@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -19,13 +19,17 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
-from pillow_cwic.networks.runtime import Analysed, Networks, code_side
+from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed, Networks, code_side
 from pillow_cwic.target import parse_target
 
 CODE_LIMIT = 255
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
 MAX_ANALYSES = 3
+# What a squared error of one code step costs, in bits, when the encoder weighs it against a cheaper code. At high rate
+# a quantiser whose step suits its Lagrangian has 6 / ln 2 = 8.7; the analysis transform has learned to leave little to
+# gain, so that on the validation split a higher one is best.
+CODE_WEIGHT = 28.0
 
 Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
 Timings = dict[str, float]
@@ -110,8 +114,13 @@ def _split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
     return np.split(codes, np.cumsum(groups)[:-1])
 
 
-def _encode_symbols(entropy: EntropyModel, symbols: Symbols, t: int, exponent: int) -> list[container.Layer]:
-    """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see."""
+def _encode_symbols(
+    entropy: EntropyModel, symbols: Symbols, exact: Sequence[NDArray[np.int16] | None], t: int, exponent: int
+) -> list[container.Layer]:
+    """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
+
+    ``exact`` holds each layer's unrounded symbols in 1/64, for rate-distortion optimised quantisation, or None.
+    """
     _, rows, columns = symbols[0].shape
     tiles = _tiles(rows, columns, exponent)
     streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
@@ -120,7 +129,10 @@ def _encode_symbols(entropy: EntropyModel, symbols: Symbols, t: int, exponent: i
         coder = TileCoder(entropy, t, tiles[k].height, tiles[k].width)
         for index, plane in enumerate(symbols):
             part = np.ascontiguousarray(tiles[k].cut(plane, index))
-            streams[index][k] = coder.encode(part)
+            values = exact[index]
+            if values is not None:
+                values = np.ascontiguousarray(tiles[k].cut(values, index))
+            streams[index][k] = coder.encode(part, values, CODE_WEIGHT)
             tiles[k].cut(plane, index)[...] = part
 
     _each(code, len(tiles))
@@ -177,12 +189,14 @@ class _Encoder:
         """The whole file at rate parameter t; None if codes would pass the format's limit."""
         analysed = self._analyse(t)
         with _stage(self.timings, "analysis"):
-            codes = self.runtime.networks.codes(analysed, t)
+            exact = self.runtime.networks.codes(analysed, t)
+            codes = ((exact.astype(np.int32) + EXACT_UNIT // 2) // EXACT_UNIT).astype(np.int16)
         if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
             return None
-        symbols = [analysed.levels.copy(), *_split(codes, self.runtime.entropy.groups)]
+        groups = self.runtime.entropy.groups
+        symbols = [analysed.levels.copy(), *_split(codes, groups)]
         with _stage(self.timings, "entropy"):
-            layers = _encode_symbols(self.runtime.entropy, symbols, t, TILE_EXPONENT)
+            layers = _encode_symbols(self.runtime.entropy, symbols, [None, *_split(exact, groups)], t, TILE_EXPONENT)
         with _stage(self.timings, "container"):
             height, width = self.pixels.shape[:2]
             header = container.Header(width, height, self.mode, TILE_EXPONENT, t, self.model.id, self.model.family)

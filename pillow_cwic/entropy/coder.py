@@ -100,18 +100,26 @@ class TileCoder:
             return 1, self._height, self._width
         return self._model.groups[self._layer - 1], 2 * self._height, 2 * self._width
 
-    def encode(self, symbols: NDArray[np.int16]) -> bytes:
+    def encode(self, symbols: NDArray[np.int16], exact: NDArray[np.int16] | None = None, weight: float = 0) -> bytes:
         """Writes the next layer.
 
         ``symbols`` (channels, rows, columns), C-contiguous, levels 0 .. L-1 or codes in [-255, 255]. Symbols that
         the format does not write (masked or certain ones) are changed in place to what a decoder will see.
+
+        ``exact``, if given, holds the unrounded symbols in units of 1/64, same shape. Each symbol then moves towards
+        its prediction as long as that lowers ``bits + weight * (exact / 64 - symbol) ** 2``; weight is 0 to 256.
         """
         if symbols.shape != self._shape() or symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
             raise ValueError(f"layer {self._layer}: {symbols.dtype} {symbols.shape}, wanted int16 {self._shape()}")
+        if exact is not None and (exact.shape != symbols.shape or exact.dtype != np.int16):
+            raise ValueError(f"layer {self._layer}: exact values {exact.dtype} {exact.shape}, symbols {symbols.shape}")
+        values = ffi.NULL if exact is None else ffi.from_buffer("int16_t[]", np.ascontiguousarray(exact))
         capacity = SYMBOL_BYTES * symbols.size + 16
         out = _uncleared("uint8_t[]", capacity)
         written = ffi.new("size_t *")
-        result = lib.cwic_tile_encode(self._tile, ffi.from_buffer("int16_t[]", symbols), out, capacity, written)
+        result = lib.cwic_tile_encode(
+            self._tile, ffi.from_buffer("int16_t[]", symbols), values, round(256 * weight), out, capacity, written
+        )
         _check(result, f"layer {self._layer}")
         self._layer += 1
         return bytes(ffi.buffer(out, written[0]))

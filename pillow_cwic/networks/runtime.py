@@ -17,6 +17,7 @@ from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
 
+EXACT_UNIT = 64  # the encoder weighs unrounded codes with this precision
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 
 
@@ -90,9 +91,9 @@ class Networks:
 
     @torch.inference_mode()
     def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
-        """Codes (channels, H/8, W/8) at rate T, not yet masked. Values beyond the code limit are left as they are."""
-        codes = (analysed.latents * self.analysis.gain(self._rate(rate))).round_()
-        return codes[0].clamp_(-32768, 32767).to(torch.int16).contiguous().cpu().numpy()
+        """Latents with the gain of rate T, (channels, H/8, W/8), in units of ``1 / EXACT_UNIT``, clipped to int16."""
+        latents = (analysed.latents * (self.analysis.gain(self._rate(rate)) * EXACT_UNIT)).round_()
+        return latents[0].clamp_(-32768, 32767).to(torch.int16).contiguous().cpu().numpy()
 
     @torch.inference_mode()
     def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
