@@ -64,12 +64,16 @@ class Codec:
         return self.encode(im, self.fit(im, size))
 
 
-class SizedCodec(Codec):
-    """A codec that meets a size by itself: its setting is the rate in bits per pixel."""
+class Ours(Codec):
+    """CWIC, whose package may run from the source tree."""
 
     @property
     def version(self) -> str:
-        return f"{self.package} {importlib.import_module(self.package).__version__}"  # it may not be installed
+        return f"{self.package} {importlib.import_module(self.package).__version__}"
+
+
+class SizedCodec(Ours):
+    """A codec that meets a size by itself: its setting is the rate in bits per pixel."""
 
     def fit(self, im: Image.Image, size: int) -> float:
         return size * 8 / (im.width * im.height)
@@ -83,7 +87,17 @@ class SizedCodec(Codec):
 
 RATES = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5)
 
-CWIC = SizedCodec("CWIC", "CWIC", RATES, lambda rate: {"rate": rate}, package="pillow_cwic")
+# A curve by quality has one Lagrangian on every picture, as the peers' have and the published ones.
+CWIC = Ours(
+    "CWIC",
+    "CWIC",
+    (1, 8, 16, 25, 35, 45, 55, 65, 75, 85, 95),
+    lambda quality: {"quality": int(quality)},
+    package="pillow_cwic",
+)
+CWIC_AT_RATE = SizedCodec(
+    "CWIC at a rate", "CWIC", (0.15, 0.25, 0.5, 0.75, 1.0), lambda rate: {"rate": rate}, package="pillow_cwic"
+)
 
 PEERS = (
     Codec(
@@ -130,7 +144,7 @@ PEERS = (
 
 
 def available() -> dict[str, Codec]:
-    """The codecs of this installation by name, CWIC last."""
+    """The codecs of this installation by name, CWIC by quality and by rate last."""
     for module in ("pillow_heif", "pillow_jxl", "pillow_cwic"):
         try:
             plugin = importlib.import_module(module)
@@ -139,7 +153,7 @@ def available() -> dict[str, Codec]:
         if module == "pillow_heif":
             plugin.register_heif_opener()
     Image.init()
-    return {codec.name: codec for codec in (*PEERS, CWIC) if codec.format in Image.SAVE}
+    return {codec.name: codec for codec in (*PEERS, CWIC, CWIC_AT_RATE) if codec.format in Image.SAVE}
 
 
 def bits_per_pixel(data: bytes, im: Image.Image) -> float:

@@ -31,8 +31,8 @@ from benchmarks.metrics import Curve, bd_rate, decibel
 
 BD_RATES = (0.1, 1.0)  # bits per pixel: BD-rates compare the curves inside this range
 TABLE_RATES = (0.2, 0.25, 0.5, 0.75, 1.0)
-CONTROL_RATES = (0.15, 0.25, 0.5, 0.75, 1.0)
 OURS = "CWIC"
+CONTROL = "CWIC at a rate"  # its rows show how well files meet a rate; they are no curve
 KODAK = [f"kodim{number:02d}" for number in range(1, 25)]
 
 Key = tuple[str, str, float, str]  # codec, picture, setting, version
@@ -100,7 +100,7 @@ def measure(name: str, path: Path, settings: Iterable[float]) -> list[Row]:
         decoded = codec.decode(data)
         end = time.perf_counter()
         pixels = np.asarray(decoded.convert("RGB"))
-        model = [str(decoded.info[key]) for key in ("model", "tuning") if name == OURS and key in decoded.info]
+        model = [str(decoded.info[key]) for key in ("model", "tuning") if key in decoded.info]
         similarity = metrics.ms_ssim(original, pixels)
         rows.append(
             Row(
@@ -127,7 +127,7 @@ def run(names: list[str], paths: list[Path], known: dict[Key, Row], jobs: int) -
     for name in names:
         for path in paths:
             keys = {s: (name, path.stem, s, codecs[name].version) for s in codecs[name].settings}
-            missing = [s for s, key in keys.items() if name == OURS or key not in known]
+            missing = [s for s, key in keys.items() if name in (OURS, CONTROL) or key not in known]
             yield [known[key] for s, key in keys.items() if s not in missing]
             if missing:
                 tasks.append(partial(measure, name, path, missing))
@@ -281,7 +281,7 @@ def control_table(rows: Iterable[Row]) -> str:
     """How well CWIC's files meet the wanted rate: real over wanted, its extremes over the pictures."""
     groups: dict[float, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.codec == OURS and row.setting in CONTROL_RATES:
+        if row.codec == CONTROL:
             groups[row.setting].append(row)
     body = []
     for rate, group in sorted(groups.items()):
@@ -292,7 +292,8 @@ def control_table(rows: Iterable[Row]) -> str:
 
 def report(rows: list[Row], published: Curves) -> str:
     """The whole report in markdown."""
-    measured, pictures = mean_curves(rows), picture_curves(rows)
+    curves = [row for row in rows if row.codec != CONTROL]
+    measured, pictures = mean_curves(curves), picture_curves(curves)
     peers, versions = [name for name in measured if name != OURS], sorted({row.version for row in rows})
     parts = [
         "# Rate and distortion\n",
@@ -308,8 +309,8 @@ def report(rows: list[Row], published: Curves) -> str:
             f"log rate, over the quality range that both curves reach from {BD_RATES[0]:g} to {BD_RATES[1]:g} bpp.\n",
             "Mean curves, against the peers of this run:\n",
             bd_table({name: measured[name] for name in peers}, measured),
-            f"A point of {OURS}'s mean curve (and of JPEG 2000's) has one rate on every picture, a point of the others",
-            "one quality setting. That makes no difference to the mean of each picture's BD-rate:\n",
+            f"A point of JPEG 2000's mean curve has one rate on every picture, a point of {OURS}'s and the others' one",
+            "quality setting. That makes no difference to the mean of each picture's BD-rate:\n",
             picture_bd_table(pictures, peers),
         ]
         if published:
@@ -325,9 +326,9 @@ def report(rows: list[Row], published: Curves) -> str:
             f"{OURS} less its peer with the same bytes on each picture: the mean over the pictures where both reach",
             f"the rate, and on how many of them {OURS} is better.\n",
             *(difference_table(pictures, peers, m) for m in MEASURES),
-            "## Rate control\n",
-            control_table(rows),
         ]
+    if any(row.codec == CONTROL for row in rows):
+        parts += ["## Rate control\n", "Real over wanted rate, the extremes over the pictures.\n", control_table(rows)]
     return "\n".join(parts)
 
 
@@ -336,7 +337,7 @@ def draw(rows: list[Row], published: Curves, target: Path) -> None:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    measured = mean_curves(rows)
+    measured = mean_curves(row for row in rows if row.codec != CONTROL)
     figure = Figure(figsize=(16, 6.4), layout="constrained")
     lines = {}
     for axes, m in zip(figure.subplots(1, 3), MEASURES, strict=True):
@@ -380,8 +381,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     table_path = args.out / "rate_distortion.csv"
     stored = {row.key: row for row in read_rows(table_path)} if args.reuse else {}
-    if OURS in args.codecs:
-        stored = {key: row for key, row in stored.items() if row.codec != OURS}
+    stored = {key: row for key, row in stored.items() if row.codec not in {OURS, CONTROL}.intersection(args.codecs)}
 
     rows: list[Row] = []
     for batch in run(args.codecs, paths, stored, args.jobs):

@@ -83,12 +83,12 @@ static inline int cwic_decode(cwic_decoder *d, uint32_t p)
 extern const uint16_t cwic_first[64][16];
 extern const uint16_t cwic_step[64][257];
 
-enum { CWIC_CODE_LIMIT = 255 };
+enum { CWIC_CODE_LIMIT = 511 };
 
 /* Writes symbol c with mean m / 16 and scale index i; returns the symbol as the decoder will see it. */
 int32_t cwic_encode_symbol(cwic_encoder *e, int32_t c, int32_t m, int32_t i);
-/* The symbol to write for a value of exact / 64: the first symbol on the way from c, its rounding, to the prediction
- * whose next one does not lower bits + weight / 256 * (exact / 64 - symbol)^2. weight is at most 2^16. */
+/* The symbol to write for a value of exact / 32: the first symbol on the way from c, its rounding, to the prediction
+ * whose next one does not lower bits + weight / 256 * (exact / 32 - symbol)^2. weight is at most 2^16. */
 int32_t cwic_choose_symbol(int32_t c, int32_t exact, int32_t weight, int32_t m, int32_t i);
 /* Reads a symbol; on damaged streams it may be anything within +-4096. */
 int32_t cwic_decode_symbol(cwic_decoder *d, int32_t m, int32_t i);

@@ -29,7 +29,7 @@ static inline int get(cwic_decoder *d, uint32_t p)
     return cwic_decode(d, p);
 }
 
-/* Exp-Golomb code of order 0; r is at most 2 * (CWIC_CODE_LIMIT + 255), far below 2^MAX_DIGITS. */
+/* Exp-Golomb code of order 0; r is at most 2 * CWIC_CODE_LIMIT - 16, below 2^MAX_DIGITS - 1. */
 static void put_rest(cwic_encoder *e, uint32_t r)
 {
     int digits = 0, i;
@@ -116,14 +116,14 @@ static int32_t symbol_cost(int32_t c, int32_t m, int32_t i)
 
 int32_t cwic_choose_symbol(int32_t c, int32_t exact, int32_t weight, int32_t m, int32_t i)
 {
-    int32_t near = (m + 8) >> 4, towards = c < near ? 1 : -1, cost, error = exact - 64 * c;
+    int32_t near = (m + 8) >> 4, towards = c < near ? 1 : -1, cost, error = exact - 32 * c;
     if (c == near)
         return c;
     cost = symbol_cost(c, m, i);
     while (c != near) {
-        int32_t next = symbol_cost(c + towards, m, i), farther = error - 64 * towards;
-        /* Errors are below 64 * 512 = 2^15 in magnitude, so squares are below 2^30 and the product fits 64 bits. */
-        int64_t loss = ((int64_t)weight * ((int64_t)farther * farther - (int64_t)error * error)) >> 12;
+        int32_t next = symbol_cost(c + towards, m, i), farther = error - 32 * towards;
+        /* Errors are below 2^15 in magnitude, so squares are below 2^30 and the product fits 64 bits. */
+        int64_t loss = ((int64_t)weight * ((int64_t)farther * farther - (int64_t)error * error)) >> 10;
         if (loss + next >= cost)
             break;
         c += towards;

@@ -22,7 +22,7 @@ from pillow_cwic.errors import ContainerError, EntropyError
 from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed, Networks, code_side
 from pillow_cwic.target import parse_target
 
-CODE_LIMIT = 255
+CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
 MAX_ANALYSES = 3
@@ -119,7 +119,7 @@ def _encode_symbols(
 ) -> list[container.Layer]:
     """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
 
-    ``exact`` holds each layer's unrounded symbols in 1/64, for rate-distortion optimised quantisation, or None.
+    ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation, or None.
     """
     _, rows, columns = symbols[0].shape
     tiles = _tiles(rows, columns, exponent)

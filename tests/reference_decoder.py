@@ -294,7 +294,7 @@ class ContextLayer:
             return act(sums)
 
         a = [[first(y, x) for x in range(columns)] for y in range(rows)]
-        low, high = (0, top) if self.is_map else (-255, 255)
+        low, high = (0, top) if self.is_map else (-511, 511)
         codes = zeros(rows, columns, self.channels)
         own = zeros(rows, columns, self.channels)  # the codes as the network sees them
         for y, x in ((y, x) for y in range(rows) for x in range(columns) if coded[y][x]):

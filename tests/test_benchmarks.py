@@ -19,7 +19,7 @@ from benchmarks.metrics import Curve, bd_rate
 from benchmarks.rate_distortion import Row
 
 PICTURE = Path(__file__).parent / "data" / "kodim23.png"
-CODECS = [codec for name, codec in available().items() if name not in ("AVIF", "CWIC")]  # those two have own tests
+CODECS = [codec for name, codec in available().items() if name != "AVIF" and "CWIC" not in name]  # those have own tests
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def test_symbols_out_of_range_are_refused(twin: ContextModel) -> None:
     coder = TileCoder(model, 0, 1, 1)
     coder.encode(np.full((1, 1, 1), 7, np.int16))
     with pytest.raises(ValueError, match="layer 1"):
-        coder.encode(np.full((4, 2, 2), 256, np.int16))
+        coder.encode(np.full((4, 2, 2), 512, np.int16))
     with pytest.raises(ValueError, match="wanted int16"):
         TileCoder(model, 0, 1, 1).encode(np.zeros((1, 1, 2), np.int16))
 

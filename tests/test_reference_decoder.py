@@ -172,7 +172,7 @@ def test_stream_cut_short_raises() -> None:
 # Codes
 
 
-means, scales, codes = st.integers(-4080, 4080), st.integers(0, 63), st.integers(-255, 255)
+means, scales, codes = st.integers(-8176, 8176), st.integers(0, 63), st.integers(-511, 511)
 
 
 @given(st.lists(st.tuples(means, scales, codes), max_size=60))
@@ -184,14 +184,14 @@ def test_codes_round_trip(symbols: list[tuple[int, int, int]]) -> None:
     assert [reference.decode_code(decoder, tables, m, i) for m, i, _ in symbols] == want
     decoder.finish()
     for (m, i, c), fitted in zip(symbols, want, strict=True):
-        assert -255 <= fitted <= 255
+        assert -511 <= fitted <= 511
         assert abs(fitted - m / 16) <= max(1, abs(c - m / 16)), "a fitted code lies no farther from the mean"
         assert i < 40 or fitted == c, "no decision is certain at a wide scale"
 
 
 @given(st.binary(max_size=40), means, scales)
 def test_noise_decodes_to_a_bounded_code(data: bytes, m: int, i: int) -> None:
-    assert abs(reference.decode_code(reference.RangeDecoder(data), formula(), m, i)) <= 255 + 17 + 2**11
+    assert abs(reference.decode_code(reference.RangeDecoder(data), formula(), m, i)) <= 511 + 17 + 2**11
 
 
 def test_code_costs_what_its_probability_says() -> None:
@@ -252,7 +252,7 @@ def make_file(weights: dict[str, Any], header: Header, seed: int) -> tuple[bytes
             encoder = RangeEncoder()
 
             def code(m: int, i: int, encoder: RangeEncoder = encoder) -> int:
-                low, high = (0, top) if number == 0 else (-255, 255)
+                low, high = (0, top) if number == 0 else (-511, 511)
                 c = (m >> 4) + generator.choice([-20, -2, -1, 0, 0, 0, 1, 1, 2, 3, 30])
                 return encode_code(encoder, formula(), m, i, min(max(c, low), high))
 

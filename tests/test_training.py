@@ -73,7 +73,9 @@ def test_training_lowers_the_loss_through_all_stages(tmp_path: Path, photo: Imag
     train(run, crops, valid)
     assert run.step == 60 and run.progress == 1
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0] == "step,minutes,t,loss,bpp,psnr,map_share"
+    assert lines[0] == "step,minutes,t,loss,bpp,real_bpp,psnr,map_share"
+    bpp, real = (float(x) for x in lines[-1].split(",")[4:6])
+    assert real == pytest.approx(bpp, rel=0.05)
     loss = [float(line.split(",")[3]) for line in lines[1:]]
     assert sum(loss[-5:]) < sum(loss[:5])
     draw_curve(tmp_path / "log.csv", tmp_path / "curve.png")

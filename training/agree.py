@@ -12,11 +12,19 @@ import numpy as np
 import torch
 
 from pillow_cwic.entropy import EntropyModel, TileCoder
-from pillow_cwic.networks.model import MAP_STRIDE, Cwic1
+from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
 from training.data import find_pictures, load_pictures
 from training.export import context_arrays, load_average
 
 RATES = (-512, -256, 0, 256, 512)
+
+
+def stream_bytes(entropy: EntropyModel, out: Output, rate: int) -> int:
+    """Bytes of the streams of map and codes of one picture, coded as one tile by the integer model at rate T."""
+    level, codes = (x[0].cpu().numpy().astype(np.int16) for x in (out.level, out.codes))
+    coder = TileCoder(entropy, rate, *level.shape[1:])
+    layers = [level, *np.split(codes, np.cumsum(entropy.groups)[:-1])]
+    return sum(len(coder.encode(np.ascontiguousarray(layer))) for layer in layers)
 
 
 @torch.no_grad()
@@ -25,11 +33,7 @@ def compare(model: Cwic1, entropy: EntropyModel, pixels: np.ndarray, rate: int) 
     height, width = (side - side % MAP_STRIDE for side in pixels.shape[:2])
     picture = torch.from_numpy(pixels[:height, :width].astype(np.float32)).permute(2, 0, 1)[None] / 255 - 0.5
     out = model(picture, torch.tensor([rate / 512]), use_map=True, hard_rate=True)
-    coder = TileCoder(entropy, rate, height // MAP_STRIDE, width // MAP_STRIDE)
-    groups = np.split(out.codes[0].numpy().astype(np.int16), np.cumsum(entropy.groups)[:-1])
-    layers = [out.level[0].numpy().astype(np.int16), *groups]
-    real = sum(len(coder.encode(np.ascontiguousarray(layer))) for layer in layers)
-    return (out.hard_bits + out.map_bits).item() / 8, float(real)
+    return (out.hard_bits + out.map_bits).item() / 8, float(stream_bytes(entropy, out, rate))
 
 
 def integer_model(model: Cwic1) -> EntropyModel:

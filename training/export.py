@@ -27,7 +27,7 @@ FAMILIES = {"cwic1": "cwc1"}
 
 
 def _integers(values: torch.Tensor, bits: int, kind: type[np.signedinteger], what: str) -> np.ndarray:
-    scaled = torch.round(values.double() * 2**bits).numpy().ravel()
+    scaled = torch.round(values.double() * 2**bits).cpu().numpy().ravel()
     limit = np.iinfo(kind).max
     if np.abs(scaled).max() > limit:
         raise ValueError(f"{what}: {np.abs(scaled).max() / 2**bits:.2f} exceeds {limit / 2**bits:.2f}")

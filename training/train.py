@@ -38,7 +38,7 @@ class Schedule:
     lr: float = 1e-3
     lr_end: float = 1e-5
     map_from: float = 0.55  # share of the run trained without the importance map
-    hard_from: float = 0.45  # share of the run in which the context model sees noisy codes
+    hard_from: float = 0.03  # share of the run in which the context model is trained on noisy codes
     muon: float = 0.0  # root mean square of Muon's updates over the learning rate; 0 trains all with AdamW
     clip: float = 1.0
     ema: float = 0.999

@@ -1,25 +1,38 @@
-"""Validation during training: ideal code lengths and PSNR on whole pictures, and the curve drawn from the log."""
+"""Validation during training: code lengths and PSNR on whole pictures, and the curve drawn from the log."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pillow_cwic.networks.model import MAP_STRIDE, Cwic1
+from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
 
 RATES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+def _integer_model(model: Cwic1) -> Callable[[Output, int], int] | None:
+    """Counts the bytes of real streams; None where the C coder is not built, as on a machine that only trains."""
+    try:
+        from training import agree
+    except ImportError:
+        return None
+    return partial(agree.stream_bytes, agree.integer_model(model))
 
 
 @torch.no_grad()
 def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: int = 3) -> list[dict[str, float]]:
     """Mean figures over every ``every``-th picture, a row for each of the rates t.
 
-    Bits are the ideal code length of the rounded codes and the map: for the log; results are measured on files.
+    ``bpp`` is the ideal code length of the rounded codes and the map, ``real_bpp`` the streams that the integer
+    context model makes of them; NaN before the map is trained, or where the C coder is not built.
     """
     rows = []
+    coder = _integer_model(model) if use_map else None
     device = next(model.parameters()).device
     for value in RATES:
         figures = []
@@ -32,17 +45,19 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
             shown = ((out.picture.float() + 0.5) * 255).round().clamp(0, 255)
             mse = (shown - picture).square().mean().item()
             bits, map_bits = out.hard_bits.item(), out.map_bits.item()
+            real = 8 * coder(out, round(512 * value)) if coder else float("nan")
             loss = (bits + map_bits) / (height * width) + model.config.lagrangian(t).item() * mse
             figures.append(
                 (
                     loss / model.config.lagrangian(t).sqrt().item(),
                     (bits + map_bits) / (height * width),
+                    real / (height * width),
                     10 * np.log10(255**2 / mse),
                     map_bits / (bits + map_bits),
                 )
             )
-        loss, bpp, psnr, share = np.mean(figures, axis=0)
-        row = {"t": value, "loss": loss, "bpp": bpp, "psnr": psnr, "map_share": share}
+        names = ("loss", "bpp", "real_bpp", "psnr", "map_share")
+        row = {"t": value, **dict(zip(names, np.mean(figures, axis=0), strict=True))}
         rows.append({k: round(float(v), 5) for k, v in row.items()})
         print("   valid", rows[-1], flush=True)
     return rows

@@ -103,11 +103,11 @@ class TileCoder:
     def encode(self, symbols: NDArray[np.int16], exact: NDArray[np.int16] | None = None, weight: float = 0) -> bytes:
         """Writes the next layer.
 
-        ``symbols`` (channels, rows, columns), C-contiguous, levels 0 .. L-1 or codes in [-255, 255]. Symbols that
+        ``symbols`` (channels, rows, columns), C-contiguous, levels 0 .. L-1 or codes in [-511, 511]. Symbols that
         the format does not write (masked or certain ones) are changed in place to what a decoder will see.
 
-        ``exact``, if given, holds the unrounded symbols in units of 1/64, same shape. Each symbol then moves towards
-        its prediction as long as that lowers ``bits + weight * (exact / 64 - symbol) ** 2``; weight is 0 to 256.
+        ``exact``, if given, holds the unrounded symbols in units of 1/32, same shape. Each symbol then moves towards
+        its prediction as long as that lowers ``bits + weight * (exact / 32 - symbol) ** 2``; weight is 0 to 256.
         """
         if symbols.shape != self._shape() or symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
             raise ValueError(f"layer {self._layer}: {symbols.dtype} {symbols.shape}, wanted int16 {self._shape()}")

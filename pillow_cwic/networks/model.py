@@ -23,12 +23,12 @@ class Config:
     narrow: int = 64
     wide: int = 128
     blocks: int = 3
-    groups: tuple[int, ...] = (4, 4, 4, 4, 8, 8, 16, 16)
+    groups: tuple[int, ...] = (4, 4, 8, 8, 16, 24, 32, 32)
     context_hidden: int = 32
     map_hidden: int = 16
     map_features: int = 32
     levels: int = 8
-    code_limit: int = 255
+    code_limit: int = 511
     lambda_middle: float = 0.014
     lambda_slope: float = 2.5
 
@@ -85,7 +85,7 @@ class Cwic1(nn.Module):
         otherwise both are trained on noisy codes, which is smoother at the start.
         """
         features = self.analysis.features(picture, t)
-        latents = (self.analysis.latents(features) * self.analysis.gain(t)).float()
+        latents = (self.analysis.latents(picture, features) * self.analysis.gain(t)).float()
         b, _, h, w = latents.shape
         if use_map:
             level = quantise_map(self.importance(features).float(), self.config.levels)

@@ -17,7 +17,7 @@ from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
 
-EXACT_UNIT = 64  # the encoder weighs unrounded codes with this precision
+EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 
 
@@ -87,7 +87,7 @@ class Networks:
         t = self._rate(rate)
         features = self.analysis.features(picture, t)
         levels = quantise_map(self.importance(features), self.config.levels)
-        return Analysed(self.analysis.latents(features), levels[0].cpu().numpy().astype(np.int16), rate)
+        return Analysed(self.analysis.latents(picture, features), levels[0].cpu().numpy().astype(np.int16), rate)
 
     @torch.inference_mode()
     def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:

@@ -1,15 +1,22 @@
 """Analysis and synthesis transforms and the importance-map head of model ``cwic1``.
 
-Paper: Li et al., CVPR 2018, sections 3.1 (encoder and decoder) and 3.2 (importance map).
+Both transforms are the sum of a convolutional network and a linear path that starts as the 8x8 DCT. Paper: Li et al.,
+CVPR 2018, sections 3.1 (encoder and decoder) and 3.2 (importance map).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pillow_cwic.networks.dct import SIDE, basis
 from pillow_cwic.networks.layers import FiLM, Gain, ResidualBlock
+
+# A uniform quantiser's step suits the Lagrangian at t = 0 when its square is 18 / (ln 2 * 0.014) on a scale of 0..255.
+INITIAL_LOG_GAIN = math.log(255 / math.sqrt(18 / (math.log(2) * 0.014)))
 
 
 class Analysis(nn.Module):
@@ -23,7 +30,12 @@ class Analysis(nn.Module):
         self.film = FiLM(wide)
         self.coarse = nn.ModuleList(ResidualBlock(wide) for _ in range(blocks))
         self.leave = nn.Conv2d(wide, channels, 3, padding=1)
-        self.gain = Gain(channels, 2.5, gain_slope)
+        self.linear = nn.Conv2d(3 * SIDE**2, channels, 1, bias=False)
+        self.gain = Gain(channels, INITIAL_LOG_GAIN, gain_slope)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.linear.weight.copy_(basis(channels)[:, :, None, None])
 
     def features(self, picture: Tensor, t: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, wide, H/8, W/8)."""
@@ -34,9 +46,9 @@ class Analysis(nn.Module):
             x = block(x)
         return x
 
-    def latents(self, features: Tensor) -> Tensor:
-        """(B, wide, H/8, W/8) -> (B, channels, H/8, W/8), before the gain."""
-        return self.leave(features)
+    def latents(self, picture: Tensor, features: Tensor) -> Tensor:
+        """Picture and its features (B, wide, H/8, W/8) -> (B, channels, H/8, W/8), before the gain."""
+        return self.leave(features) + self.linear(F.pixel_unshuffle(picture, SIDE))
 
 
 class Synthesis(nn.Module):
@@ -44,20 +56,26 @@ class Synthesis(nn.Module):
 
     def __init__(self, narrow: int, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
         super().__init__()
-        self.gain = Gain(channels, -2.5, -gain_slope)
+        self.gain = Gain(channels, -INITIAL_LOG_GAIN, -gain_slope)
         self.enter = nn.Conv2d(channels, wide, 3, padding=1)
         self.film = FiLM(wide)
         self.coarse = nn.ModuleList(ResidualBlock(wide) for _ in range(blocks))
         self.up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
         self.fine = ResidualBlock(narrow)
         self.leave = nn.Conv2d(narrow, 48, 3, padding=1)
+        self.linear = nn.Conv2d(channels, 3 * SIDE**2, 1, bias=False)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.linear.weight.copy_(basis(channels).T[:, :, None, None])
 
     def forward(self, codes: Tensor, t: Tensor) -> Tensor:
-        x = self.film(self.enter(codes * self.gain(t)), t.clamp(-1, 1))  # (B, wide, H/8, W/8)
+        scaled = codes * self.gain(t)
+        x = self.film(self.enter(scaled), t.clamp(-1, 1))  # (B, wide, H/8, W/8)
         for block in self.coarse:
             x = block(x)
         x = self.fine(self.up(x))  # (B, narrow, H/4, W/4)
-        return F.pixel_shuffle(self.leave(x), 4)
+        return F.pixel_shuffle(self.leave(x), 4) + F.pixel_shuffle(self.linear(scaled), SIDE)
 
 
 class ImportanceHead(nn.Module):
