@@ -72,10 +72,13 @@ def test_reference_decoder_reads_the_same_symbols(tiled: tuple[np.ndarray, bytes
 
 
 def test_forged_symbols_raise(small_file: bytes) -> None:
-    """A layer changed together with the chunk CRC is still told, by the CRC of its symbols."""
-    parsed = container.read_file(small_file)
+    """A layer changed together with the chunk CRC is still told, by the CRC of its symbols.
+
+    A change of the last bits of a stream may leave the symbols as they were; then the picture is the right one.
+    """
+    parsed, picture, told = container.read_file(small_file), codec.decode(small_file), 0
     rng = np.random.default_rng(3)
-    for _ in range(100):
+    for _ in range(200):
         layers = list(parsed.layers)
         k = int(rng.integers(len(layers)))
         data = bytearray(layers[k].data)
@@ -83,8 +86,11 @@ def test_forged_symbols_raise(small_file: bytes) -> None:
             continue
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         layers[k] = container.Layer(bytes(data), layers[k].crc)
-        with pytest.raises(EntropyError):
-            codec.decode(container.write_file(parsed.header, layers))
+        try:
+            assert np.array_equal(codec.decode(container.write_file(parsed.header, layers)), picture)
+        except EntropyError:
+            told += 1
+    assert told > 100
 
 
 def test_a_forged_rate_raises(small_file: bytes) -> None:

@@ -34,30 +34,43 @@ def _integers(values: torch.Tensor, bits: int, kind: type[np.signedinteger], wha
     return scaled.astype(kind)
 
 
-def _layer(network: GroupContext, what: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Weights and biases of one layer's network in the order of FORMAT.md section 5.1."""
+def _parts(network: GroupContext) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Views of the weights and biases of one layer's network, in the order of FORMAT.md section 5.1."""
 
     def spatial(conv: torch.nn.Conv2d) -> torch.Tensor:  # (O, I, kh, kw) -> (kh, kw, I, O)
-        return conv.weight.permute(2, 3, 1, 0)
+        return conv.weight.detach().permute(2, 3, 1, 0)
 
     own = spatial(network.own).flatten(0, 1)[:TAPS]  # raster order: the causal taps come first
-    parts = [network.rate.weight, *([spatial(network.dense)] if network.dense is not None else [])]
-    parts += [spatial(network.mix), own, spatial(network.hidden), spatial(network.out)]
-    biases = [network.rate.bias, network.mix.bias, network.hidden.bias, network.out.bias]
-    return (
-        [_integers(p.detach(), WEIGHT_BITS, np.int16, f"{what} weights") for p in parts],
-        [_integers(b.detach(), SUM_BITS, np.int32, f"{what} biases") for b in biases],
-    )
+    weights = [network.rate.weight.detach(), *([spatial(network.dense)] if network.dense is not None else [])]
+    weights += [spatial(network.mix), own, spatial(network.hidden), spatial(network.out)]
+    return weights, [layer.bias.detach() for layer in (network.rate, network.mix, network.hidden, network.out)]
 
 
 def context_arrays(context: ContextModel) -> tuple[np.ndarray, np.ndarray]:
     """The context model's integers: weights int16 and biases int32."""
     weights, biases = [], []
     for index, network in enumerate([context.map, *context.layers]):
-        more_weights, more_biases = _layer(network, f"layer {index}")
-        weights += more_weights
-        biases += more_biases
+        more_weights, more_biases = _parts(network)
+        weights += [_integers(p, WEIGHT_BITS, np.int16, f"layer {index} weights") for p in more_weights]
+        biases += [_integers(b, SUM_BITS, np.int32, f"layer {index} biases") for b in more_biases]
     return np.concatenate(weights), np.concatenate(biases)
+
+
+def fill_context(context: ContextModel, weights: np.ndarray, biases: np.ndarray) -> None:
+    """The reverse of ``context_arrays``: gives a float context model the values of released integers."""
+
+    def fill(parts: list[torch.Tensor], values: np.ndarray, start: int, bits: int) -> int:
+        for part in parts:
+            end = start + part.numel()
+            part.copy_(torch.from_numpy(values[start:end].astype(np.float64) / 2**bits).reshape(part.shape))
+            start = end
+        return start
+
+    weight, bias = 0, 0
+    for network in [context.map, *context.layers]:
+        more_weights, more_biases = _parts(network)
+        weight = fill(more_weights, weights, weight, WEIGHT_BITS)
+        bias = fill(more_biases, biases, bias, SUM_BITS)
 
 
 def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:

@@ -27,14 +27,16 @@ def _activate(x: Tensor) -> Tensor:
 
 
 def logistic_bits(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Bits of x under a logistic distribution integrated over unit-wide bins; all of one shape."""
+    """Bits of x under a logistic distribution integrated over unit-wide bins; all of one shape.
+
+    With S the sigmoid and upper - lower = 1 / scale, S(upper) - S(lower) = S(upper) S(-lower) (1 - exp(-1 / scale)),
+    whose logarithm is exact however far x lies from the mean.
+    """
     inverse = torch.exp(-log_scale)
     upper = (x + 0.5 - mean) * inverse
     lower = (x - 0.5 - mean) * inverse
-    # The sign flip keeps both sigmoids in their accurate half.
-    sign = torch.where(upper + lower < 0, 1.0, -1.0)
-    probability = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
-    return -torch.log2(probability.clamp_min(2.0**-17))
+    nats = F.softplus(-upper) + F.softplus(lower) - torch.log(-torch.expm1(-inverse))
+    return nats / math.log(2)
 
 
 class CausalConv(nn.Conv2d):
