@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pillow_cwic.entropy import EntropyModel, TileCoder, decode_bits, encode_bits
 from pillow_cwic.errors import EntropyError, ModelError
 from pillow_cwic.networks.context import ContextModel, logistic_bits
-from training.export import context_arrays
+from pillow_cwic.networks.integers import to_integers
 
 GROUPS = (4, 4, 8)
 CSRC = Path(__file__).parents[1] / "csrc"
@@ -37,7 +37,7 @@ def twin() -> ContextModel:
 
 
 def integer(twin: ContextModel, simd: int = 2) -> EntropyModel:
-    return EntropyModel(*context_arrays(twin), GROUPS, 32, 16, 8, simd=simd)
+    return EntropyModel(*to_integers(twin), GROUPS, 32, 16, 8, simd=simd)
 
 
 def made_up_layers(rows: int = 9, columns: int = 11, seed: int = 5) -> list[np.ndarray]:
@@ -178,7 +178,7 @@ def test_symbols_out_of_range_are_refused(twin: ContextModel) -> None:
 
 
 def test_weights_that_do_not_fit_are_refused(twin: ContextModel) -> None:
-    weights, biases = context_arrays(twin)
+    weights, biases = to_integers(twin)
     with pytest.raises(ModelError, match="do not fit"):
         EntropyModel(weights[:-1], biases, GROUPS, 32, 16, 8)
     with pytest.raises(ModelError, match="do not fit"):

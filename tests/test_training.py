@@ -12,6 +12,7 @@ from PIL import Image
 
 from pillow_cwic import codec, models
 from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.networks.integers import from_integers, to_integers
 from pillow_cwic.networks.model import Config, Cwic1
 from training import agree, export
 from training.data import Crops, find_pictures
@@ -108,7 +109,7 @@ def test_weights_too_large_for_the_format_are_refused() -> None:
     with torch.no_grad():
         model.layers[0].out.weight[0, 0] = 9.0
     with pytest.raises(ValueError, match=r"layer 1 weights: 9\.00 exceeds 8\.00"):
-        export.context_arrays(model)
+        to_integers(model)
 
 
 def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image) -> None:
@@ -117,7 +118,7 @@ def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image) -> 
     model = Cwic1(networks.config).eval()
     for part in ("analysis", "importance", "synthesis"):
         getattr(model, part).load_state_dict(getattr(networks, part).state_dict())
-    export.fill_context(model.context, networks.context_weights, networks.context_biases)
+    from_integers(model.context, networks.context_weights, networks.context_biases)
     for rate in (-512, 0, 512):
         ideal, real = agree.compare(model, entropy, np.asarray(photo.resize((384, 256))), rate)
         assert real == pytest.approx(ideal, rel=0.01)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
 from training.data import find_pictures, load_pictures
-from training.export import context_arrays, load_average
+from training.export import load_average
 
 RATES = (-512, -256, 0, 256, 512)
 
@@ -39,7 +40,7 @@ def compare(model: Cwic1, entropy: EntropyModel, pixels: np.ndarray, rate: int) 
 def integer_model(model: Cwic1) -> EntropyModel:
     """The integer context model of a float one, as export would write it."""
     c = model.config
-    return EntropyModel(*context_arrays(model.context), c.groups, c.context_hidden, c.map_hidden, c.levels)
+    return EntropyModel(*to_integers(model.context), c.groups, c.context_hidden, c.map_hidden, c.levels)
 
 
 def main() -> None:

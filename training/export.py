@@ -13,69 +13,19 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
 from pillow_cwic import models
-from pillow_cwic.networks.context import TAPS, ContextModel, GroupContext
+from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 
-WEIGHT_BITS = 12  # fractional bits of weights
-SUM_BITS = 18  # of sums and biases
 FAMILIES = {"cwic1": "cwc1"}
-
-
-def _integers(values: torch.Tensor, bits: int, kind: type[np.signedinteger], what: str) -> np.ndarray:
-    scaled = torch.round(values.double() * 2**bits).cpu().numpy().ravel()
-    limit = np.iinfo(kind).max
-    if np.abs(scaled).max() > limit:
-        raise ValueError(f"{what}: {np.abs(scaled).max() / 2**bits:.2f} exceeds {limit / 2**bits:.2f}")
-    return scaled.astype(kind)
-
-
-def _parts(network: GroupContext) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Views of the weights and biases of one layer's network, in the order of FORMAT.md section 5.1."""
-
-    def spatial(conv: torch.nn.Conv2d) -> torch.Tensor:  # (O, I, kh, kw) -> (kh, kw, I, O)
-        return conv.weight.detach().permute(2, 3, 1, 0)
-
-    own = spatial(network.own).flatten(0, 1)[:TAPS]  # raster order: the causal taps come first
-    weights = [network.rate.weight.detach(), *([spatial(network.dense)] if network.dense is not None else [])]
-    weights += [spatial(network.mix), own, spatial(network.hidden), spatial(network.out)]
-    return weights, [layer.bias.detach() for layer in (network.rate, network.mix, network.hidden, network.out)]
-
-
-def context_arrays(context: ContextModel) -> tuple[np.ndarray, np.ndarray]:
-    """The context model's integers: weights int16 and biases int32."""
-    weights, biases = [], []
-    for index, network in enumerate([context.map, *context.layers]):
-        more_weights, more_biases = _parts(network)
-        weights += [_integers(p, WEIGHT_BITS, np.int16, f"layer {index} weights") for p in more_weights]
-        biases += [_integers(b, SUM_BITS, np.int32, f"layer {index} biases") for b in more_biases]
-    return np.concatenate(weights), np.concatenate(biases)
-
-
-def fill_context(context: ContextModel, weights: np.ndarray, biases: np.ndarray) -> None:
-    """The reverse of ``context_arrays``: gives a float context model the values of released integers."""
-
-    def fill(parts: list[torch.Tensor], values: np.ndarray, start: int, bits: int) -> int:
-        for part in parts:
-            end = start + part.numel()
-            part.copy_(torch.from_numpy(values[start:end].astype(np.float64) / 2**bits).reshape(part.shape))
-            start = end
-        return start
-
-    weight, bias = 0, 0
-    for network in [context.map, *context.layers]:
-        more_weights, more_biases = _parts(network)
-        weight = fill(more_weights, weights, weight, WEIGHT_BITS)
-        bias = fill(more_biases, biases, bias, SUM_BITS)
 
 
 def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:
     """The weights file of a model; ``facts`` go into its metadata."""
-    weights, biases = context_arrays(model.context)
+    weights, biases = to_integers(model.context)
     tensors = {"context.weights": torch.from_numpy(weights), "context.biases": torch.from_numpy(biases)}
     for name, value in model.state_dict().items():
         if not name.startswith("context."):

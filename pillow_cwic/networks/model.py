@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pillow_cwic.networks.context import CausalConv, ContextModel, logistic_bits
-from pillow_cwic.networks.quantisers import add_noise, layer_mask, quantise_codes, quantise_map
+from pillow_cwic.networks.quantisers import add_noise, channel_masks, quantise_codes, quantise_map
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
 
 STRIDE = 8  # pixels per code
@@ -71,12 +71,6 @@ class Cwic1(nn.Module):
         self.synthesis = Synthesis(c.narrow, c.wide, c.blocks, c.channels, slope)
         self.context = ContextModel(list(c.groups), c.context_hidden, c.map_hidden, c.levels)
 
-    def masks(self, level: Tensor) -> Tensor:
-        """Levels (B, 1, h/2, w/2) to the mask of every channel (B, channels, h, w)."""
-        fine = nn.functional.interpolate(level, scale_factor=2.0, mode="nearest")
-        parts = [layer_mask(fine, g).expand(-1, c, -1, -1) for g, c in enumerate(self.config.groups)]
-        return torch.cat(parts, dim=1)
-
     def forward(self, picture: Tensor, t: Tensor, *, use_map: bool, hard_rate: bool) -> Output:
         """One training pass.
 
@@ -91,7 +85,7 @@ class Cwic1(nn.Module):
             level = quantise_map(self.importance(features).float(), self.config.levels)
         else:
             level = latents.new_full((b, 1, h // 2, w // 2), self.config.levels - 1.0)
-        mask = self.masks(level)
+        mask = channel_masks(level, self.config.groups)
         codes = quantise_codes(latents, self.config.code_limit) * mask
         parameters = self.context(codes, level, t)
         mean = torch.cat([m for m, _ in parameters], dim=1)

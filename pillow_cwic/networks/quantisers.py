@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -29,6 +32,12 @@ def layer_mask(level: Tensor, layer: int) -> Tensor:
     """
     ramp = ((level - layer + 1.5) * 0.5).clamp(0, 1)
     return ramp + ((level >= layer).to(ramp.dtype) - ramp).detach()
+
+
+def channel_masks(level: Tensor, groups: Sequence[int]) -> Tensor:
+    """Levels (B, 1, h/2, w/2) to the mask of every channel, (B, sum of groups, h, w)."""
+    fine = F.interpolate(level, scale_factor=2.0, mode="nearest")
+    return torch.cat([layer_mask(fine, g).expand(-1, c, -1, -1) for g, c in enumerate(groups)], dim=1)
 
 
 def add_noise(latents: Tensor, generator: torch.Generator | None = None) -> Tensor:
