@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 
 from pillow_cwic import codec, rate
 from pillow_cwic.target import Target, parse_target
+
+DATA = Path(__file__).parent / "data"
 
 
 @settings(deadline=None)
@@ -54,6 +57,16 @@ def test_real_files_meet_their_rate(photo: Image.Image) -> None:
     for wanted in (0.15, 0.5):
         bpp = len(codec.encode(pixels, rate=wanted)) * 8 / pixels[..., 0].size
         assert 0.98 * wanted <= bpp <= wanted
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["kodim04", "kodim15", "kodim23"])
+@pytest.mark.parametrize("wanted", [0.15, 0.25, 0.5, 0.75, 1.0])
+def test_all_pictures_meet_all_rates(name: str, wanted: float) -> None:
+    with Image.open(DATA / f"{name}.png") as im:
+        pixels = np.asarray(im.convert("RGB"))
+    bpp = len(codec.encode(pixels, rate=wanted)) * 8 / pixels[..., 0].size
+    assert 0.98 * wanted <= bpp <= wanted
 
 
 def test_quality_covers_the_trained_range() -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from pillow_cwic import models
 from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
+from training.validate import draw_curve
 
 FAMILIES = {"cwic1": "cwc1"}
 
@@ -107,6 +108,8 @@ def card(path: Path, name: str, tuning: str, model: Cwic1, facts: dict, log: lis
         "|---|---|---|---|",
         *(f"| {r['t']} | {float(r['bpp']):.3f} | {float(r['psnr']):.2f} | {float(r['map_share']):.1%} |" for r in last),
         "",
+        f"![Curves during training]({name}-{tuning}.png)",
+        "",
     ]
     return "\n".join(lines)
 
@@ -117,6 +120,7 @@ def main() -> None:
     parser.add_argument("--name", default="cwic1")
     parser.add_argument("--tuning", default="mse")
     parser.add_argument("--manifest", type=Path, help="MANIFEST.jsonl of the training pictures, for the model card")
+    parser.add_argument("--note", help="a sentence for the model card, on what the run's own facts do not say")
     args = parser.parse_args()
     model, facts = load_average(args.run)
     data = freeze(model, {"name": args.name, "tuning": args.tuning, "step": str(facts["step"])})
@@ -124,8 +128,10 @@ def main() -> None:
     with (args.run / "log.csv").open(newline="") as f:
         log = list(csv.DictReader(f))
     data_lines = licences(args.manifest) if args.manifest else ["Training pictures: not stated."]
+    data_lines += [args.note] if args.note else []
     text = card(path, args.name, args.tuning, model, facts, log, data_lines)
     (models.FOLDER / f"{args.name}-{args.tuning}.md").write_text(text)
+    draw_curve(args.run / "log.csv", models.FOLDER / f"{args.name}-{args.tuning}.png")
     print(f"{path.name}: {len(data) / 1e6:.2f} MB, step {facts['step']}, {facts['seconds'] / 60:.0f} minutes")
 
 

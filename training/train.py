@@ -35,7 +35,7 @@ class Schedule:
     batch: int = 8
     crop: int = 128
     seed: int = 1
-    lr: float = 1e-3
+    lr: float = 2e-3
     lr_end: float = 1e-5
     map_from: float = 0.55  # share of the run trained without the importance map
     hard_from: float = 0.03  # share of the run in which the context model is trained on noisy codes
