@@ -106,6 +106,9 @@ class ContextModel(nn.Module):
         self.levels = levels
         starts = [sum(groups[:g]) for g in range(len(groups))]
         self.map = GroupContext(0, 1, map_hidden)
+        assert self.map.out.bias is not None
+        with torch.no_grad():
+            self.map.out.bias[0] = levels - 1.0  # where the map starts
         self.layers = nn.ModuleList(GroupContext(s + 1, c, hidden) for s, c in zip(starts, groups, strict=True))
 
     def map_plane(self, level: Tensor) -> Tensor:
