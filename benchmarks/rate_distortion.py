@@ -1,7 +1,7 @@
 """Rate and distortion of CWIC and its peers on the same pictures, from real files: a table, a plot and BD-rates.
 
 python -m benchmarks.rate_distortion [--pictures DIR] [--out docs/results] [--anchors FILE] [--every N]
-                                     [--codecs NAME ...] [--reuse] [--jobs N]
+                                     [--codecs NAME ...] [--reuse] [--report] [--jobs N]
 """
 
 from __future__ import annotations
@@ -372,6 +372,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every Nth picture")
     parser.add_argument("--codecs", nargs="+", default=list(available()), choices=list(available()))
     parser.add_argument("--reuse", action="store_true", help="keep the peers' figures of an earlier run")
+    parser.add_argument("--report", action="store_true", help="measure nothing, report what the CSV file holds")
     parser.add_argument("--jobs", type=int, default=1, help="processes; times are fair with one alone")
     args = parser.parse_args()
 
@@ -384,9 +385,13 @@ def main() -> None:
     stored = {key: row for key, row in stored.items() if row.codec not in {OURS, CONTROL}.intersection(args.codecs)}
 
     rows: list[Row] = []
-    for batch in run(args.codecs, paths, stored, args.jobs):
-        rows += batch
-        write_rows(table_path, {**stored, **{row.key: row for row in rows}}.values())  # so that none is lost
+    if args.report:
+        pictures = {path.stem for path in paths}
+        rows = [row for row in read_rows(table_path) if row.codec in args.codecs and row.picture in pictures]
+    else:
+        for batch in run(args.codecs, paths, stored, args.jobs):
+            rows += batch
+            write_rows(table_path, {**stored, **{row.key: row for row in rows}}.values())  # so that none is lost
     rows.sort(key=lambda row: args.codecs.index(row.codec))
     published = published_curves(args.anchors) if [p.stem for p in paths] == KODAK else {}  # means over these 24
     (args.out / "rate_distortion.md").write_text(report(rows, published))

@@ -173,28 +173,24 @@ class _Encoder:
         with _stage(timings, "load"):
             self.runtime = _runtime(model)
         self.analysed: Analysed | None = None
-        self.analyses = 0
         self.files: dict[int, bytes] = {}
 
-    def _analyse(self, t: int) -> Analysed:
-        distance = abs(self.analysed.rate - t) if self.analysed else None
-        if distance is None or (distance > ANALYSIS_REACH and self.analyses < MAX_ANALYSES):
-            with _stage(self.timings, "analysis"):
-                self.analysed = self.runtime.networks.analyse(self.pixels, t)
-            self.analyses += 1
-        assert self.analysed is not None
-        return self.analysed
+    def analyse(self, t: int) -> None:
+        """Runs the analysis transform for rate parameter t; files made before are forgotten."""
+        with _stage(self.timings, "analysis"):
+            self.analysed = self.runtime.networks.analyse(self.pixels, t)
+        self.files.clear()
 
     def file(self, t: int) -> bytes | None:
-        """The whole file at rate parameter t; None if codes would pass the format's limit."""
-        analysed = self._analyse(t)
+        """The whole file at rate parameter t, from the last analysis; None if codes would pass the format's limit."""
+        assert self.analysed is not None
         with _stage(self.timings, "analysis"):
-            exact = self.runtime.networks.codes(analysed, t)
+            exact = self.runtime.networks.codes(self.analysed, t)
             codes = ((exact.astype(np.int32) + EXACT_UNIT // 2) // EXACT_UNIT).astype(np.int16)
         if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
             return None
         groups = self.runtime.entropy.groups
-        symbols = [analysed.levels.copy(), *_split(codes, groups)]
+        symbols = [self.analysed.levels.copy(), *_split(codes, groups)]
         with _stage(self.timings, "entropy"):
             layers = _encode_symbols(self.runtime.entropy, symbols, [None, *_split(exact, groups)], t, TILE_EXPONENT)
         with _stage(self.timings, "container"):
@@ -204,20 +200,32 @@ class _Encoder:
 
     def measure(self, t: int) -> int | None:
         """Size of the file at t; the file is kept."""
-        made = self.file(t)
-        if made is None:
-            return None
-        self.files[t] = made
-        return len(made)
+        if t not in self.files:
+            made = self.file(t)
+            if made is None:
+                return None
+            self.files[t] = made
+        return len(self.files[t])
 
     def within(self, size: int) -> bytes:
-        """The best file of at most ``size`` bytes; if there is none, the smallest that the model can make."""
+        """The best file of at most ``size`` bytes; if there is none, the smallest that the model can make.
+
+        The analysis follows the rate first; then it stays, so that the search sees sizes that grow with the rate.
+        """
         height, width = self.pixels.shape[:2]
-        found = rate_control.search(self.measure, size, rate_control.guess_rate(size * 8 / (height * width)))
+        t = rate_control.guess_rate(size * 8 / (height * width))
+        for _ in range(MAX_ANALYSES):
+            self.analyse(t)
+            better = rate_control.predict(t, self.measure(t), size)
+            if abs(better - t) <= ANALYSIS_REACH:
+                break
+            t = better
+        found = rate_control.search(self.measure, size, better)
         return self.files[found] if found is not None else min(self.files.values(), key=len)
 
     def at(self, t: int) -> bytes:
         """The file at rate parameter t, or at the highest below it at which all codes are within the limit."""
+        self.analyse(t)
         while (made := self.file(t)) is None:
             t = max(rate_control.LOWEST, t - 32)
         return made

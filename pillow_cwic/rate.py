@@ -22,6 +22,14 @@ def guess_rate(bpp: float) -> int:
     return max(-700, min(800, round(math.log(max(bpp, 1e-3) / 0.55) / TYPICAL_SLOPE)))
 
 
+def predict(rate: int, size: int | None, wanted: int) -> int:
+    """A better guess after a file of ``size`` bytes at ``rate``; None for the size means that the rate is too high."""
+    if size is None:
+        return max(LOWEST, rate - 256)
+    step = math.log(max(1.0, wanted * AIM) / size) / TYPICAL_SLOPE
+    return min(HIGHEST, max(LOWEST, rate + round(step)))
+
+
 def search(measure: Callable[[int], int | None], wanted: int, start: int) -> int | None:
     """The largest rate parameter found whose file has at most ``wanted`` bytes; None if even the lowest has more.
 

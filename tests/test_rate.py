@@ -69,6 +69,13 @@ def test_all_pictures_meet_all_rates(name: str, wanted: float) -> None:
     assert 0.98 * wanted <= bpp <= wanted
 
 
+def test_predictions_move_towards_the_size() -> None:
+    assert rate.predict(0, 1000, 2000) > 0 > rate.predict(0, 2000, 1000)
+    assert rate.predict(rate.LOWEST, 10**9, 1) == rate.LOWEST
+    assert rate.predict(rate.HIGHEST, 1, 10**9) == rate.HIGHEST
+    assert rate.predict(300, None, 1000) == 44
+
+
 def test_quality_covers_the_trained_range() -> None:
     assert rate.quality_to_rate(50) == 0
     rates = [rate.quality_to_rate(q) for q in range(1, 101)]
