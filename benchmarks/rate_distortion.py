@@ -384,14 +384,10 @@ def main() -> None:
     stored = {row.key: row for row in read_rows(table_path)} if args.reuse else {}
     stored = {key: row for key, row in stored.items() if row.codec not in {OURS, CONTROL}.intersection(args.codecs)}
 
-    rows: list[Row] = []
-    if args.report:
-        pictures = {path.stem for path in paths}
-        rows = [row for row in read_rows(table_path) if row.codec in args.codecs and row.picture in pictures]
-    else:
-        for batch in run(args.codecs, paths, stored, args.jobs):
-            rows += batch
-            write_rows(table_path, {**stored, **{row.key: row for row in rows}}.values())  # so that none is lost
+    rows = [row for row in read_rows(table_path) if row.codec in args.codecs] if args.report else []
+    for batch in () if args.report else run(args.codecs, paths, stored, args.jobs):
+        rows += batch
+        write_rows(table_path, {**stored, **{row.key: row for row in rows}}.values())  # so that none is lost
     rows.sort(key=lambda row: args.codecs.index(row.codec))
     published = published_curves(args.anchors) if [p.stem for p in paths] == KODAK else {}  # means over these 24
     (args.out / "rate_distortion.md").write_text(report(rows, published))

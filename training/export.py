@@ -21,6 +21,7 @@ from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 from training.validate import draw_curve
 
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 FAMILIES = {"cwic1": "cwc1"}
 
 
@@ -108,7 +109,7 @@ def card(path: Path, name: str, tuning: str, model: Cwic1, facts: dict, log: lis
         "|---|---|---|---|",
         *(f"| {r['t']} | {float(r['bpp']):.3f} | {float(r['psnr']):.2f} | {float(r['map_share']):.1%} |" for r in last),
         "",
-        f"![Curves during training]({name}-{tuning}.png)",
+        f"![Curves during training](../../docs/images/{name}-{tuning}-training.png)",
         "",
     ]
     return "\n".join(lines)
@@ -131,7 +132,7 @@ def main() -> None:
     data_lines += [args.note] if args.note else []
     text = card(path, args.name, args.tuning, model, facts, log, data_lines)
     (models.FOLDER / f"{args.name}-{args.tuning}.md").write_text(text)
-    draw_curve(args.run / "log.csv", models.FOLDER / f"{args.name}-{args.tuning}.png")
+    draw_curve(args.run / "log.csv", IMAGES / f"{args.name}-{args.tuning}-training.png")
     print(f"{path.name}: {len(data) / 1e6:.2f} MB, step {facts['step']}, {facts['seconds'] / 60:.0f} minutes")
 
 
