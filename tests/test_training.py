@@ -12,10 +12,11 @@ from PIL import Image
 
 from pillow_cwic import codec, models
 from pillow_cwic.networks.context import ContextModel
-from pillow_cwic.networks.integers import from_integers, to_integers
-from pillow_cwic.networks.model import Config, Cwic1
+from pillow_cwic.networks.integers import to_integers
+from pillow_cwic.networks.model import Config
 from training import agree, export
 from training.data import Crops, find_pictures
+from training.released import load_released
 from training.train import Run, Schedule, train
 from training.validate import draw_curve
 
@@ -67,6 +68,15 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, photo: I
     assert steps(second, 2) == pytest.approx(steps(first, 2), rel=1e-4)
 
 
+def test_a_run_can_start_from_a_released_model(tmp_path: Path) -> None:
+    released = load_released()
+    run = Run(tmp_path, released.config, Schedule(), torch.device("cpu"))
+    run.start_from(released)
+    assert run.step == 0
+    for model in (run.model, run.average):
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), released.parameters(), strict=True))
+
+
 def test_training_lowers_the_loss_through_all_stages(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
     schedule = Schedule(steps=60, batch=2, lr=2e-3, map_from=0.5, hard_from=0.4, valid_every=30)
     run = Run(tmp_path, TINY, schedule, torch.device("cpu"))
@@ -114,11 +124,8 @@ def test_weights_too_large_for_the_format_are_refused() -> None:
 
 def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image) -> None:
     """Within 1 %: the integers of the released weights, read back into the float twin, on a photograph."""
-    networks, entropy = codec._runtime(models.by_name("cwic1", "mse"))
-    model = Cwic1(networks.config).eval()
-    for part in ("analysis", "importance", "synthesis"):
-        getattr(model, part).load_state_dict(getattr(networks, part).state_dict())
-    from_integers(model.context, networks.context_weights, networks.context_biases)
+    entropy = codec._runtime(models.by_name("cwic1", "mse")).entropy
+    model = load_released().eval()
     for rate in (-512, 0, 512):
         ideal, real = agree.compare(model, entropy, np.asarray(photo.resize((384, 256))), rate)
         assert real == pytest.approx(ideal, rel=0.01)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 from training.data import Crops, find_pictures, load_pictures
 from training.muon import Muon
+from training.released import load_released
 from training.validate import draw_curve, validate
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what the optimisers keep of each parameter
@@ -75,6 +76,11 @@ class Run:
     @property
     def progress(self) -> float:
         return self.schedule.progress(self.step, self.seconds)
+
+    def start_from(self, model: Cwic1) -> None:
+        """Takes over the weights of a model of the same config."""
+        self.model.load_state_dict(model.state_dict())
+        self.average.load_state_dict(model.state_dict())
 
     def save(self) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -180,6 +186,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumed if it exists")
     parser.add_argument("--config", type=Path, help="JSON with model and schedule values that differ from the defaults")
     parser.add_argument("--minutes", type=float, help="length of the run in machine time")
+    parser.add_argument("--start", metavar="TUNING", help="start a new run from the released model of this tuning")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -191,6 +198,8 @@ def main() -> None:
     run = Run(args.run, config, schedule, torch.device(args.device))
     if (args.run / "state.json").exists():
         run.restore()
+    elif args.start:
+        run.start_from(load_released(tuning=args.start))
     macs = count_macs(config)
     print("kMAC per pixel:", {k: round(v / 1000, 2) for k, v in macs.items()})
     pictures = load_pictures(find_pictures(args.data))
