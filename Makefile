@@ -34,7 +34,7 @@ build/selftest: $(SOURCES) $(HEADERS)
 	$(CC) $(WARNINGS) -O2 $(SOURCES) -lm -o $@
 
 check-long: $(INSTALLED) selftests
-	$(PY) -m pytest -q -m long || test $$? -eq 5 # 5: there are none yet
+	$(PY) -m pytest -q -m long
 
 # The self-test under every compiler and set of flags that works here; the others are named and left out.
 selftests: $(SOURCES) $(HEADERS)
