@@ -47,15 +47,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/agreement.md"))
     parser.add_argument("--every", type=int, default=6, help="use every n-th picture")
     args = parser.parse_args()
     model, _ = load_average(args.run)
     entropy = integer_model(model)
     pictures = load_pictures(find_pictures(args.data)[:: args.every])
+    lines = [
+        "# The integer context model beside its float twin",
+        "",
+        f"{len(pictures)} validation pictures: bytes of map and codes, ideal code length of the twin and real streams.",
+        "",
+        "| T | twin / bytes | integer / bytes | excess / % |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
     for rate in RATES:
-        sums = np.sum([compare(model, entropy, p, rate) for p in pictures], axis=0)
-        excess = 100 * (sums[1] / sums[0] - 1)
-        print(f"T {rate:5d}: twin {sums[0]:9.0f} bytes, integer {sums[1]:9.0f} bytes, {excess:+.3f} %")
+        twin, real = np.sum([compare(model, entropy, p, rate) for p in pictures], axis=0)
+        lines.append(f"| {rate} | {twin:.0f} | {real:.0f} | {100 * (real / twin - 1):+.3f} |")
+    args.out.write_text("\n".join(lines) + "\n")
+    print(args.out.read_text())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,6 @@ def channel_masks(level: Tensor, groups: Sequence[int]) -> Tensor:
     return torch.cat([layer_mask(fine, g).expand(-1, c, -1, -1) for g, c in enumerate(groups)], dim=1)
 
 
-def add_noise(latents: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def add_noise(latents: Tensor) -> Tensor:
     """Uniform noise in [-1/2, 1/2): the usual continuous stand-in for rounding (Balle et al., 2017)."""
-    return latents + torch.rand(latents.shape, device=latents.device, generator=generator) - 0.5
+    return latents + torch.rand_like(latents) - 0.5
