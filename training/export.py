@@ -11,6 +11,7 @@ import argparse
 import csv
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 from training.validate import draw_curve
 
+LOGS = Path(__file__).parents[1] / "docs" / "results"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 FAMILIES = {"cwic1": "cwc1"}
 
@@ -132,6 +134,7 @@ def main() -> None:
     data_lines += [args.note] if args.note else []
     text = card(path, args.name, args.tuning, model, facts, log, data_lines)
     (models.FOLDER / f"{args.name}-{args.tuning}.md").write_text(text)
+    shutil.copyfile(args.run / "log.csv", LOGS / f"{args.name}-{args.tuning}-training.csv")
     draw_curve(args.run / "log.csv", IMAGES / f"{args.name}-{args.tuning}-training.png")
     print(f"{path.name}: {len(data) / 1e6:.2f} MB, step {facts['step']}, {facts['seconds'] / 60:.0f} minutes")
 
