@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +16,10 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import metrics, rate_distortion
-from benchmarks.codecs import SizeError, available
+from benchmarks import metrics, rate_distortion, rows, tables
+from benchmarks.codecs import TUNINGS, SizeError, available
 from benchmarks.metrics import Curve, bd_rate
-from benchmarks.rate_distortion import Row
+from benchmarks.rows import Row
 
 PICTURE = Path(__file__).parent / "data" / "kodim23.png"
 CODECS = [codec for name, codec in available().items() if name != "AVIF" and "CWIC" not in name]  # those have own tests
@@ -111,23 +114,83 @@ def test_encode_to_size(codec, im: Image.Image) -> None:
         codec.encode_to_size(im, 20)
 
 
+def row(codec: str, picture: str, setting: float, bpp: float, psnr: float, **changes: Any) -> Row:
+    values = Row(codec, picture, setting, "1", round(bpp * 1000), bpp, psnr, 0.9, None, 0.1, 0.1)
+    return replace(values, **changes)
+
+
+def shifted(codec: str, picture: str, factor: float) -> list[Row]:
+    """The rows of a codec that needs ``factor`` of the bits of one common curve."""
+    points = zip((0.1, 0.2, 0.4, 0.8, 1.6), (27.0, 29.0, 31.5, 34.5, 38.0), strict=True)
+    return [row(codec, picture, n, factor * rate, quality) for n, (rate, quality) in enumerate(points)]
+
+
 def test_rows_survive_the_file_and_give_their_curves(tmp_path: Path) -> None:
-    rows = [
-        Row("JPEG", name, setting, "1", 100, bpp, psnr, 0.9, None, 0.1, 0.1)
+    found = [
+        row("JPEG", name, setting, bpp, psnr)
         for name, shift in (("a", 0.0), ("b", 2.0))
         for setting, bpp, psnr in ((10, 0.25, 28.0 + shift), (20, 0.5, 31.0 + shift))
     ]
-    rate_distortion.write_rows(tmp_path / "rows.csv", rows)
-    assert rate_distortion.read_rows(tmp_path / "rows.csv") == rows
-    curves = rate_distortion.mean_curves(rows)
+    rows.write_rows(tmp_path / "rows.csv", found)
+    assert rows.read_rows(tmp_path / "rows.csv") == found
+    curves = rows.mean_curves(found)
     assert curves["JPEG"]["psnr"] == [(0.25, 29.0), (0.5, 32.0)]
     assert "ms_ssim" not in curves["JPEG"]  # a picture is too small for it
 
 
-def test_run_takes_peers_from_an_earlier_run(im: Image.Image, tmp_path: Path) -> None:
+def test_run_measures_only_what_is_not_known(im: Image.Image, tmp_path: Path) -> None:
     im.save(tmp_path / "x.png")
-    _, first = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {}, jobs=1)
-    again, *measured = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {row.key: row for row in first}, jobs=1)
-    assert again == first
-    assert not measured
-    assert all(row.bpp == pytest.approx(row.bytes * 8 / (im.width * im.height), abs=1e-5) for row in first)
+    (first,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {}, jobs=1)
+    assert [r.setting for r in first] == list(available()["JPEG"].settings)
+    assert all(r.bpp == pytest.approx(r.bytes * 8 / (im.width * im.height), abs=1e-5) for r in first)
+    known = {r.key: r for r in first[1:]}
+    (again,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], known, jobs=1)
+    assert [r.setting for r in again] == [first[0].setting]
+
+
+def test_reuse_keeps_all_but_what_is_asked() -> None:
+    version = available()["JPEG"].version
+    jpeg, old, ours = (row(name, "a", 1, 1, 30) for name in ("JPEG", "WebP", "CWIC mse"))
+    jpeg = replace(jpeg, version=version)
+    assert rate_distortion.reusable([jpeg, old, ours], None) == [jpeg]  # CWIC may change at every commit
+    assert rate_distortion.reusable([jpeg, old, ours], ["JPEG"]) == [old, ours]
+
+
+def test_report_leaves_out_pictures_that_a_codec_lacks() -> None:
+    pairs = (("CWIC mse", "a"), ("JPEG", "b"), ("JPEG", "a"), ("of old", "c"))
+    found = [row for name, picture in pairs for row in shifted(name, picture, 1)]
+    assert {(r.codec, r.picture) for r in rate_distortion.comparable(found)} == {("JPEG", "a"), ("CWIC mse", "a")}
+
+
+def test_targets_are_judged_by_the_measured_curves() -> None:
+    curves = rows.mean_curves([*shifted("CWIC mse", "a", 0.9), *shifted("AVIF", "a", 1.0), *shifted("HEIC", "a", 0.8)])
+    published = {"BPG 4:4:4": curves["AVIF"], "VTM (VVC intra)": curves["AVIF"]}
+    lines = {line.split(" | ")[1]: line for line in tables.target_table(curves, published).splitlines()}
+    assert lines["BPG 4:4:4, published"].endswith("| -40: not measured | -56: not measured |")
+    assert lines["AVIF, this run"] == "| CWIC mse, PSNR | AVIF, this run | -10.0 | 0: met | – |"
+    assert lines["HEIC, this run"] == "| CWIC mse, PSNR | HEIC, this run | +12.5 | 0: not met | – |"
+    assert lines["VTM (VVC intra), published"].endswith("| -10.0 | – | -15: not met |")
+
+
+def test_report_holds_a_part_for_each_tuning(tmp_path: Path) -> None:
+    found = [*shifted("JPEG", "a", 1.0), *shifted("CWIC mse", "a", 0.5), *shifted("CWIC ssim", "a", 2.0)]
+    parts = rate_distortion.report(found, {}).split("### ")
+    assert [part.splitlines()[0] for part in parts[1:]] == ["CWIC mse", "CWIC ssim"]
+    assert "| JPEG | -50.0 | " in parts[1]
+    assert "| JPEG | +100.0 | " in parts[2]
+    assert "### " not in rate_distortion.report(shifted("JPEG", "a", 1.0), {})
+    rate_distortion.draw(found, {}, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.width > 1000
+
+
+def test_tunings_are_offered_once_released(im: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pillow_cwic import models
+
+    asked = []
+    monkeypatch.setattr(Image.Image, "save", lambda self, file, format, **options: asked.append(options))
+    for tunings in (("mse",), ("mse", "ssim")):
+        monkeypatch.setattr(models, "released", lambda tunings=tunings: [SimpleNamespace(tuning=t) for t in tunings])
+        assert [name for name in available() if name in TUNINGS] == [f"CWIC {tuning}" for tuning in tunings]
+    available()["CWIC ssim"].encode(im, 40)
+    assert asked == [{"tuning": "ssim", "quality": 40}]
