@@ -158,7 +158,8 @@ def report(rows: list[Row], published: Curves) -> str:
         "Every figure is in `rate_distortion.csv`.\n",
         "![Curves](rate_distortion.png)\n",
         "## Targets\n",
-        "BD-rates that were set as targets. Published curves are means over all 24 Kodak pictures, and count here.\n",
+        "BD-rates that were set as targets. Published curves are means over all 24 Kodak pictures; with fewer pictures",
+        "they are left out.\n",
         target_table(measured, published),
     ]
     if ours:

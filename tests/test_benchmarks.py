@@ -16,8 +16,9 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import metrics, rate_distortion, rows, tables
-from benchmarks.codecs import TUNINGS, SizeError, available
+from benchmarks import contact_sheet, metrics, per_image, rate_distortion, rows, tables
+from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
+from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
 from benchmarks.rows import Row
 
@@ -194,3 +195,62 @@ def test_tunings_are_offered_once_released(im: Image.Image, monkeypatch: pytest.
         assert [name for name in available() if name in TUNINGS] == [f"CWIC {tuning}" for tuning in tunings]
     available()["CWIC ssim"].encode(im, 40)
     assert asked == [{"tuning": "ssim", "quality": 40}]
+
+
+def test_rate_of_a_quality_is_the_inverse_of_the_quality_at_a_rate() -> None:
+    curve = Curve.of(zip(RATE, ANCHOR.quality, strict=True))
+    assert curve.rate_at(31.5) == pytest.approx(0.4)
+    assert 0.2 < curve.rate_at(30.0) < 0.4
+    assert curve.rate_at(26.9) is None
+
+
+def test_per_image_gives_each_picture_and_the_mean() -> None:
+    found = [*shifted("JPEG", "a", 1), *shifted("CWIC mse", "a", 0.5), *shifted("JPEG", "b", 1)]
+    lines = "\n".join(per_image.report([*found, *shifted("CWIC mse", "b", 0.7)], 31.5, 0.97)).splitlines()
+    assert [line for line in lines if line.startswith(("| a ", "| b ", "| **mean"))][:3] == [
+        "| a | -50.0 |",
+        "| b | -30.0 |",
+        "| **mean** | -40.0 |",
+    ]
+    assert "| a | 0.2 | 0.4 |" in lines  # kB: a row's bytes are 1000 times its bpp, hence 8000 pixels; 0.4 bpp
+    assert "| **mean** | – | – |" in lines  # no MS-SSIM
+
+
+def test_contact_sheet_shows_equal_bytes(im: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    im.save(tmp_path / "x.png")
+    peers = [available()["JPEG"], available()["WebP"]]
+    monkeypatch.setattr(contact_sheet, "codecs", lambda: peers)
+    original, *found = contact_sheet.panels(tmp_path / "x.png", rate=1.0, side=64)
+    left, top = busiest(im, 64)
+    box = left, top, left + 64, top + 64
+    assert original.crop.tobytes() == im.crop(box).tobytes()
+    size = im.width * im.height // 8
+    for codec, shown in zip(peers, found, strict=True):
+        data = codec.encode_to_size(im, size)
+        assert shown.lines[:2] == (codec.name, f"{len(data):,} bytes")
+        assert shown.crop.tobytes() == codec.decode(data).convert("RGB").crop(box).tobytes()
+    (_, none, _) = contact_sheet.panels(tmp_path / "x.png", rate=0.001, side=64)
+    assert none.crop is None
+    sheet = contact_sheet.sheet([[original, *found], [original, none]], 64, 2, "title")
+    rows = [
+        at
+        for at in range(0, sheet.height - 64)
+        if sheet.crop((8, at, 72, at + 64)).tobytes() == original.crop.tobytes()
+    ]
+    assert len(rows) == 2  # three panels take two rows, and the second picture begins a third
+
+
+def test_busiest_finds_the_only_edge() -> None:
+    im = Image.new("RGB", (160, 128), "white")
+    im.paste("black", (104, 72, 112, 80))
+    left, top = busiest(im, 32)
+    assert left <= 104 <= 112 <= left + 32
+    assert top <= 72 <= 80 <= top + 32
+
+
+def test_codecs_of_the_contact_sheet_meet_a_size_with_each_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_sheet, "available", lambda: dict.fromkeys(["CWIC mse", "CWIC ssim", "JPEG"]))
+    found = {codec.name: codec for codec in contact_sheet.codecs()}
+    assert list(found) == ["CWIC mse", "CWIC ssim", "JPEG"]
+    assert found["CWIC ssim"].fixed == {"tuning": "ssim"}
+    assert isinstance(found["CWIC ssim"], SizedCodec)
