@@ -13,8 +13,21 @@ from benchmarks.rows import MEASURES, Curves, mean_curves, picture_curves, publi
 from benchmarks.tables import bd_table, control_table, difference_table, target_table
 
 BEGIN = "<!-- results begin: written by python -m benchmarks.readme -->\n"
+MORE = {  # reports that are linked where they have been written, and what they are called
+    "results/per_image.md": "picture by picture",
+    "images/contact_sheet.jpg": "crops at equal bytes",
+    "results/effort.md": "what each effort of the encoder gains",
+    "results/side_information.md": "what the importance map costs and the context model saves",
+    "results/ablation.md": "ablations",
+}
 END = "<!-- results end -->\n"
 SHOWN = ("PSNR / dB", "MS-SSIM / dB", "SSIM / dB")
+
+
+def more(docs: Path) -> str:
+    """Links to the further reports that there are."""
+    links = [f"[{words}](docs/{name})" for name, words in MORE.items() if (docs / name).exists()]
+    return f"More: {', '.join(links)}.\n" if links else ""
 
 
 def results(folder: Path, anchors: Path | None) -> str:
@@ -31,6 +44,7 @@ def results(folder: Path, anchors: Path | None) -> str:
         f"{len(pictures)} Kodak pictures, real files, header included. The whole report: "
         "[docs/results/rate_distortion.md](docs/results/rate_distortion.md).\n",
         "![Rate-distortion curves](docs/results/rate_distortion.png)\n",
+        *filter(None, [more(folder.parent)]),
         "BD-rates that were set as targets, 0.1 to 1.0 bpp, on mean curves; negative is better:\n",
         target_table(measured, published),
     ]

@@ -16,14 +16,7 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import (
-    contact_sheet,
-    metrics,
-    per_image,
-    rate_distortion,
-    rows,
-    tables,
-)
+from benchmarks import contact_sheet, metrics, per_image, rate_distortion, readme, rows, tables
 from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
 from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
@@ -261,3 +254,19 @@ def test_codecs_of_the_contact_sheet_meet_a_size_with_each_tuning(monkeypatch: p
     assert list(found) == ["CWIC mse", "CWIC ssim", "JPEG"]
     assert found["CWIC ssim"].fixed == {"tuning": "ssim"}
     assert isinstance(found["CWIC ssim"], SizedCodec)
+
+
+def test_readme_has_the_tables_of_every_tuning_and_links_what_there_is(tmp_path: Path) -> None:
+    results = tmp_path / "docs" / "results"
+    results.mkdir(parents=True)
+    found = [*shifted("JPEG", "a", 1.0), *shifted("CWIC mse", "a", 0.5), *shifted("CWIC ssim", "a", 0.8)]
+    rows.write_rows(results / "rate_distortion.csv", found)
+    for name in ("speed.md", "coder.md"):
+        (results / name).write_text(f"# A heading\n\nbody of {name}\n")
+    text = readme.results(results, None)
+    assert "More:" not in text
+    assert [line for line in text.splitlines() if line.startswith("### CWIC")] == ["### CWIC mse", "### CWIC ssim"]
+    assert "| JPEG | -50.0 |" in text and "| JPEG | -20.0 |" in text
+    assert "body of speed.md" in text and "body of coder.md" in text
+    (results / "effort.md").write_text("")
+    assert "More: [what each effort of the encoder gains](docs/results/effort.md).\n" in readme.results(results, None)

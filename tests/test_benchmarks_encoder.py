@@ -127,6 +127,9 @@ def test_side_information_reports_shares() -> None:
     small, large = (side_information.Bytes(100 * n, (10, 20, 40), (80 * n, 100 * n, 160 * n)) for n in (1, 3))
     lines = "\n".join(side_information.report({0.25: [small, large]}, "two")).splitlines()
     assert "| 0.25 | 200 | 10 | 5.0% | 3.3% to 10.0% | 30 |" in lines
+    assert "Target: below 5% at 0.25 bpp: not met." in lines
+    assert "Target: below 5% at 0.25 bpp: met." in "\n".join(side_information.report({0.25: [large]}, "one"))
+    assert "Target" not in "\n".join(side_information.report({0.5: [large]}, "one"))
     assert "| 0.25 | 160 | 200 (20.0%) | 320 (50.0%) |" in lines
     assert "| 0.25 | 10 | 20 (50.0%) | 40 (75.0%) |" in lines
 
