@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pillow_cwic import container, limits, models
+from pillow_cwic import alpha, container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
 from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed, Networks, code_side
 from pillow_cwic.target import parse_target
 
+CHANNELS = {2: "LA", 3: "RGB", 4: "RGBA"}
 CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
@@ -239,35 +240,45 @@ def encode(
     quality: int | None = None,
     model: str = "cwic1",
     tuning: str = "mse",
+    extra: Sequence[tuple[bytes, bytes]] = (),
     timings: Timings | None = None,
 ) -> bytes:
-    """A picture, (H, W, 3) RGB or (H, W) grey, uint8, to the bytes of a ``.cwic`` file.
+    """A picture, uint8, (H, W) grey or (H, W, C) with C = 2 grey and alpha, 3 RGB, 4 RGBA, to a ``.cwic`` file.
+
+    Alpha is kept without loss; where it is 0, colour is not kept.
 
     At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound) and
     ``quality`` (1 to 100, default 50). If no file is small enough, the smallest that the model can make is returned.
-    ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for arguments out of range and
-    LimitError for too large a picture.
+    ``extra`` are ancillary chunks (type, payload), counted in the size. ``timings``, if given, is filled with the
+    seconds of each stage. Raises ValueError for arguments out of range and LimitError for too large a picture.
     """
     target = parse_target(rate, size, quality)
     with _stage(timings, "total"):
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
-            raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W, 3) or (H, W)")
+        mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
+        if pixels.dtype != np.uint8 or mode is None:
+            raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 2 to 4)")
         height, width = pixels.shape[:2]
         if not height or not width:
             raise ValueError(f"pixels: a picture of {width} x {height} is empty")
         limits.check_pixels(width, height)
-        mode = "L" if pixels.ndim == 2 else "RGB"
-        colour = np.stack([pixels] * 3, axis=2) if mode == "L" else pixels
+        planes = pixels.reshape(height, width, -1)
+        payload = None
+        if mode in container.ALPHA_MODES:
+            with _stage(timings, "alpha"):
+                payload = alpha.encode(planes[..., -1])
+                planes = alpha.fill(planes[..., :-1], planes[..., -1])
+        colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
+        chunks = container.between(extra, payload)
         encoder = _Encoder(colour, mode, models.by_name(model, tuning), timings)
         bound = target.bytes_for(width, height)
-        if bound is None:
-            assert target.quality is not None
-            return encoder.at(rate_control.quality_to_rate(target.quality))
-        return encoder.within(bound)
+        if bound is not None:
+            return container.insert(encoder.within(max(1, bound - len(chunks))), chunks)
+        assert target.quality is not None
+        return container.insert(encoder.at(rate_control.quality_to_rate(target.quality)), chunks)
 
 
 def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None) -> NDArray[np.uint8]:
-    """The bytes of a ``.cwic`` file to its picture, (H, W, 3) RGB or (H, W) grey, uint8.
+    """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
     ``partial`` accepts a file cut short and shows the layers that arrived. Raises a CwicError if the file is damaged.
     """
@@ -283,6 +294,9 @@ def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None
         with _stage(timings, "synthesis"):
             codes = np.concatenate(symbols[1:])
             pixels = networks.synthesise(codes, header.rate, header.height, header.width)
-            if header.mode == "L":
-                pixels = (pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6
-        return pixels.astype(np.uint8, copy=False)
+            if header.mode in ("L", "LA"):
+                pixels = ((pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
+        if parsed.alpha is not None:
+            with _stage(timings, "alpha"):
+                pixels = np.dstack([pixels, alpha.decode(parsed.alpha, header.height, header.width)])
+        return pixels

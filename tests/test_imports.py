@@ -22,7 +22,7 @@ ROWS = [
     {"rate"},
     {"target"},
     {"container", "entropy", "networks"},
-    {"models"},
+    {"alpha", "metadata", "models"},
     {"atomic"},
     {"limits"},
     {"errors"},
@@ -30,7 +30,10 @@ ROWS = [
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 APART = {"container", "entropy", "networks"}
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
-LIGHT = {"__init__", "plugin", "imageio_support", "target", "container", "models", "errors", "limits", "atomic"}
+LIGHT = {
+    "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
+    "limits", "atomic",
+}  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
