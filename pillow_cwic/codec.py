@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pillow_cwic import alpha, container, limits, models
+from pillow_cwic import alpha, container, limits, models, settings
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
@@ -45,8 +45,29 @@ _lock = threading.Lock()
 
 
 def _device() -> str:
-    """The device that the networks run on: ``PILLOW_CWIC_DEVICE`` if set, else CUDA if there is one, else the CPU."""
-    return os.environ.get("PILLOW_CWIC_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The device that the networks run on: the one in ``settings``, else CUDA if there is one, else the CPU."""
+    wanted = settings.device()
+    if wanted is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:  # as builds without that kind of device raise it
+        raise ValueError(f"device: {wanted!r} is not available here: {error}") from error
+    return wanted
+
+
+@contextmanager
+def _limited_threads() -> Iterator[None]:
+    """Gives torch as many threads as ``settings`` says."""
+    before, wanted = torch.get_num_threads(), settings.threads()
+    if wanted is None:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache
@@ -102,7 +123,7 @@ def _each(work: Callable[[int], None], count: int) -> None:
     if count == 1:
         work(0)
         return
-    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(count, settings.threads() or os.cpu_count() or 1)) as pool:
         for done in [pool.submit(work, k) for k in range(count)]:
             done.result()
 
@@ -253,7 +274,7 @@ def encode(
     seconds of each stage. Raises ValueError for arguments out of range and LimitError for too large a picture.
     """
     target = parse_target(rate, size, quality)
-    with _stage(timings, "total"):
+    with _stage(timings, "total"), _limited_threads():
         mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
         if pixels.dtype != np.uint8 or mode is None:
             raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 2 to 4)")
@@ -282,7 +303,7 @@ def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None
 
     ``partial`` accepts a file cut short and shows the layers that arrived. Raises a CwicError if the file is damaged.
     """
-    with _stage(timings, "total"):
+    with _stage(timings, "total"), _limited_threads():
         with _stage(timings, "container"):
             parsed = container.read_file(data, allow_truncated=partial)
         header = parsed.header

@@ -1,7 +1,7 @@
 """A slow reference decoder of the integer part of a CWIC file, laid out in the order of ``docs/FORMAT.md``.
 
 It takes a file down to its header, importance levels and codes, checks every CRC on the way, and shares no code with
-the package: what both agree on is the format. ``reference_alpha.py`` is for ALPH. Standard library only, exact integers.
+the package: what both agree on is the format. ALPH is for ``reference_alpha.py``. Standard library, exact integers.
 
     python tests/reference_decoder.py FILE WEIGHTS
 """
