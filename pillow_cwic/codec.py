@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -289,13 +290,20 @@ def encode(
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-        chunks = container.between(extra, payload)
-        encoder = _Encoder(colour, mode, models.by_name(model, tuning), timings)
+        encoder = _Encoder(colour, mode.removesuffix("A"), models.by_name(model, tuning), timings)
         bound = target.bytes_for(width, height)
-        if bound is not None:
-            return container.insert(encoder.within(max(1, bound - len(chunks))), chunks)
-        assert target.quality is not None
-        return container.insert(encoder.at(rate_control.quality_to_rate(target.quality)), chunks)
+        if bound is None:
+            assert target.quality is not None
+            bare = encoder.at(rate_control.quality_to_rate(target.quality))
+        else:
+            bare = encoder.within(max(1, bound - len(container.between(extra, payload))))
+        return _dressed(bare, mode, extra, payload)
+
+
+def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], payload: bytes | None) -> bytes:
+    """A file of colour alone, with its alpha and ancillary chunks."""
+    parsed = container.read_file(bare)
+    return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
 
 
 def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None) -> NDArray[np.uint8]:

@@ -141,8 +141,8 @@ def write_file(
 ) -> bytes:
     """The bytes of a whole file.
 
-    ``layers`` are 1 to 255; ``extra`` and ``alpha`` are those of ``between``, which may be inserted later too. Raises
-    ContainerError if something does not fit its field.
+    ``layers`` are 1 to 255; ``extra`` and ``alpha`` are those of ``between``. Raises ContainerError if something does
+    not fit its field.
     """
     _check_range("layers", len(layers), 1, MAX_LAYERS)
     for n, layer in enumerate(layers):
@@ -168,11 +168,6 @@ def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = Non
         seen.add(kind)
     chunks = [*extra, (b"ALPH", alpha)] if alpha is not None else extra
     return b"".join(_chunk(kind, payload) for kind, payload in chunks)
-
-
-def insert(data: bytes, chunks: bytes) -> bytes:
-    """A file without chunks between HEAD and CODE, with those that ``between`` made."""
-    return data[:HEADER_BYTES] + chunks + data[HEADER_BYTES:]
 
 
 def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed:
