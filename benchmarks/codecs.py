@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -64,14 +64,22 @@ class Codec:
         return self.encode(im, self.fit(im, size))
 
 
+@dataclass(frozen=True)
 class Ours(Codec):
     """CWIC, whose package may run from the source tree."""
+
+    package: str = "pillow_cwic"
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # further arguments of Image.save, whatever the setting
 
     @property
     def version(self) -> str:
         return f"{self.package} {importlib.import_module(self.package).__version__}"
 
+    def save(self, im: Image.Image, **options: Any) -> bytes:
+        return super().save(im, **self.fixed, **options)
 
+
+@dataclass(frozen=True)
 class SizedCodec(Ours):
     """A codec that meets a size by itself: its setting is the rate in bits per pixel."""
 
@@ -88,16 +96,18 @@ class SizedCodec(Ours):
 RATES = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5)
 
 # A curve by quality has one Lagrangian on every picture, as the peers' have and the published ones.
-CWIC = Ours(
-    "CWIC",
-    "CWIC",
-    (1, 8, 16, 25, 35, 45, 55, 65, 75, 85, 95),
-    lambda quality: {"quality": int(quality)},
-    package="pillow_cwic",
-)
-CWIC_AT_RATE = SizedCodec(
-    "CWIC at a rate", "CWIC", (0.15, 0.25, 0.5, 0.75, 1.0), lambda rate: {"rate": rate}, package="pillow_cwic"
-)
+TUNINGS = {
+    f"CWIC {tuning}": Ours(
+        f"CWIC {tuning}",
+        "CWIC",
+        (1, 8, 16, 25, 35, 45, 55, 65, 75, 85, 95),
+        lambda quality: {"quality": int(quality)},
+        fixed={"tuning": tuning},
+    )
+    for tuning in ("mse", "ssim")
+}
+# Of tuning mse; its files show how well a rate is met, and fill a size.
+CWIC_AT_RATE = SizedCodec("CWIC at a rate", "CWIC", (0.15, 0.25, 0.5, 0.75, 1.0), lambda rate: {"rate": rate})
 
 PEERS = (
     Codec(
@@ -143,8 +153,11 @@ PEERS = (
 )
 
 
+ALL = {codec.name: codec for codec in (*PEERS, *TUNINGS.values(), CWIC_AT_RATE)}
+
+
 def available() -> dict[str, Codec]:
-    """The codecs of this installation by name, CWIC by quality and by rate last."""
+    """The codecs of this installation by name; of CWIC's tunings, those that are released."""
     for module in ("pillow_heif", "pillow_jxl", "pillow_cwic"):
         try:
             plugin = importlib.import_module(module)
@@ -153,7 +166,13 @@ def available() -> dict[str, Codec]:
         if module == "pillow_heif":
             plugin.register_heif_opener()
     Image.init()
-    return {codec.name: codec for codec in (*PEERS, CWIC, CWIC_AT_RATE) if codec.format in Image.SAVE}
+    return {name: codec for name, codec in ALL.items() if codec.format in Image.SAVE and released(codec)}
+
+
+def released(codec: Codec) -> bool:
+    """Whether the weights that the codec needs, if any, are released."""
+    tuning = codec.fixed.get("tuning", "mse") if isinstance(codec, Ours) else None
+    return tuning is None or tuning in {m.tuning for m in importlib.import_module("pillow_cwic.models").released()}
 
 
 def bits_per_pixel(data: bytes, im: Image.Image) -> float:

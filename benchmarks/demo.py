@@ -92,15 +92,17 @@ def print_table(title: str, im: Image.Image, results: dict[float, dict[str, Resu
     Console().print(table)
 
 
+def busiest(im: Image.Image, side: int) -> tuple[int, int]:
+    """Left and top of the window with the most contrast inside it: the largest variance of the luma, in steps of 16."""
+    gray = np.asarray(im.convert("L"), np.float32)
+    corners = [(x, y) for y in range(0, im.height - side + 1, 16) for x in range(0, im.width - side + 1, 16)]
+    return max(corners, key=lambda c: float(gray[c[1] : c[1] + side, c[0] : c[0] + side].std()))
+
+
 def detail_box(im: Image.Image, name: str) -> tuple[int, int, int, int]:
     """The detail to show: the chosen one of a known picture, else the window with the most contrast inside it."""
     side = min(DETAIL, im.width, im.height)
-    if name in DETAILS:
-        left, top = DETAILS[name]
-    else:
-        gray = np.asarray(im.convert("L"), np.float32)
-        corners = [(x, y) for y in range(0, im.height - side + 1, 16) for x in range(0, im.width - side + 1, 16)]
-        left, top = max(corners, key=lambda c: float(gray[c[1] : c[1] + side, c[0] : c[0] + side].std()))
+    left, top = DETAILS.get(name) or busiest(im, side)
     return left, top, left + side, top + side
 
 

@@ -81,6 +81,14 @@ class Curve:
             return None
         return float(PchipInterpolator(np.log(self.rate), self.quality)(math.log(rate)))
 
+    def rate_at(self, quality: float) -> float | None:
+        """The rate that a quality takes, its logarithm by PCHIP over the quality; None outside the curve."""
+        from scipy.interpolate import PchipInterpolator
+
+        if len(self.rate) < 2 or not self.quality[0] <= quality <= self.quality[-1]:
+            return None
+        return math.exp(float(PchipInterpolator(self.quality, np.log(self.rate))(quality)))
+
     def quality_range(self, rates: tuple[float, float] | None = None) -> tuple[float, float] | None:
         """Lowest and highest quality of the curve, at rates inside ``rates`` if given; None if it has none."""
         if len(self.rate) < 2:

@@ -8,19 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.rate_distortion import (
-    CONTROL,
-    MEASURES,
-    OURS,
-    Curves,
-    bd_table,
-    control_table,
-    difference_table,
-    mean_curves,
-    picture_curves,
-    published_curves,
-    read_rows,
-)
+from benchmarks.codecs import CWIC_AT_RATE, TUNINGS
+from benchmarks.rows import MEASURES, Curves, mean_curves, picture_curves, published_curves, read_rows
+from benchmarks.tables import bd_table, control_table, difference_table, target_table
 
 BEGIN = "<!-- results begin: written by python -m benchmarks.readme -->\n"
 END = "<!-- results end -->\n"
@@ -30,23 +20,33 @@ SHOWN = ("PSNR / dB", "MS-SSIM / dB", "SSIM / dB")
 def results(folder: Path, anchors: Path | None) -> str:
     """The tables of the README as markdown."""
     rows = read_rows(folder / "rate_distortion.csv")
-    curves = [row for row in rows if row.codec != CONTROL]
+    curves = [row for row in rows if row.codec != CWIC_AT_RATE.name]
     measured, pictures = mean_curves(curves), picture_curves(curves)
-    peers = [name for name in measured if name != OURS]
-    published: Curves = {n: c for n, c in published_curves(anchors).items() if len(c["psnr"]) > 1}
+    peers = [name for name in measured if name not in TUNINGS]
+    published = published_curves(anchors)
+    several: Curves = {n: c for n, c in published.items() if len(c["psnr"]) > 1}
     speed = (folder / "speed.md").read_text().split("\n", 2)[2]
     coder = (folder / "coder.md").read_text().split("\n", 2)[2]
     parts = [
         f"{len(pictures)} Kodak pictures, real files, header included. The whole report: "
         "[docs/results/rate_distortion.md](docs/results/rate_distortion.md).\n",
         "![Rate-distortion curves](docs/results/rate_distortion.png)\n",
-        f"{OURS} less its peer at equal bytes on each picture: the mean, and on how many pictures {OURS} is better.\n",
-        *(difference_table(pictures, peers, m) for title in SHOWN for m in MEASURES if m.title == title),
-        f"BD-rate, 0.1 to 1.0 bpp: bits that {OURS} needs beyond the other codec for the same quality, on mean curves; "
-        "negative is better. Measured in the same run:\n",
-        bd_table({name: measured[name] for name in peers}, measured),
-        "Against published curves:\n",
-        bd_table(published, measured),
+        "BD-rates that were set as targets, 0.1 to 1.0 bpp, on mean curves; negative is better:\n",
+        target_table(measured, published),
+    ]
+    for name in (name for name in TUNINGS if name in measured):
+        parts += [
+            f"### {name}\n",
+            f"{name} less its peer at equal bytes on each picture: the mean, and on how many pictures it is better.\n",
+            *(difference_table(pictures, peers, name, m) for title in SHOWN for m in MEASURES if m.title == title),
+            f"BD-rate, 0.1 to 1.0 bpp: bits that {name} needs beyond the other codec for the same quality, on mean "
+            "curves; negative is better. Measured in the same run:\n",
+            bd_table({peer: measured[peer] for peer in peers}, measured, name),
+            "Against published curves:\n",
+            bd_table(several, measured, name),
+        ]
+    parts += [
+        "### Rate control\n",
         "Real over wanted rate, the extremes over the pictures:\n",
         control_table(rows),
         "### Time\n",

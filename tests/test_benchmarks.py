@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +16,11 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import metrics, rate_distortion
-from benchmarks.codecs import SizeError, available
+from benchmarks import contact_sheet, effort, metrics, per_image, rate_distortion, rows, tables
+from benchmarks.codecs import TUNINGS, Codec, SizedCodec, SizeError, available
+from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
-from benchmarks.rate_distortion import Row
+from benchmarks.rows import Row
 
 PICTURE = Path(__file__).parent / "data" / "kodim23.png"
 CODECS = [codec for name, codec in available().items() if name != "AVIF" and "CWIC" not in name]  # those have own tests
@@ -111,23 +115,197 @@ def test_encode_to_size(codec, im: Image.Image) -> None:
         codec.encode_to_size(im, 20)
 
 
+def row(codec: str, picture: str, setting: float, bpp: float, psnr: float, **changes: Any) -> Row:
+    values = Row(codec, picture, setting, "1", round(bpp * 1000), bpp, psnr, 0.9, None, 0.1, 0.1)
+    return replace(values, **changes)
+
+
+def shifted(codec: str, picture: str, factor: float) -> list[Row]:
+    """The rows of a codec that needs ``factor`` of the bits of one common curve."""
+    points = zip((0.1, 0.2, 0.4, 0.8, 1.6), (27.0, 29.0, 31.5, 34.5, 38.0), strict=True)
+    return [row(codec, picture, n, factor * rate, quality) for n, (rate, quality) in enumerate(points)]
+
+
 def test_rows_survive_the_file_and_give_their_curves(tmp_path: Path) -> None:
-    rows = [
-        Row("JPEG", name, setting, "1", 100, bpp, psnr, 0.9, None, 0.1, 0.1)
+    found = [
+        row("JPEG", name, setting, bpp, psnr)
         for name, shift in (("a", 0.0), ("b", 2.0))
         for setting, bpp, psnr in ((10, 0.25, 28.0 + shift), (20, 0.5, 31.0 + shift))
     ]
-    rate_distortion.write_rows(tmp_path / "rows.csv", rows)
-    assert rate_distortion.read_rows(tmp_path / "rows.csv") == rows
-    curves = rate_distortion.mean_curves(rows)
+    rows.write_rows(tmp_path / "rows.csv", found)
+    assert rows.read_rows(tmp_path / "rows.csv") == found
+    curves = rows.mean_curves(found)
     assert curves["JPEG"]["psnr"] == [(0.25, 29.0), (0.5, 32.0)]
     assert "ms_ssim" not in curves["JPEG"]  # a picture is too small for it
 
 
-def test_run_takes_peers_from_an_earlier_run(im: Image.Image, tmp_path: Path) -> None:
+def test_run_measures_only_what_is_not_known(im: Image.Image, tmp_path: Path) -> None:
     im.save(tmp_path / "x.png")
-    _, first = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {}, jobs=1)
-    again, *measured = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {row.key: row for row in first}, jobs=1)
-    assert again == first
-    assert not measured
-    assert all(row.bpp == pytest.approx(row.bytes * 8 / (im.width * im.height), abs=1e-5) for row in first)
+    (first,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {}, jobs=1)
+    assert [r.setting for r in first] == list(available()["JPEG"].settings)
+    assert all(r.bpp == pytest.approx(r.bytes * 8 / (im.width * im.height), abs=1e-5) for r in first)
+    known = {r.key: r for r in first[1:]}
+    (again,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], known, jobs=1)
+    assert [r.setting for r in again] == [first[0].setting]
+
+
+def test_reuse_keeps_all_but_what_is_asked() -> None:
+    version = available()["JPEG"].version
+    jpeg, old, ours = (row(name, "a", 1, 1, 30) for name in ("JPEG", "WebP", "CWIC mse"))
+    jpeg = replace(jpeg, version=version)
+    assert rate_distortion.reusable([jpeg, old, ours], None) == [jpeg]  # CWIC may change at every commit
+    assert rate_distortion.reusable([jpeg, old, ours], ["JPEG"]) == [old, ours]
+
+
+def test_report_leaves_out_pictures_that_a_codec_lacks() -> None:
+    pairs = (("CWIC mse", "a"), ("JPEG", "b"), ("JPEG", "a"), ("of old", "c"))
+    found = [row for name, picture in pairs for row in shifted(name, picture, 1)]
+    assert {(r.codec, r.picture) for r in rate_distortion.comparable(found)} == {("JPEG", "a"), ("CWIC mse", "a")}
+
+
+def test_targets_are_judged_by_the_measured_curves() -> None:
+    curves = rows.mean_curves([*shifted("CWIC mse", "a", 0.9), *shifted("AVIF", "a", 1.0), *shifted("HEIC", "a", 0.8)])
+    published = {"BPG 4:4:4": curves["AVIF"], "VTM (VVC intra)": curves["AVIF"]}
+    lines = {line.split(" | ")[1]: line for line in tables.target_table(curves, published).splitlines()}
+    assert lines["BPG 4:4:4, published"].endswith("| -40: not measured | -56: not measured |")
+    assert lines["AVIF, this run"] == "| CWIC mse, PSNR | AVIF, this run | -10.0 | 0: met | – |"
+    assert lines["HEIC, this run"] == "| CWIC mse, PSNR | HEIC, this run | +12.5 | 0: not met | – |"
+    assert lines["VTM (VVC intra), published"].endswith("| -10.0 | – | -15: not met |")
+
+
+def test_report_holds_a_part_for_each_tuning(tmp_path: Path) -> None:
+    found = [*shifted("JPEG", "a", 1.0), *shifted("CWIC mse", "a", 0.5), *shifted("CWIC ssim", "a", 2.0)]
+    parts = rate_distortion.report(found, {}).split("### ")
+    assert [part.splitlines()[0] for part in parts[1:]] == ["CWIC mse", "CWIC ssim"]
+    assert "| JPEG | -50.0 | " in parts[1]
+    assert "| JPEG | +100.0 | " in parts[2]
+    assert "### " not in rate_distortion.report(shifted("JPEG", "a", 1.0), {})
+    rate_distortion.draw(found, {}, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.width > 1000
+
+
+def test_tunings_are_offered_once_released(im: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pillow_cwic import models
+
+    asked = []
+    monkeypatch.setattr(Image.Image, "save", lambda self, file, format, **options: asked.append(options))
+    for tunings in (("mse",), ("mse", "ssim")):
+        monkeypatch.setattr(models, "released", lambda tunings=tunings: [SimpleNamespace(tuning=t) for t in tunings])
+        assert [name for name in available() if name in TUNINGS] == [f"CWIC {tuning}" for tuning in tunings]
+    available()["CWIC ssim"].encode(im, 40)
+    assert asked == [{"tuning": "ssim", "quality": 40}]
+
+
+def test_rate_of_a_quality_is_the_inverse_of_the_quality_at_a_rate() -> None:
+    curve = Curve.of(zip(RATE, ANCHOR.quality, strict=True))
+    assert curve.rate_at(31.5) == pytest.approx(0.4)
+    assert 0.2 < curve.rate_at(30.0) < 0.4
+    assert curve.rate_at(26.9) is None
+
+
+def test_per_image_gives_each_picture_and_the_mean() -> None:
+    found = [*shifted("JPEG", "a", 1), *shifted("CWIC mse", "a", 0.5), *shifted("JPEG", "b", 1)]
+    lines = "\n".join(per_image.report([*found, *shifted("CWIC mse", "b", 0.7)], 31.5, 0.97)).splitlines()
+    assert [line for line in lines if line.startswith(("| a ", "| b ", "| **mean"))][:3] == [
+        "| a | -50.0 |",
+        "| b | -30.0 |",
+        "| **mean** | -40.0 |",
+    ]
+    assert "| a | 0.2 | 0.4 |" in lines  # kB: a row's bytes are 1000 times its bpp, hence 8000 pixels; 0.4 bpp
+    assert "| **mean** | – | – |" in lines  # no MS-SSIM
+
+
+def test_contact_sheet_shows_equal_bytes(im: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    im.save(tmp_path / "x.png")
+    peers = [available()["JPEG"], available()["WebP"]]
+    monkeypatch.setattr(contact_sheet, "codecs", lambda: peers)
+    original, *found = contact_sheet.panels(tmp_path / "x.png", rate=1.0, side=64)
+    left, top = busiest(im, 64)
+    box = left, top, left + 64, top + 64
+    assert original.crop.tobytes() == im.crop(box).tobytes()
+    size = im.width * im.height // 8
+    for codec, shown in zip(peers, found, strict=True):
+        data = codec.encode_to_size(im, size)
+        assert shown.lines[:2] == (codec.name, f"{len(data):,} bytes")
+        assert shown.crop.tobytes() == codec.decode(data).convert("RGB").crop(box).tobytes()
+    (_, none, _) = contact_sheet.panels(tmp_path / "x.png", rate=0.001, side=64)
+    assert none.crop is None
+    sheet = contact_sheet.sheet([[original, *found], [original, none]], 64, 2, "title")
+    rows = [
+        at
+        for at in range(0, sheet.height - 64)
+        if sheet.crop((8, at, 72, at + 64)).tobytes() == original.crop.tobytes()
+    ]
+    assert len(rows) == 2  # three panels take two rows, and the second picture begins a third
+
+
+def test_busiest_finds_the_only_edge() -> None:
+    im = Image.new("RGB", (160, 128), "white")
+    im.paste("black", (104, 72, 112, 80))
+    left, top = busiest(im, 32)
+    assert left <= 104 <= 112 <= left + 32
+    assert top <= 72 <= 80 <= top + 32
+
+
+def test_codecs_of_the_contact_sheet_meet_a_size_with_each_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact_sheet, "available", lambda: dict.fromkeys(["CWIC mse", "CWIC ssim", "JPEG"]))
+    found = {codec.name: codec for codec in contact_sheet.codecs()}
+    assert list(found) == ["CWIC mse", "CWIC ssim", "JPEG"]
+    assert found["CWIC ssim"].fixed == {"tuning": "ssim"}
+    assert isinstance(found["CWIC ssim"], SizedCodec)
+
+
+def test_effort_is_an_option_of_save(im: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Image.Image, "save", lambda self, file, format, **options: asked.append(options))
+    effort.codec(7, "mse").encode(im, 0.5)
+    assert asked == [{"tuning": "mse", "effort": 7, "rate": 0.5}]
+
+
+def test_default_effort_is_the_package_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pillow_cwic import target
+
+    monkeypatch.setattr(target, "DEFAULT_EFFORT", 6, raising=False)
+    assert effort.default_effort() == 6
+    monkeypatch.delattr(target, "DEFAULT_EFFORT")
+    with pytest.raises(RuntimeError, match="no option `effort`"):
+        effort.default_effort()
+
+
+def test_effort_reports_what_each_step_gains(im: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder whose efforts differ in the Huffman tables: the same pictures, in fewer bytes above effort 0."""
+
+    def fake(number: int, tuning: str) -> Codec:
+        return Codec(
+            effort.name(number),
+            "JPEG",
+            effort.RATES,
+            lambda rate: {"quality": int(90 * rate), "optimize": number > 0},
+        )
+
+    monkeypatch.setattr(effort, "codec", fake)
+    im.save(tmp_path / "x.png")
+    found = effort.run([0, 2, 5], "mse", [tmp_path / "x.png"], crop=176)
+    assert len(found) == 3 * len(effort.RATES)
+    psnr = rows.MEASURES[0]
+    sizes = [np.log([r.bytes for r in found if r.codec == effort.name(e)]) for e in (0, 2)]
+    gain = effort.change(found, 0, 2, psnr)
+    assert gain is not None and 100 * math.expm1(min(sizes[1] - sizes[0])) <= gain < -1
+    assert effort.change(found, 2, 5, psnr) == pytest.approx(0)
+    found = [replace(r, encode_s=1.0 if r.codec == "effort 5" else 0.5) for r in found]
+    lines = effort.report(found, 2, "a title", "stem").splitlines()
+    assert next(line for line in lines if line.startswith("| effort")).startswith(
+        "| effort | encode / s | PSNR against 0 / % | PSNR against 2 / % |"
+    )
+    assert next(line for line in lines if line.startswith("| 5")).startswith(f"| 5 | 1.00 | {gain:+.2f} | +0.00 |")
+    assert any(line.startswith("| **2** | 0.50 |") for line in lines)
+    effort.draw(found, 2, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_effort_takes_the_centre(im: Image.Image, tmp_path: Path) -> None:
+    im.save(tmp_path / "x.png")
+    assert effort.load(tmp_path / "x.png", 100).tobytes() == im.crop((46, 38, 146, 138)).tobytes()
+    assert effort.load(tmp_path / "x.png", 180).tobytes() == im.crop((6, 0, 186, 176)).tobytes()
+    assert effort.load(tmp_path / "x.png", 0).tobytes() == im.tobytes()
