@@ -69,6 +69,19 @@ def check(payload: bytes, height: int, width: int) -> None:
         left -= len(piece)
 
 
+def reduced(plane: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Means over squares of ``scale`` pixels, (H, W) -> (ceil(H / scale), ceil(W / scale)); edges are repeated."""
+    import numpy as np
+
+    if scale == 1:
+        return plane
+    padded = np.pad(plane, [(0, -side % scale) for side in plane.shape], mode="edge")
+    rows, columns = (side // scale for side in padded.shape)
+    means = padded.reshape(rows, scale, columns, scale).mean(axis=(1, 3), dtype=np.float32)
+    shown: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
+    return shown
+
+
 def fill(colour: NDArray[np.uint8], plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A picture (H, W, C) with smooth colour wherever alpha (H, W) is 0, so that what nobody sees costs few bits.
 

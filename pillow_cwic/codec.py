@@ -20,6 +20,7 @@ from pillow_cwic import alpha, container, limits, models, settings
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
+from pillow_cwic.networks import draft
 from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed, Networks, code_side
 from pillow_cwic.target import parse_target
 
@@ -165,13 +166,19 @@ def _encode_symbols(
     ]
 
 
-def _decode_symbols(entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int) -> Symbols:
-    """All layers of a file that arrived; layers that did not are zero. Raises EntropyError if a symbol CRC differs."""
+def _decode_symbols(
+    entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+) -> Symbols:
+    """The layers of a file that arrived, up to so many groups; others are zero.
+
+    Raises EntropyError if a symbol CRC differs.
+    """
     header = parsed.header
     if len(parsed.layers) > 1 + len(entropy.groups) or (parsed.complete and len(parsed.layers) <= len(entropy.groups)):
         raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
     tiles = _tiles(rows, columns, header.tile_exponent)
-    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(parsed.layers)]
+    layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
+    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
     symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
 
@@ -181,7 +188,7 @@ def _decode_symbols(entropy: EntropyModel, parsed: container.Parsed, rows: int, 
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
 
     _each(decode, len(tiles))
-    for index, layer in enumerate(parsed.layers):
+    for index, layer in enumerate(layers):
         found = _symbol_crc(symbols[index], index)
         if found != layer.crc:
             raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
@@ -306,11 +313,15 @@ def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], paylo
     return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
 
 
-def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None) -> NDArray[np.uint8]:
+def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived. Raises a CwicError if the file is damaged.
+    ``partial`` accepts a file cut short and shows the layers that arrived. ``scale`` 4 or 8 makes a picture with sides
+    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
+    the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
     """
+    if scale not in (1, *draft.SCALES):
+        raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
     with _stage(timings, "total"), _limited_threads():
         with _stage(timings, "container"):
             parsed = container.read_file(data, allow_truncated=partial)
@@ -318,14 +329,19 @@ def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None
         limits.check_pixels(header.width, header.height)
         with _stage(timings, "load"):
             networks, entropy = _runtime(models.by_id(header.model_id))
+        groups = None if scale == 1 else draft.groups_for(networks, scale)
         with _stage(timings, "entropy"):
-            symbols = _decode_symbols(entropy, parsed, *networks.grid(header.height, header.width))
+            symbols = _decode_symbols(entropy, parsed, *networks.grid(header.height, header.width), groups)
         with _stage(timings, "synthesis"):
-            codes = np.concatenate(symbols[1:])
-            pixels = networks.synthesise(codes, header.rate, header.height, header.width)
+            codes = np.concatenate(symbols[1:][:groups])
+            if scale == 1:
+                pixels = networks.synthesise(codes, header.rate, header.height, header.width)
+            else:
+                pixels = draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)
             if header.mode in ("L", "LA"):
                 pixels = ((pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
         if parsed.alpha is not None:
             with _stage(timings, "alpha"):
-                pixels = np.dstack([pixels, alpha.decode(parsed.alpha, header.height, header.width)])
+                plane = alpha.decode(parsed.alpha, header.height, header.width)
+                pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
         return pixels
