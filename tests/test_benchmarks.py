@@ -16,8 +16,15 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import contact_sheet, effort, metrics, per_image, rate_distortion, rows, tables
-from benchmarks.codecs import TUNINGS, Codec, SizedCodec, SizeError, available
+from benchmarks import (
+    contact_sheet,
+    metrics,
+    per_image,
+    rate_distortion,
+    rows,
+    tables,
+)
+from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
 from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
 from benchmarks.rows import Row
@@ -254,58 +261,3 @@ def test_codecs_of_the_contact_sheet_meet_a_size_with_each_tuning(monkeypatch: p
     assert list(found) == ["CWIC mse", "CWIC ssim", "JPEG"]
     assert found["CWIC ssim"].fixed == {"tuning": "ssim"}
     assert isinstance(found["CWIC ssim"], SizedCodec)
-
-
-def test_effort_is_an_option_of_save(im: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(Image.Image, "save", lambda self, file, format, **options: asked.append(options))
-    effort.codec(7, "mse").encode(im, 0.5)
-    assert asked == [{"tuning": "mse", "effort": 7, "rate": 0.5}]
-
-
-def test_default_effort_is_the_package_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pillow_cwic import target
-
-    monkeypatch.setattr(target, "DEFAULT_EFFORT", 6, raising=False)
-    assert effort.default_effort() == 6
-    monkeypatch.delattr(target, "DEFAULT_EFFORT")
-    with pytest.raises(RuntimeError, match="no option `effort`"):
-        effort.default_effort()
-
-
-def test_effort_reports_what_each_step_gains(im: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An encoder whose efforts differ in the Huffman tables: the same pictures, in fewer bytes above effort 0."""
-
-    def fake(number: int, tuning: str) -> Codec:
-        return Codec(
-            effort.name(number),
-            "JPEG",
-            effort.RATES,
-            lambda rate: {"quality": int(90 * rate), "optimize": number > 0},
-        )
-
-    monkeypatch.setattr(effort, "codec", fake)
-    im.save(tmp_path / "x.png")
-    found = effort.run([0, 2, 5], "mse", [tmp_path / "x.png"], crop=176)
-    assert len(found) == 3 * len(effort.RATES)
-    psnr = rows.MEASURES[0]
-    sizes = [np.log([r.bytes for r in found if r.codec == effort.name(e)]) for e in (0, 2)]
-    gain = effort.change(found, 0, 2, psnr)
-    assert gain is not None and 100 * math.expm1(min(sizes[1] - sizes[0])) <= gain < -1
-    assert effort.change(found, 2, 5, psnr) == pytest.approx(0)
-    found = [replace(r, encode_s=1.0 if r.codec == "effort 5" else 0.5) for r in found]
-    lines = effort.report(found, 2, "a title", "stem").splitlines()
-    assert next(line for line in lines if line.startswith("| effort")).startswith(
-        "| effort | encode / s | PSNR against 0 / % | PSNR against 2 / % |"
-    )
-    assert next(line for line in lines if line.startswith("| 5")).startswith(f"| 5 | 1.00 | {gain:+.2f} | +0.00 |")
-    assert any(line.startswith("| **2** | 0.50 |") for line in lines)
-    effort.draw(found, 2, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").stat().st_size > 5000
-
-
-def test_effort_takes_the_centre(im: Image.Image, tmp_path: Path) -> None:
-    im.save(tmp_path / "x.png")
-    assert effort.load(tmp_path / "x.png", 100).tobytes() == im.crop((46, 38, 146, 138)).tobytes()
-    assert effort.load(tmp_path / "x.png", 180).tobytes() == im.crop((6, 0, 186, 176)).tobytes()
-    assert effort.load(tmp_path / "x.png", 0).tobytes() == im.tobytes()
