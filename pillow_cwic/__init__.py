@@ -6,6 +6,7 @@
 
 from pillow_cwic.errors import ContainerError, CwicError, EntropyError, LimitError, ModelError
 from pillow_cwic.plugin import is_registered, register, unregister
+from pillow_cwic.settings import options
 
 __version__ = "0.1.0"
 
@@ -16,6 +17,7 @@ __all__ = [
     "LimitError",
     "ModelError",
     "is_registered",
+    "options",
     "register",
     "unregister",
 ]

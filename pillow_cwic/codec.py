@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -15,13 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pillow_cwic import container, limits, models
+from pillow_cwic import alpha, container, limits, models, settings
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
+from pillow_cwic.networks import draft
 from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed, Networks, code_side
 from pillow_cwic.target import parse_target
 
+CHANNELS = {2: "LA", 3: "RGB", 4: "RGBA"}
 CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
@@ -44,8 +47,29 @@ _lock = threading.Lock()
 
 
 def _device() -> str:
-    """The device that the networks run on: ``PILLOW_CWIC_DEVICE`` if set, else CUDA if there is one, else the CPU."""
-    return os.environ.get("PILLOW_CWIC_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The device that the networks run on: the one in ``settings``, else CUDA if there is one, else the CPU."""
+    wanted = settings.device()
+    if wanted is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:  # as builds without that kind of device raise it
+        raise ValueError(f"device: {wanted!r} is not available here: {error}") from error
+    return wanted
+
+
+@contextmanager
+def _limited_threads() -> Iterator[None]:
+    """Gives torch as many threads as ``settings`` says."""
+    before, wanted = torch.get_num_threads(), settings.threads()
+    if wanted is None:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache
@@ -101,7 +125,7 @@ def _each(work: Callable[[int], None], count: int) -> None:
     if count == 1:
         work(0)
         return
-    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(count, settings.threads() or os.cpu_count() or 1)) as pool:
         for done in [pool.submit(work, k) for k in range(count)]:
             done.result()
 
@@ -142,13 +166,19 @@ def _encode_symbols(
     ]
 
 
-def _decode_symbols(entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int) -> Symbols:
-    """All layers of a file that arrived; layers that did not are zero. Raises EntropyError if a symbol CRC differs."""
+def _decode_symbols(
+    entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+) -> Symbols:
+    """The layers of a file that arrived, up to so many groups; others are zero.
+
+    Raises EntropyError if a symbol CRC differs.
+    """
     header = parsed.header
     if len(parsed.layers) > 1 + len(entropy.groups) or (parsed.complete and len(parsed.layers) <= len(entropy.groups)):
         raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
     tiles = _tiles(rows, columns, header.tile_exponent)
-    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(parsed.layers)]
+    layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
+    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
     symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
 
@@ -158,7 +188,7 @@ def _decode_symbols(entropy: EntropyModel, parsed: container.Parsed, rows: int, 
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
 
     _each(decode, len(tiles))
-    for index, layer in enumerate(parsed.layers):
+    for index, layer in enumerate(layers):
         found = _symbol_crc(symbols[index], index)
         if found != layer.crc:
             raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
@@ -239,50 +269,79 @@ def encode(
     quality: int | None = None,
     model: str = "cwic1",
     tuning: str = "mse",
+    extra: Sequence[tuple[bytes, bytes]] = (),
     timings: Timings | None = None,
 ) -> bytes:
-    """A picture, (H, W, 3) RGB or (H, W) grey, uint8, to the bytes of a ``.cwic`` file.
+    """A picture, uint8, (H, W) grey or (H, W, C) with C = 2 grey and alpha, 3 RGB, 4 RGBA, to a ``.cwic`` file.
+
+    Alpha is kept without loss; where it is 0, colour is not kept.
 
     At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound) and
     ``quality`` (1 to 100, default 50). If no file is small enough, the smallest that the model can make is returned.
-    ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for arguments out of range and
-    LimitError for too large a picture.
+    ``extra`` are ancillary chunks (type, payload), counted in the size. ``timings``, if given, is filled with the
+    seconds of each stage. Raises ValueError for arguments out of range and LimitError for too large a picture.
     """
     target = parse_target(rate, size, quality)
-    with _stage(timings, "total"):
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
-            raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W, 3) or (H, W)")
+    with _stage(timings, "total"), _limited_threads():
+        mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
+        if pixels.dtype != np.uint8 or mode is None:
+            raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 2 to 4)")
         height, width = pixels.shape[:2]
         if not height or not width:
             raise ValueError(f"pixels: a picture of {width} x {height} is empty")
         limits.check_pixels(width, height)
-        mode = "L" if pixels.ndim == 2 else "RGB"
-        colour = np.stack([pixels] * 3, axis=2) if mode == "L" else pixels
-        encoder = _Encoder(colour, mode, models.by_name(model, tuning), timings)
+        planes = pixels.reshape(height, width, -1)
+        payload = None
+        if mode in container.ALPHA_MODES:
+            with _stage(timings, "alpha"):
+                payload = alpha.encode(planes[..., -1])
+                planes = alpha.fill(planes[..., :-1], planes[..., -1])
+        colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
+        encoder = _Encoder(colour, mode.removesuffix("A"), models.by_name(model, tuning), timings)
         bound = target.bytes_for(width, height)
         if bound is None:
             assert target.quality is not None
-            return encoder.at(rate_control.quality_to_rate(target.quality))
-        return encoder.within(bound)
+            bare = encoder.at(rate_control.quality_to_rate(target.quality))
+        else:
+            bare = encoder.within(max(1, bound - len(container.between(extra, payload))))
+        return _dressed(bare, mode, extra, payload)
 
 
-def decode(data: bytes, *, partial: bool = False, timings: Timings | None = None) -> NDArray[np.uint8]:
-    """The bytes of a ``.cwic`` file to its picture, (H, W, 3) RGB or (H, W) grey, uint8.
+def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], payload: bytes | None) -> bytes:
+    """A file of colour alone, with its alpha and ancillary chunks."""
+    parsed = container.read_file(bare)
+    return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
 
-    ``partial`` accepts a file cut short and shows the layers that arrived. Raises a CwicError if the file is damaged.
+
+def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
+    """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
+
+    ``partial`` accepts a file cut short and shows the layers that arrived. ``scale`` 4 or 8 makes a picture with sides
+    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
+    the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
     """
-    with _stage(timings, "total"):
+    if scale not in (1, *draft.SCALES):
+        raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
+    with _stage(timings, "total"), _limited_threads():
         with _stage(timings, "container"):
             parsed = container.read_file(data, allow_truncated=partial)
         header = parsed.header
         limits.check_pixels(header.width, header.height)
         with _stage(timings, "load"):
             networks, entropy = _runtime(models.by_id(header.model_id))
+        groups = None if scale == 1 else draft.groups_for(networks, scale)
         with _stage(timings, "entropy"):
-            symbols = _decode_symbols(entropy, parsed, *networks.grid(header.height, header.width))
+            symbols = _decode_symbols(entropy, parsed, *networks.grid(header.height, header.width), groups)
         with _stage(timings, "synthesis"):
-            codes = np.concatenate(symbols[1:])
-            pixels = networks.synthesise(codes, header.rate, header.height, header.width)
-            if header.mode == "L":
-                pixels = (pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6
-        return pixels.astype(np.uint8, copy=False)
+            codes = np.concatenate(symbols[1:][:groups])
+            if scale == 1:
+                pixels = networks.synthesise(codes, header.rate, header.height, header.width)
+            else:
+                pixels = draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)
+            if header.mode in ("L", "LA"):
+                pixels = ((pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
+        if parsed.alpha is not None:
+            with _stage(timings, "alpha"):
+                plane = alpha.decode(parsed.alpha, header.height, header.width)
+                pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
+        return pixels

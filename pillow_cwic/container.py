@@ -10,14 +10,15 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from pillow_cwic.errors import ContainerError
 
 SIGNATURE = b"\x89CWIC\r\n\x1a"
 VERSION = 0
 FAMILIES = (b"cwc1", b"cw18")
-MODES = ("L", "RGB")  # by their number in the file
+MODES = ("L", "RGB", "LA", "RGBA")  # by their number in the file
+ALPHA_MODES = ("LA", "RGBA")
 MAX_SIDE = 2**24 - 1  # pixels
 MAX_LAYERS = 255
 MAX_PAYLOAD = 2**32 - 1  # bytes of one chunk
@@ -36,7 +37,7 @@ HEADER_BYTES = _PREAMBLE.size + _CHUNK_OVERHEAD + _HEAD.size
 class Header:
     """What a file says about its picture before the first coded byte.
 
-    ``width`` and ``height`` are in pixels, 1 to 2^24 - 1; ``mode`` is ``"L"`` or ``"RGB"``; tiles are
+    ``width`` and ``height`` are in pixels, 1 to 2^24 - 1; ``mode`` is one of ``MODES``; tiles are
     ``2 ** tile_exponent`` pixels wide and high, with an exponent of 6 to 15; ``rate`` is the rate parameter in units
     of 1/512, -2048 to 2048; ``model_id`` is the first 6 bytes of the SHA-256 of the weights file; ``family`` is one
     of ``FAMILIES``. Raises ContainerError for anything else.
@@ -49,6 +50,12 @@ class Header:
     rate: int
     model_id: bytes
     family: bytes = b"cwc1"
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles the picture has."""
+        side = 1 << self.tile_exponent
+        return -(-self.width // side) * -(-self.height // side)
 
     def __post_init__(self) -> None:
         _check_range("width", self.width, 1, MAX_SIDE)
@@ -74,17 +81,18 @@ class Parsed(NamedTuple):
     """A file taken apart.
 
     ``layers`` are those that arrived whole, in order; ``extra`` holds the ancillary chunks by type, in file order;
-    ``complete`` is False if the file was cut short.
+    ``alpha`` is the payload of ALPH, None unless the mode has alpha; ``complete`` is False if the file was cut short.
     """
 
     header: Header
     layers: list[Layer]
     extra: dict[bytes, bytes]
+    alpha: bytes | None
     complete: bool
 
 
 def symbol_crc(data: bytes) -> int:
-    """CRC-32, as in zlib and PNG, of a layer's symbols laid out as FORMAT.md section 1.2 says."""
+    """CRC-32, as in zlib and PNG, of a layer's symbols laid out as FORMAT.md section 1.4 says."""
     return zlib.crc32(data)
 
 
@@ -128,27 +136,38 @@ def read_header(prefix: bytes | memoryview) -> Header:
     return Header(width, height, MODES[mode], tile_exponent, rate, model_id, family)
 
 
-def write_file(header: Header, layers: Sequence[Layer], extra: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+def write_file(
+    header: Header, layers: Sequence[Layer], extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = None
+) -> bytes:
     """The bytes of a whole file.
 
-    ``layers`` are 1 to 255; ``extra`` are ancillary chunks (type, payload), each type four ASCII letters of which the
-    first is lower case, and at most once. Raises ContainerError if something does not fit its field.
+    ``layers`` are 1 to 255; ``extra`` and ``alpha`` are those of ``between``. Raises ContainerError if something does
+    not fit its field.
     """
     _check_range("layers", len(layers), 1, MAX_LAYERS)
     for n, layer in enumerate(layers):
         _check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
-    seen: set[bytes] = set()
-    for kind, _ in extra:
-        _check_ancillary(kind, seen)
-        seen.add(kind)
     head = _HEAD.pack(
         header.width, header.height, MODES.index(header.mode), header.tile_exponent, header.rate, header.model_id
     )
     table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
     code = bytes([len(layers)]) + table + b"".join(layer.data for layer in layers)
-    chunks = [(b"HEAD", head), *extra, (b"CODE", code), (b"TAIL", b"")]
     preamble = _PREAMBLE.pack(SIGNATURE, VERSION, header.family, 0)
-    return preamble + b"".join(_chunk(kind, payload) for kind, payload in chunks)
+    return preamble + _chunk(b"HEAD", head) + between(extra, alpha) + _chunk(b"CODE", code) + _TAIL
+
+
+def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = None) -> bytes:
+    """The chunks between HEAD and CODE.
+
+    ``extra`` are ancillary chunks (type, payload), each type four ASCII letters of which the first is lower case, and
+    at most once; ``alpha`` is the payload of ALPH, for modes with alpha. Raises ContainerError for other types.
+    """
+    seen: set[bytes] = set()
+    for kind, _ in extra:
+        _check_ancillary(kind, seen)
+        seen.add(kind)
+    chunks = [*extra, (b"ALPH", alpha)] if alpha is not None else extra
+    return b"".join(_chunk(kind, payload) for kind, payload in chunks)
 
 
 def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed:
@@ -161,13 +180,42 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
     view = memoryview(data).cast("B")
     header = read_header(view)
     extra: dict[bytes, bytes] = {}
+    alpha: bytes | None = None
     offset = HEADER_BYTES
-    while _chunk_start(view, offset)[1] != b"CODE":
-        kind, payload, offset = _read_chunk(view, offset)
+    while (kind := _chunk_start(view, offset)[1]) not in (b"ALPH", b"CODE"):
+        _, payload, offset = _read_chunk(view, offset)
         _check_ancillary(kind, extra)
         extra[kind] = bytes(payload)
+    if (kind == b"ALPH") != (header.mode in ALPHA_MODES):
+        raise ContainerError(f"chunk {kind!r}: not what mode {header.mode} has before CODE")
+    if kind == b"ALPH":
+        _, payload, offset = _read_chunk(view, offset)
+        alpha = bytes(payload)
+        if (kind := _chunk_start(view, offset)[1]) != b"CODE":
+            raise ContainerError(f"chunk {kind!r}: follows ALPH instead of CODE")
     layers, offset = _read_code(view, offset, allow_truncated)
-    return Parsed(header, layers, extra, _read_tail(view, offset, allow_truncated))
+    return Parsed(header, layers, extra, alpha, _read_tail(view, offset, allow_truncated))
+
+
+def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
+    """The ancillary chunks of a seekable file whose header has been read, without the rest of the file.
+
+    Raises ContainerError if one of them is damaged or does not lie in the file.
+    """
+    size = stream.seek(0, 2)
+    offset = stream.seek(HEADER_BYTES)
+    extra: dict[bytes, bytes] = {}
+    while True:
+        start = stream.read(_CHUNK.size)
+        length, kind = _chunk_start(memoryview(start), 0)
+        if kind[:1].isupper():  # whether it may stand there is for read_file to say
+            return extra
+        end = offset + length + _CHUNK_OVERHEAD
+        _check_range(f"chunk {kind!r}: end", end, 0, size)
+        _, payload, _ = _read_chunk(memoryview(start + stream.read(length + _U32.size)), 0)
+        _check_ancillary(kind, extra)
+        extra[kind] = bytes(payload)
+        offset = end
 
 
 def put_varint(n: int) -> bytes:
@@ -242,7 +290,7 @@ def _check_type(kind: bytes) -> None:
 def _check_ancillary(kind: bytes, seen: set[bytes] | dict[bytes, bytes]) -> None:
     """Whether a chunk of type ``kind`` may stand between HEAD and CODE, behind those already ``seen``."""
     _check_type(kind)
-    if kind in (b"HEAD", b"CODE", b"TAIL"):
+    if kind in (b"HEAD", b"ALPH", b"CODE", b"TAIL"):
         raise ContainerError(f"chunk {kind!r}: out of order between HEAD and CODE")
     if kind[:1].isupper():
         raise ContainerError(f"chunk {kind!r}: critical and unknown: needs a newer pillow_cwic")

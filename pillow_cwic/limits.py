@@ -8,6 +8,9 @@ from pillow_cwic.errors import LimitError
 # Pillow's own limit on decompression bombs (Image.MAX_IMAGE_PIXELS) is lower and holds at Image.open.
 MAX_PIXELS = 1 << 30
 
+# An EXIF, ICC or XMP block of this size is none; so few compressed bytes cannot make a reader hold more than this.
+MAX_METADATA = 1 << 24
+
 
 def check_pixels(width: int, height: int) -> None:
     """Raises LimitError if a picture of ``width`` x ``height`` pixels is larger than ``MAX_PIXELS``."""

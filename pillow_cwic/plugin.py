@@ -7,24 +7,38 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pillow_cwic import container, imageio_support, models
+from pillow_cwic import alpha, container, imageio_support, limits, models
+from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
+from pillow_cwic.rate import quality_to_rate
 from pillow_cwic.target import parse_target
 
 FORMAT = "CWIC"
 EXTENSION = ".cwic"
 MIME = "image/x-cwic"
+DRAFT_SCALES = (8, 4)  # what the codec makes small pictures at
+
+# What each of Pillow's other modes is written as; those that are missing hold more than 8 bits a sample.
+CONVERSIONS = {
+    "1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB",
+    "HSV": "RGB", "LAB": "RGB",
+}  # fmt: skip
+PROFILE_SPACES = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB "}  # in bytes 16 to 20 of a profile
 
 
 class CwicImageFile(ImageFile.ImageFile):
-    """A ``.cwic`` file: opening reads its header alone, ``load()`` decodes it.
+    """A ``.cwic`` file: opening reads its header and metadata alone, ``load()`` decodes it.
 
-    ``info`` holds ``model`` and ``tuning``, the ``rate_parameter`` t the file was made with and, where the file's
-    size is known, ``bpp``, its bits per pixel.
+    ``info`` holds ``model`` and ``tuning``, the ``rate_parameter`` t the file was made with, ``quality``, the save
+    option that would lead to it, and ``bpp``, the file's bits per pixel; and, where the file has them, ``exif``,
+    ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left out; ``load()`` and
+    ``verify()`` say so.
     """
 
     format = FORMAT
     format_description = "Content-weighted image compression"
+    n_frames = 1
+    is_animated = False
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -35,14 +49,25 @@ class CwicImageFile(ImageFile.ImageFile):
         self._size = header.width, header.height
         self._mode = header.mode
         self.info["rate_parameter"] = header.rate / 512
+        self.info["quality"] = _nearest_quality(header.rate)
         try:
             model = models.by_id(header.model_id)
             self.info["model"], self.info["tuning"] = model.name, model.tuning
         except ModelError:
             self.info["model"] = header.model_id.hex()  # load() says that it is not installed
-        if self.fp.seekable():
-            self.info["bpp"] = 8 * self.fp.seek(0, 2) / (header.width * header.height)
+        self.info["bpp"] = 8 * self.fp.seek(0, 2) / (header.width * header.height)
+        self._read_metadata()
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+
+    def _read_metadata(self) -> None:
+        assert self.fp is not None
+        try:
+            found = meta.from_chunks(container.read_extra(self.fp))
+        except ContainerError:
+            return
+        self.info.update((field, value) for field, value in found._asdict().items() if value is not None)
+        if found.exif is not None:
+            self.info["exif"] = b"Exif\0\0" + found.exif  # as Pillow's own plugins have it
 
     def _data(self) -> bytes:
         assert self.fp is not None
@@ -54,7 +79,7 @@ class CwicImageFile(ImageFile.ImageFile):
         if self.tile and not self._decoded:
             from pillow_cwic import codec
 
-            pixels = codec.decode(self._data(), partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+            pixels = codec.decode(self._data(), partial=ImageFile.LOAD_TRUNCATED_IMAGES, scale=self._scale)
             if self._exclusive_fp and self.fp:
                 self.fp.close()
             self.fp = BytesIO(pixels.tobytes())
@@ -63,20 +88,44 @@ class CwicImageFile(ImageFile.ImageFile):
         return super().load()
 
     _decoded = False
+    _scale = 1
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Makes ``load()`` give a picture of a quarter or an eighth of the sides, if that is at least ``size``.
+
+        It takes a fraction of the time, and is what ``thumbnail()`` begins with. ``mode`` is not looked at.
+        """
+        if size is None or not self.tile or self._decoded or self._scale > 1:
+            return None
+        wanted = min(side // max(1, least) for side, least in zip(self.size, size, strict=True))
+        if not (fitting := [scale for scale in DRAFT_SCALES if scale <= wanted]):
+            return None
+        self._scale = fitting[0]
+        box = (0, 0, self.width / self._scale, self.height / self._scale)
+        self._size = -(-self.width // self._scale), -(-self.height // self._scale)
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return self.mode, box
 
     def load_seek(self, pos: int) -> None:
         """The decoded pixels are read from their start; there is nothing to seek."""
 
     def verify(self) -> None:
-        """Checks structure and every CRC without decoding. Raises ContainerError; the image cannot be used after."""
+        """Checks structure and every CRC without decoding. Raises a CwicError; the image cannot be used after."""
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
         try:
-            container.read_file(self._data())
+            parsed = container.read_file(self._data())
         finally:
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = None
+        header = parsed.header
+        limits.check_pixels(header.width, header.height)
+        meta.from_chunks(parsed.extra)
+        for n, layer in enumerate(parsed.layers):
+            container.split_tiles(layer.data, header.tiles, f"layer {n}")
+        if parsed.alpha is not None:
+            alpha.check(parsed.alpha, header.height, header.width)
 
 
 def _accept(prefix: bytes) -> bool | str:
@@ -86,27 +135,86 @@ def _accept(prefix: bytes) -> bool | str:
     return container.needs_newer(prefix) or True
 
 
+def _nearest_quality(rate: int) -> int:
+    return min(range(1, 101), key=lambda quality: abs(quality_to_rate(quality) - rate))
+
+
+def _as_written(im: Image.Image) -> Image.Image:
+    """The picture in one of the file's modes. Raises OSError if it cannot be brought there without a silent loss."""
+    mode = im.mode if im.mode in container.MODES else CONVERSIONS.get(im.mode)
+    if mode is None:
+        raise OSError(f"cannot write mode {im.mode} as {FORMAT}, which has 8 bits a sample: convert it first")
+    if im.mode in ("1", "L", "P", "RGB") and im.has_transparency_data:  # a transparent colour, too, is alpha
+        mode += "A"
+    if im.mode == "LAB":
+        return _from_lab(im)
+    return im if mode == im.mode else im.convert(mode)
+
+
+def _from_lab(im: Image.Image) -> Image.Image:
+    try:
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(im, lab, srgb, outputMode="RGB")
+    except ImportError as error:
+        raise OSError(f"cannot write mode LAB as {FORMAT}: this Pillow lacks LittleCMS") from error
+    assert converted is not None  # it is only where the conversion is in place
+    return converted
+
+
+def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
+    """What the save options say; the ICC profile alone is taken from ``im.info`` too, as Pillow's plugins do.
+
+    Such a profile is left out if it is for another kind of pixels than the file has. Raises ValueError.
+    """
+    options: dict[str, Any] = im.encoderinfo
+    exif, xmp = options.get("exif"), options.get("xmp")
+    if isinstance(exif, Image.Exif):
+        exif = exif.tobytes() if exif else None
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    profile = options.get("icc_profile")
+    if "icc_profile" not in options:
+        carried = im.info.get("icc_profile")
+        profile = carried if carried and carried[16:20] == PROFILE_SPACES[mode] else None
+    for field, block in (("exif", exif), ("icc_profile", profile), ("xmp", xmp)):
+        if block is not None and not isinstance(block, bytes):
+            raise ValueError(f"{field}: {type(block).__name__} is not bytes")
+    exif = exif and exif.removeprefix(b"Exif\0\0")
+    dpi = options.get("dpi")
+    return meta.Metadata(exif or None, profile or None, xmp or None, meta.parse_dpi(dpi) if dpi else None)
+
+
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = im.encoderinfo
-    if im.mode not in container.MODES:
-        raise OSError(f"cannot write mode {im.mode} as {FORMAT}")
     wanted = parse_target(options.get("rate"), options.get("size"), options.get("quality"))
     if not im.width or not im.height:
         raise CwicError(f"cannot write an empty picture of {im.width} x {im.height} pixels")
+    picture = _as_written(im)
+    extra = meta.to_chunks(_metadata(im, picture.mode))
 
     import numpy as np
 
     from pillow_cwic import codec
 
     model, tuning = options.get("model", "cwic1"), options.get("tuning", "mse")
-    data = codec.encode(np.asarray(im), **wanted._asdict(), model=model, tuning=tuning)
+    data = codec.encode(np.asarray(picture), **wanted._asdict(), model=model, tuning=tuning, extra=extra)
     fp.write(data)  # once, after encoding ended: a failed encoding writes nothing
+
+
+def _save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    frames = sum(getattr(each, "n_frames", 1) for each in [im, *im.encoderinfo.get("append_images", [])])
+    if frames > 1:
+        raise OSError(f"cannot write {frames} pictures with save_all: {FORMAT} holds one")
+    _save(im, fp, filename)
 
 
 def register() -> None:
     """Makes Pillow and imageio know ``.cwic``. May be called any number of times."""
     Image.register_open(FORMAT, CwicImageFile, _accept)
     Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
     Image.register_extension(FORMAT, EXTENSION)
     Image.register_mime(FORMAT, MIME)
     imageio_support.register(EXTENSION, FORMAT)
@@ -114,7 +222,7 @@ def register() -> None:
 
 def unregister() -> None:
     """Undoes ``register()``; without effect if it was not called."""
-    for table in (Image.OPEN, Image.SAVE, Image.MIME):
+    for table in (Image.OPEN, Image.SAVE, Image.SAVE_ALL, Image.MIME):
         table.pop(FORMAT, None)
     Image.EXTENSION.pop(EXTENSION, None)
     if FORMAT in Image.ID:

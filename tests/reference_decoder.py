@@ -1,7 +1,7 @@
 """A slow reference decoder of the integer part of a CWIC file, laid out in the order of ``docs/FORMAT.md``.
 
 It takes a file down to its header, importance levels and codes, checks every CRC on the way, and shares no code with
-the package: what both agree on is the format. Standard library only. Numbers are exact, since Python's integers are.
+the package: what both agree on is the format. ALPH is for ``reference_alpha.py``. Standard library, exact integers.
 
     python tests/reference_decoder.py FILE WEIGHTS
 """
@@ -79,10 +79,10 @@ def read_file(data: bytes) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
     require(version == 0 and family == b"cwc1", f"version {version}, family {family!r}: needs a newer reader")
     chunks = list(read_chunks(source))
     kinds = [kind for kind, _ in chunks]
-    require(kinds[:1] == [b"HEAD"] and kinds[-2:] == [b"CODE", b"TAIL"], f"chunks: {kinds}")
-    require(all(kind[:1].islower() for kind in kinds[1:-2]), f"unknown critical chunk: {kinds}")
-    require(len(set(kinds)) == len(kinds) and chunks[-1][1] == b"", f"chunk appears twice, or TAIL not empty: {kinds}")
-    return read_head(chunks[0][1]), read_code(BytesIO(chunks[-2][1]))
+    head = read_head(chunks[0][1] if chunks else b"")
+    wanted = [b"HEAD", *(k for k in kinds if k[:1].islower()), *[b"ALPH"] * ("A" in head["mode"]), b"CODE", b"TAIL"]
+    require(kinds == wanted and len(set(kinds)) == len(kinds) and chunks[-1][1] == b"", f"chunks: {kinds}")
+    return head, read_code(BytesIO(chunks[-2][1]))
 
 
 def read_head(payload: bytes) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def read_head(payload: bytes) -> dict[str, Any]:
     require(len(payload) == 18, "HEAD: not 18 bytes")
     width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
     require(1 <= width < 2**24 and 1 <= height < 2**24, f"size {width} x {height}")
-    require(mode in (0, 1) and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
-    mode = ("L", "RGB")[mode]
-    return {"width": width, "height": height, "mode": mode, "tile_exponent": exponent, "rate": rate, "model_id": model}
+    require(mode < 4 and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
+    fields = width, height, ("L", "RGB", "LA", "RGBA")[mode], exponent, rate, model
+    return dict(zip(("width", "height", "mode", "tile_exponent", "rate", "model_id"), fields, strict=True))
 
 
 def read_code(source: BytesIO) -> list[tuple[bytes, int]]:
-    """1.2 CODE"""
+    """1.4 CODE"""
     table = [(read_varint(source), int.from_bytes(read(source, 4), "big")) for _ in range(read(source, 1)[0])]
     layers = [(read(source, length), crc) for length, crc in table]
     require(source.read() == b"", "CODE: its layers do not fill it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 import tracemalloc
 import zlib
@@ -13,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillow_cwic.container import (
+    ALPHA_MODES,
     HEADER_BYTES,
     SIGNATURE,
     Header,
     Layer,
-    get_varint,
+    between,
     is_cwic,
-    join_tiles,
     put_varint,
+    read_extra,
     read_file,
     read_header,
-    split_tiles,
     symbol_crc,
     write_file,
 )
@@ -41,7 +42,7 @@ headers = st.builds(
     Header,
     width=st.integers(1, 2**24 - 1),
     height=st.integers(1, 2**24 - 1),
-    mode=st.sampled_from(["L", "RGB"]),
+    mode=st.sampled_from(["L", "RGB", "LA", "RGBA"]),
     tile_exponent=st.integers(6, 15),
     rate=st.integers(-2048, 2048),
     model_id=st.binary(min_size=6, max_size=6),
@@ -73,15 +74,18 @@ def of(*chunks: bytes) -> bytes:
     return FILE[:16] + b"".join(chunks)
 
 
-@given(headers, all_layers, extras)
-def test_round_trip(header: Header, layers: list[Layer], extra: list[tuple[bytes, bytes]]) -> None:
-    data = write_file(header, layers, extra)
+@given(headers, all_layers, extras, st.binary(max_size=50))
+def test_round_trip(header: Header, layers: list[Layer], extra: list[tuple[bytes, bytes]], plane: bytes) -> None:
+    alpha = plane if header.mode in ALPHA_MODES else None
+    data = write_file(header, layers, extra, alpha)
+    assert len(data) == len(write_file(header, layers)) + len(between(extra, alpha))
     parsed = read_file(data)
-    assert parsed == (header, layers, dict(extra), True)
+    assert parsed == (header, layers, dict(extra), alpha, True)
     assert list(parsed.extra) == [kind for kind, _ in extra]
     assert read_header(data[:HEADER_BYTES]) == header
     assert read_file(memoryview(data), allow_truncated=True) == parsed
-    assert write_file(parsed.header, parsed.layers, list(parsed.extra.items())) == data
+    assert write_file(parsed.header, parsed.layers, list(parsed.extra.items()), parsed.alpha) == data
+    assert read_extra(io.BytesIO(data)) == parsed.extra
 
 
 def test_bytes_are_those_of_the_format() -> None:
@@ -189,7 +193,7 @@ def test_preamble(preamble: bytes, message: str) -> None:
     [
         (0, bytes(4), "width: 0 is outside 1 to 16777215"),
         (4, b"\1\0\0\0", "height: 16777216 is outside 1 to 16777215"),
-        (8, b"\2", "mode: 2 is outside 0 to 1"),
+        (8, b"\4", "mode: 4 is outside 0 to 3"),
         (9, b"\5", "tile exponent: 5 is outside 6 to 15"),
         (9, b"\x10", "tile exponent: 16 is outside 6 to 15"),
         (10, b"\x08\x01", "rate: 2049 is outside -2048 to 2048"),
@@ -206,7 +210,7 @@ def test_head_fields(offset: int, value: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"width": 0}, {"height": 2**24}, {"mode": "RGBA"}, {"tile_exponent": 5}, {"rate": 2049}, {"model_id": b"short"},
+        {"width": 0}, {"height": 2**24}, {"mode": "CMYK"}, {"tile_exponent": 5}, {"rate": 2049}, {"model_id": b"short"},
         {"family": b"cwc2"},
     ],
 )  # fmt: skip
@@ -219,7 +223,7 @@ def test_write_refuses() -> None:
     for layers in ([], [Layer(b"", 0)] * 256, [Layer(b"", 2**32)], [Layer(b"", -1)]):
         with pytest.raises(ContainerError):
             write_file(HEADER, layers)
-    for kind in (b"HEAD", b"CODE", b"TAIL", b"NEWc", b"abc", b"abcde", b"ab1d", b"ab\xe9d"):
+    for kind in (b"HEAD", b"ALPH", b"CODE", b"TAIL", b"NEWc", b"abc", b"abcde", b"ab1d", b"ab\xe9d"):
         with pytest.raises(ContainerError):
             write_file(HEADER, LAYERS, [(kind, b"")])
     with pytest.raises(ContainerError, match="appears twice"):
@@ -227,6 +231,8 @@ def test_write_refuses() -> None:
 
 
 EXIF = chunk(b"eXIf", b"x")
+ALPHA_HEAD = chunk(b"HEAD", HEAD[8:16] + b"\3" + HEAD[17:-4])
+ALPHA = chunk(b"ALPH", b"\0\1")
 
 
 @pytest.mark.parametrize(
@@ -241,6 +247,11 @@ EXIF = chunk(b"eXIf", b"x")
         (of(EXIF, HEAD, CODE, TAIL), "first chunk"),
         (of(HEAD, EXIF, EXIF, CODE, TAIL), "b'eXIf': appears twice"),
         (of(HEAD, chunk(b"NEWs", b""), CODE, TAIL), "b'NEWs': critical and unknown: needs a newer pillow_cwic"),
+        (of(HEAD, ALPHA, CODE, TAIL), "b'ALPH': not what mode RGB has before CODE"),
+        (of(ALPHA_HEAD, CODE, TAIL), "b'CODE': not what mode RGBA has before CODE"),
+        (of(ALPHA_HEAD, ALPHA, ALPHA, CODE, TAIL), "b'ALPH': follows ALPH instead of CODE"),
+        (of(ALPHA_HEAD, ALPHA, EXIF, CODE, TAIL), "b'eXIf': follows ALPH instead of CODE"),
+        (of(ALPHA_HEAD, CODE, ALPHA, TAIL), "b'CODE': not what mode RGBA has before CODE"),
         (of(HEAD, chunk(b"e\0If", b""), CODE, TAIL), "not four ASCII letters"),
         (of(HEAD, CODE, chunk(b"TAIL", b"x")), "instead of TAIL"),
         (of(chunk(b"HEAD", HEAD[8:-4] + b"\0"), CODE, TAIL), "exceeds|first chunk"),
@@ -319,8 +330,8 @@ def test_truncated_mode_at_every_size() -> None:
                 read_file(FILE[:size], allow_truncated=True)
         else:
             arrived = sum(end <= size for end in ends)
-            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), False)
-    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), True)
+            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), None, False)
+    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), None, True)
 
 
 def test_cut_and_damaged_before_the_cut_raises() -> None:
@@ -337,62 +348,3 @@ def test_whole_chunk_with_a_wrong_crc_raises_in_a_cut_file() -> None:
     damaged[TABLE_END] ^= 1
     with pytest.raises(ContainerError, match="CRC"):
         read_file(bytes(damaged), allow_truncated=True)
-
-
-# Varints and tiles
-
-
-@given(st.integers(0, 2**35 - 1), st.binary(max_size=3), st.binary(max_size=3))
-def test_varint_round_trip(n: int, before: bytes, after: bytes) -> None:
-    coded = put_varint(n)
-    assert len(coded) == max(1, (n.bit_length() + 6) // 7)
-    end = len(before) + len(coded)
-    assert get_varint(before + coded + after, len(before), end, "n") == (n, end)
-    with pytest.raises(ContainerError, match="n: number cut short"):
-        get_varint(before + coded + after, len(before), end - 1, "n")
-
-
-@pytest.mark.parametrize("coded", [b"\x80\0", b"\xff\0", b"\x80\x80\x80\x80\0", b"\x80\x80\x80\x80\x80\1", b"\xff" * 9])
-def test_varint_in_a_longer_form_raises(coded: bytes) -> None:
-    with pytest.raises(ContainerError, match=r"n: number .*(not the shortest form|longer than 5 bytes)"):
-        get_varint(coded, 0, len(coded), "n")
-
-
-@pytest.mark.parametrize("n", [-1, 2**35])
-def test_varint_out_of_range_raises(n: int) -> None:
-    with pytest.raises(ContainerError):
-        put_varint(n)
-
-
-@given(st.lists(st.binary(max_size=300), min_size=1, max_size=10))
-def test_tiles_round_trip(streams: list[bytes]) -> None:
-    layer = join_tiles(streams)
-    assert split_tiles(layer, len(streams), "layer 3") == streams
-    assert split_tiles(layer, 1, "layer 3") == [layer]
-    if len(streams) > 1:
-        assert len(layer) == sum(len(put_varint(len(stream))) + len(stream) for stream in streams)
-        for wrong in (layer[:-1], layer + b"\0"):
-            with pytest.raises(ContainerError, match="layer 3: "):
-                split_tiles(wrong, len(streams), "layer 3")
-
-
-@pytest.mark.parametrize(
-    ("layer", "tiles", "message"),
-    [
-        (b"", 2, "layer 3: 2 tiles cannot lie in 0 bytes"),
-        (b"\0\0", 0, "layer 3: 0 tiles"),
-        (b"\0\0", 2**36, "layer 3: 68719476736 tiles cannot lie in 2 bytes"),
-        (put_varint(2**32 - 1) + b"x" * 340, 2, "layer 3: tile 0: length 4294967295 exceeds the 340 bytes left"),
-        (b"\1ab", 2, "layer 3: tile 1: length 98 exceeds the 0 bytes left"),
-        (b"\1a", 2, "layer 3: tile 1: number cut short"),
-        (b"\1a\1b\0", 2, "layer 3: its tiles end at byte 4 of 5"),
-    ],
-)
-def test_wrong_tiles(layer: bytes, tiles: int, message: str) -> None:
-    with pytest.raises(ContainerError, match=message):
-        split_tiles(layer, tiles, "layer 3")
-
-
-def test_join_of_no_tiles_raises() -> None:
-    with pytest.raises(ContainerError):
-        join_tiles([])

@@ -22,15 +22,18 @@ ROWS = [
     {"rate"},
     {"target"},
     {"container", "entropy", "networks"},
-    {"models"},
-    {"atomic"},
+    {"alpha", "metadata", "models"},
+    {"atomic", "settings"},
     {"limits"},
     {"errors"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 APART = {"container", "entropy", "networks"}
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
-LIGHT = {"__init__", "plugin", "imageio_support", "target", "container", "models", "errors", "limits", "atomic"}
+LIGHT = {
+    "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
+    "limits", "atomic", "settings",
+}  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

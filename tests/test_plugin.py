@@ -154,12 +154,6 @@ def test_bad_options_name_themselves(small: Image.Image, options: dict[str, obje
         saved(small, **options)
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "CMYK", "I", "F"])
-def test_other_modes_are_refused_as_pillow_does(mode: str) -> None:
-    with pytest.raises(OSError, match=f"cannot write mode {mode} as CWIC"):
-        saved(Image.new(mode, (20, 20)))
-
-
 def test_rubbish_is_not_identified(small_file: bytes) -> None:
     rng = np.random.default_rng(0)
     signature = small_file[:16]

@@ -299,6 +299,17 @@ def test_files_decode(weights: dict[str, Any], width: int, height: int, rate: in
     assert (fields["rate"], fields["tile_exponent"]) == (rate, 6)
 
 
+@pytest.mark.parametrize(("mode", "alpha"), [("RGB", b"\0\7"), ("LA", None), ("RGBA", None), ("RGBA", b"\0\7")])
+def test_alpha_is_there_where_the_mode_has_it(mode: str, alpha: bytes | None) -> None:
+    header = Header(9, 9, mode, tile_exponent=6, rate=0, model_id=b"abcdef")
+    data = write_file(header, [Layer(b"", 0)], [(b"eXIf", b"x")], alpha)
+    if ("A" in mode) == (alpha is not None):
+        assert reference.read_file(data)[0]["mode"] == mode
+    else:
+        with pytest.raises(reference.DamagedError, match="chunks: "):
+            reference.read_file(data)
+
+
 def test_positions_below_a_groups_level_have_no_codes(weights: dict[str, Any]) -> None:
     _, levels, planes = make_file(weights, header_of(weights, 150, 90), 3)
     assert {level for row in levels for level in row} == {0, 1, 2}, "the case needs every level"

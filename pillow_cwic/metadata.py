@@ -1,0 +1,84 @@
+"""EXIF, ICC profile, XMP and resolution as ancillary chunks: section 1.3 of ``docs/FORMAT.md``."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from struct import Struct
+from typing import NamedTuple
+
+from pillow_cwic.errors import ContainerError, LimitError
+from pillow_cwic.limits import MAX_METADATA
+
+_TYPES = {"exif": b"eXIf", "icc_profile": b"iCCP", "xmp": b"xMPp"}
+_RESOLUTION = b"rESo"
+_DPI = Struct(">II")  # horizontal and vertical, in 1/1000 pixel per inch
+MAX_DPI = (2**32 - 1) / 1000
+
+
+class Metadata(NamedTuple):
+    """What a file says beside its picture; ``None`` where it says nothing.
+
+    ``exif`` begins with the TIFF header, ``xmp`` is UTF-8, ``dpi`` is pixels per inch, horizontal and vertical.
+    """
+
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+def to_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
+    """Chunks (type, payload) for all that is set. Raises LimitError for a block above ``MAX_METADATA`` bytes."""
+    chunks = []
+    for field, kind in _TYPES.items():
+        if (block := getattr(metadata, field)) is not None:
+            if len(block) > MAX_METADATA:
+                raise LimitError(f"{field}: {len(block)} bytes exceed the limit of {MAX_METADATA}")
+            chunks.append((kind, zlib.compress(block, 9)))
+    if metadata.dpi is not None:
+        chunks.append((_RESOLUTION, _DPI.pack(*(round(1000 * value) for value in metadata.dpi))))
+    return chunks
+
+
+def from_chunks(chunks: Mapping[bytes, bytes]) -> Metadata:
+    """The reverse; other chunks are skipped. Raises ContainerError if a payload is not as FORMAT.md says."""
+    blocks = {field: _inflate(kind, chunks[kind]) for field, kind in _TYPES.items() if kind in chunks}
+    return Metadata(**blocks, dpi=_resolution(chunks.get(_RESOLUTION)))
+
+
+def parse_dpi(dpi: object) -> tuple[float, float]:
+    """Checks the save option ``dpi``. Raises ValueError, which names its value and the range."""
+    try:
+        x, y = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ValueError(f"dpi: {dpi!r} is not a pair of numbers") from None
+    for value in (x, y):
+        if not (math.isfinite(value) and 0.001 <= value <= MAX_DPI):
+            raise ValueError(f"dpi: {value} is outside 0.001 to {MAX_DPI} pixels per inch")
+    return x, y
+
+
+def _resolution(payload: bytes | None) -> tuple[float, float] | None:
+    if payload is None:
+        return None
+    if len(payload) != _DPI.size:
+        raise ContainerError(f"chunk {_RESOLUTION!r}: {len(payload)} bytes instead of {_DPI.size}")
+    x, y = _DPI.unpack(payload)
+    if not x or not y:
+        raise ContainerError(f"chunk {_RESOLUTION!r}: {x} x {y} thousandths of a pixel per inch, 0 is none")
+    return x / 1000, y / 1000
+
+
+def _inflate(kind: bytes, payload: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        block = inflater.decompress(payload, MAX_METADATA + 1)
+    except zlib.error as error:
+        raise ContainerError(f"chunk {kind!r}: {error}") from error
+    if len(block) > MAX_METADATA:
+        raise ContainerError(f"chunk {kind!r}: more than {MAX_METADATA} bytes when decompressed")
+    if not inflater.eof or inflater.unused_data:
+        raise ContainerError(f"chunk {kind!r}: its {len(payload)} bytes are not one whole zlib stream")
+    return block
