@@ -18,7 +18,7 @@ import click
 from PIL import ExifTags, Image, ImageOps
 
 import pillow_cwic
-from pillow_cwic import atomic, container, limits, metadata, models
+from pillow_cwic import atomic, autoload, container, limits, metadata, models
 from pillow_cwic.target import parse_target
 
 SUFFIX = ".cwic"
@@ -144,6 +144,22 @@ def list_models(as_json: bool) -> None:
         return
     for each in found:
         click.echo(f"{each['model']} {each['tuning']}: id {each['id']}, {each['file']}")
+
+
+@main.command("autoload")
+@click.argument("action", type=click.Choice(["status", "enable", "disable"]))
+def manage_autoload(action: str) -> None:
+    """Switch the start-up hook, by which Pillow opens .cwic without an import of pillow_cwic, on or off."""
+    try:
+        if action == "status":
+            click.echo(autoload.status())
+        else:
+            verb, change = ("wrote", autoload.enable) if action == "enable" else ("removed", autoload.disable)
+            for path in change():
+                click.echo(f"{verb} {path}")
+    except OSError as error:
+        click.echo(_complaint(Path(error.filename or "autoload"), error), err=True)
+        sys.exit(1)
 
 
 def _plan(inputs: tuple[str, ...], output: str | None, suffixes: set[str], suffix: str) -> list[tuple[Path, Path]]:

@@ -18,7 +18,7 @@ ROWS = [
     {"cli"},
     {"__init__"},
     {"plugin"},
-    {"codec", "imageio_support"},
+    {"autoload", "codec", "imageio_support"},
     {"rate"},
     {"target"},
     {"container", "entropy", "networks"},
@@ -32,7 +32,7 @@ APART = {"container", "entropy", "networks"}
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
     "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
-    "limits", "atomic", "settings",
+    "limits", "atomic", "autoload", "settings",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 
