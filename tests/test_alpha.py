@@ -8,6 +8,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from reference_alpha import decode_alpha
@@ -90,6 +92,22 @@ def test_damage(payload: bytes, message: str) -> None:
     for read in (alpha.decode, alpha.check):
         with pytest.raises(ContainerError, match=message):
             read(payload, 4, 3)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=40), st.integers(0, 12), st.booleans())
+def test_whatever_decode_makes_of_a_payload_check_does_too(noise: bytes, at: int, replace: bool) -> None:
+    """Noise alone, and in the midst of a true payload."""
+    true = packed(ROWS)
+    for payload in (b"\1" + noise, true[:at] + noise + true[at + len(noise) * replace :]):
+        try:
+            plane = alpha.decode(payload, 4, 3)
+        except ContainerError:
+            with pytest.raises(ContainerError):
+                alpha.check(payload, 4, 3)
+        else:
+            assert plane.shape == (4, 3)
+            alpha.check(payload, 4, 3)
 
 
 def test_a_bomb_costs_no_memory() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, features
 from test_container import CODE, EXIF, HEAD, HEADER_BYTES, TAIL, chunk, of
 from test_plugin import saved
@@ -69,6 +71,16 @@ def test_damage(kind: bytes, payload: bytes, message: str, small_file: bytes) ->
     im.load()  # the picture itself is whole
     with pytest.raises(ContainerError, match=message):
         Image.open(io.BytesIO(data)).verify()
+
+
+@given(st.binary(max_size=40), st.integers(0, 30), st.booleans())
+def test_any_payload_is_metadata_or_an_error(noise: bytes, at: int, replace: bool) -> None:
+    for kind, true in to_chunks(FULL):
+        try:
+            found = from_chunks({kind: true[:at] + noise + true[at + len(noise) * replace :]})
+        except ContainerError:
+            continue
+        assert sum(value is not None for value in found) == 1
 
 
 def test_too_much_is_not_written() -> None:
