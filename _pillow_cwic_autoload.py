@@ -25,12 +25,8 @@ class _Finder:
     def find_spec(name, path=None, target=None):
         if name not in AWAITED:
             return None
-        try:
-            sys.meta_path.remove(_Finder)
-        except ValueError:  # another thread was faster
-            return None
         for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
+            find = getattr(finder, "find_spec", None) if finder is not _Finder else None
             spec = find(name, path, target) if find else None
             if spec is not None:
                 if spec.loader is not None:
@@ -51,7 +47,9 @@ class _Loader:
     def exec_module(self, module):
         module.__loader__ = module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        try:  # noqa: SIM105 - contextlib is not loaded yet when Python starts
+        try:
+            while _Finder in sys.meta_path:
+                sys.meta_path.remove(_Finder)
             import pillow_cwic  # noqa: F401
         except Exception:
             pass

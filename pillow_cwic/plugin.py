@@ -32,8 +32,8 @@ class CwicImageFile(ImageFile.ImageFile):
 
     ``info`` holds ``model`` and ``tuning``, the ``rate_parameter`` t the file was made with, ``quality``, the save
     option that would lead to it, and ``bpp``, the file's bits per pixel; and, where the file has them, ``exif``,
-    ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left out; ``load()`` and
-    ``verify()`` say so.
+    ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left out; ``verify()`` says so,
+    and so does ``load()`` where a checksum shows it.
     """
 
     format = FORMAT

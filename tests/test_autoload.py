@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import subprocess
 import sys
 import venv
@@ -97,6 +98,16 @@ def test_loaders_of_torch_have_it_too(environment: Environment, file: Path, tmp_
     )
     done = subprocess.run([environment.python, script, file], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == "[[100, 75]]", done.stderr
+
+
+def test_looking_for_a_module_is_not_importing_it(environment: Environment, file: Path) -> None:
+    look = "import importlib.util; print(importlib.util.find_spec('PIL.Image').name)\n"
+    assert environment.run(look + OPEN, file) == "PIL.Image\n(100, 75) CWIC"
+
+
+def test_the_entry_point_of_start_files_resolves() -> None:
+    """Python 3.15 calls it so; older versions run the other file."""
+    assert pkgutil.resolve_name(hook.FILES["pillow_cwic_autoload.start"].strip()) is hook.install
 
 
 def test_the_variable_switches_it_off(environment: Environment, file: Path) -> None:
