@@ -236,7 +236,7 @@ def _attempt(job: Job) -> str | Exception:
             raise FileExistsError(f"{job.target} exists already, --force overwrites it")
         with Image.open(job.source) as im, pillow_cwic.options(device=job.device, threads=job.threads):
             im.load()
-            picture = ImageOps.exif_transpose(im) if job.strip else im
+            picture = _upright(im) if job.strip else im
             data = BytesIO()
             picture.save(data, **_metadata(im, job), **job.save)
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -247,6 +247,13 @@ def _attempt(job: Job) -> str | Exception:
     return f"{job.source} -> {job.target}: {size} bytes, {8 * size / (im.width * im.height):.3f} bpp"
 
 
+def _upright(im: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(im)
+    except SyntaxError:  # EXIF that cannot be read
+        return im
+
+
 def _metadata(im: Image.Image, job: Job) -> dict[str, Any]:
     """The options of ``save`` that carry over a picture's metadata."""
     found: dict[str, Any] = {}
@@ -254,11 +261,10 @@ def _metadata(im: Image.Image, job: Job) -> dict[str, Any]:
         found["icc_profile"] = im.info.get("icc_profile")
     if not job.strip:
         found |= {"exif": im.info.get("exif"), "xmp": im.info.get("xmp")}
-        orientation = im.getexif().get(ExifTags.Base.Orientation, 1)
-        if found["exif"] is None and orientation != 1:
-            exif = Image.Exif()
+        if found["exif"] is None and (orientation := im.getexif().get(ExifTags.Base.Orientation, 1)) != 1:
+            exif = Image.Exif()  # said elsewhere in the file, by XMP for one
             exif[ExifTags.Base.Orientation] = orientation
-            found["exif"] = exif.tobytes()
+            found["exif"] = exif
         with suppress(ValueError):  # some formats say in numbers that they do not know
             found["dpi"] = metadata.parse_dpi(im.info.get("dpi"))
     return {name: value for name, value in found.items() if value}

@@ -69,6 +69,19 @@ def test_strip_turns_upright(folder: Path) -> None:
         assert im.size == (75, 100) and not {"exif", "xmp", "dpi"} & set(im.info)
 
 
+def test_orientation_in_xmp_is_kept_and_broken_exif_is_no_obstacle(folder: Path, small: Image.Image) -> None:
+    small.save("turned.webp", xmp=b'<rdf:Description tiff:Orientation="6"/>')
+    small.save("broken.jpg", exif=b"Exif\0\0rubbish")
+    cwic("encode", "turned.webp", "broken.jpg", "-o", "kept", "--quality", "1")
+    with Image.open("kept/turned.cwic") as im:
+        assert im.info["exif"] and im.getexif()[ORIENTATION] == 6
+    with Image.open("kept/broken.cwic") as im:
+        assert im.info["exif"] == b"Exif\0\0rubbish"
+    cwic("encode", "turned.webp", "broken.jpg", "-o", "stripped", "--quality", "1", "--strip")
+    assert Image.open("stripped/turned.cwic").size == (75, 100)
+    assert Image.open("stripped/broken.cwic").size == (100, 75)
+
+
 @pytest.mark.parametrize("sources", [["."], ["*.jpg", "sub/*.png"], ["**/*.[jp][pn]g"], ["a.jpg", "sub"]])
 def test_folders_and_patterns(folder: Path, sources: list[str]) -> None:
     cwic("encode", *sources, "-o", "out", "--quality", "1")
