@@ -141,6 +141,14 @@ def test_size_counts_metadata(small: Image.Image) -> None:
     assert 0.95 * 1200 < len(saved(small, size=1200, xmp=xmp)) <= 1200
 
 
+def test_metadata_beyond_the_size_leaves_the_smallest_picture(small: Image.Image) -> None:
+    xmp = np.random.default_rng(1).bytes(1000)
+    smallest = saved(small, size=1)
+    data = saved(small, size=300, xmp=xmp)
+    assert len(smallest) + 1000 < len(data) < len(smallest) + 1030
+    assert Image.open(io.BytesIO(data)).info["xmp"] == xmp
+
+
 def test_orientation_is_respected(small: Image.Image) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
