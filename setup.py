@@ -1,12 +1,15 @@
-"""The build of the C coder. All metadata is in pyproject.toml."""
+"""The build of the C coder, and the start-up hook. All metadata is in pyproject.toml."""
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import sysconfig
+from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 NEEDS = """
@@ -35,11 +38,22 @@ class BuildExt(build_ext):
             raise SystemExit(f"error: the C compiler failed (its messages are above): {error}\n{NEEDS}") from None
 
 
+class BuildPy(build_py):
+    """``build_py`` that puts the start-up files beside the package; ``cwic autoload enable`` does it elsewhere."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            hook = runpy.run_path(str(Path(__file__).with_name("_pillow_cwic_autoload.py")))
+            for name, content in hook["FILES"].items():
+                Path(self.build_lib, name).write_text(content, encoding="utf-8")
+
+
 # One wheel for CPython 3.11 and later, but for free-threaded builds, which have no limited API.
 limited = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(
     cffi_modules=["pillow_cwic/entropy/build_coder.py:ffibuilder"],
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if limited else {},
 )

@@ -5,7 +5,7 @@
 """
 
 from pillow_cwic.errors import ContainerError, CwicError, EntropyError, LimitError, ModelError
-from pillow_cwic.plugin import is_registered, register, unregister
+from pillow_cwic.plugin import is_registered, register, save_atomic, unregister
 from pillow_cwic.settings import options
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ __all__ = [
     "is_registered",
     "options",
     "register",
+    "save_atomic",
     "unregister",
 ]
 

@@ -5,11 +5,10 @@ Imports numpy in the functions that need it: ``check`` belongs to ``verify()``, 
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pillow_cwic.errors import ContainerError
+from pillow_cwic.errors import ContainerError, CwicError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +20,7 @@ _CONSTANT, _PACKED = 0, 1  # the first byte of the payload
 _NONE, _LEFT, _ABOVE = 0, 1, 2  # what a row's bytes are differences to; the numbers are those of PNG's filters
 _DICTIONARY = 1 << 22  # bytes; part of the format, and what decoding takes beside the plane itself
 # Of these, nice_len and depth concern the encoder alone.
-_LZMA2 = {"id": lzma.FILTER_LZMA2, "dict_size": _DICTIONARY, "lc": 3, "lp": 0, "pb": 0, "nice_len": 273, "depth": 512}
-_FILTERS: list[dict[str, Any]] = [_LZMA2]
+_LZMA2 = {"dict_size": _DICTIONARY, "lc": 3, "lp": 0, "pb": 0, "nice_len": 273, "depth": 512}
 _PIECE = 1 << 16
 
 
@@ -129,8 +127,19 @@ def _doubled(grid: Floats) -> Floats:
     return both.reshape(-1, *grid.shape[1:])
 
 
+def _lzma() -> Any:
+    """The module, which some builds of Python lack; without alpha they need not have it."""
+    try:
+        import lzma
+    except ImportError as error:
+        raise CwicError("alpha: needs the module lzma, which this Python was built without") from error
+    return lzma
+
+
 def _pack(rows: bytes) -> bytes:
-    return bytes([_PACKED]) + lzma.compress(rows, format=lzma.FORMAT_RAW, filters=_FILTERS)
+    lzma = _lzma()
+    packed: bytes = lzma.compress(rows, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, **_LZMA2}])
+    return bytes([_PACKED]) + packed
 
 
 def _constant(payload: bytes) -> int | None:
@@ -146,8 +155,9 @@ def _constant(payload: bytes) -> int | None:
 
 def _unpack(payload: bytes, height: int, width: int) -> Iterator[bytes]:
     """The rows' filters and the rows, in pieces; never more than ``height * (width + 1)`` bytes."""
-    wanted = height * (width + 1)
-    decompressor = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+    wanted, lzma = height * (width + 1), _lzma()
+    filters = [{"id": lzma.FILTER_LZMA2, **_LZMA2}]
+    decompressor = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=filters)
     found, data = 0, payload[1:]
     while not decompressor.eof:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pillow_cwic import alpha, container, imageio_support, limits, models
+from pillow_cwic import alpha, atomic, container, imageio_support, limits, models
 from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.rate import quality_to_rate
@@ -31,8 +32,8 @@ class CwicImageFile(ImageFile.ImageFile):
 
     ``info`` holds ``model`` and ``tuning``, the ``rate_parameter`` t the file was made with, ``quality``, the save
     option that would lead to it, and ``bpp``, the file's bits per pixel; and, where the file has them, ``exif``,
-    ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left out; ``load()`` and
-    ``verify()`` say so.
+    ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left out; ``verify()`` says so,
+    and so does ``load()`` where a checksum shows it.
     """
 
     format = FORMAT
@@ -208,6 +209,16 @@ def _save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     if frames > 1:
         raise OSError(f"cannot write {frames} pictures with save_all: {FORMAT} holds one")
     _save(im, fp, filename)
+
+
+def save_atomic(im: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = True, **options: Any) -> None:
+    """``im.save(path, **options)`` as CWIC, but an error or a crash leaves the file that was there before.
+
+    Without ``overwrite`` a file that exists raises FileExistsError.
+    """
+    data = BytesIO()
+    im.save(data, format=FORMAT, **options)
+    atomic.write(path, data.getvalue(), overwrite=overwrite)
 
 
 def register() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import lzma
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from reference_alpha import decode_alpha
 
 from pillow_cwic import alpha
-from pillow_cwic.errors import ContainerError
+from pillow_cwic.errors import ContainerError, CwicError
 
 Plane = NDArray[np.uint8]
 FILTERS = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 22, "lc": 3, "lp": 0, "pb": 0}]  # as FORMAT.md says
@@ -90,6 +93,31 @@ def test_damage(payload: bytes, message: str) -> None:
     for read in (alpha.decode, alpha.check):
         with pytest.raises(ContainerError, match=message):
             read(payload, 4, 3)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=40), st.integers(0, 12), st.booleans())
+def test_whatever_decode_makes_of_a_payload_check_does_too(noise: bytes, at: int, replace: bool) -> None:
+    """Noise alone, and in the midst of a true payload."""
+    true = packed(ROWS)
+    for payload in (b"\1" + noise, true[:at] + noise + true[at + len(noise) * replace :]):
+        try:
+            plane = alpha.decode(payload, 4, 3)
+        except ContainerError:
+            with pytest.raises(ContainerError):
+                alpha.check(payload, 4, 3)
+        else:
+            assert plane.shape == (4, 3)
+            alpha.check(payload, 4, 3)
+
+
+def test_a_python_without_lzma_is_told_when_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = alpha.encode(PLANES["soft"])
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    for use in (lambda: alpha.encode(PLANES["soft"]), lambda: alpha.decode(payload, 90, 90)):
+        with pytest.raises(CwicError, match="alpha: needs the module lzma"):
+            use()
+    assert alpha.decode(b"\0\7", 2, 3).tolist() == [[7] * 3] * 2
 
 
 def test_a_bomb_costs_no_memory() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, features
 from test_container import CODE, EXIF, HEAD, HEADER_BYTES, TAIL, chunk, of
 from test_plugin import saved
@@ -71,6 +73,16 @@ def test_damage(kind: bytes, payload: bytes, message: str, small_file: bytes) ->
         Image.open(io.BytesIO(data)).verify()
 
 
+@given(st.binary(max_size=40), st.integers(0, 30), st.booleans())
+def test_any_payload_is_metadata_or_an_error(noise: bytes, at: int, replace: bool) -> None:
+    for kind, true in to_chunks(FULL):
+        try:
+            found = from_chunks({kind: true[:at] + noise + true[at + len(noise) * replace :]})
+        except ContainerError:
+            continue
+        assert sum(value is not None for value in found) == 1
+
+
 def test_too_much_is_not_written() -> None:
     with pytest.raises(LimitError, match="xmp: 16777217 bytes exceed the limit of 16777216"):
         to_chunks(Metadata(xmp=bytes(MAX_METADATA + 1)))
@@ -127,6 +139,14 @@ def test_nothing_costs_nothing(small: Image.Image) -> None:
 def test_size_counts_metadata(small: Image.Image) -> None:
     xmp = np.random.default_rng(1).bytes(300)
     assert 0.95 * 1200 < len(saved(small, size=1200, xmp=xmp)) <= 1200
+
+
+def test_metadata_beyond_the_size_leaves_the_smallest_picture(small: Image.Image) -> None:
+    xmp = np.random.default_rng(1).bytes(1000)
+    smallest = saved(small, size=1)
+    data = saved(small, size=300, xmp=xmp)
+    assert len(smallest) + 1000 < len(data) < len(smallest) + 1030
+    assert Image.open(io.BytesIO(data)).info["xmp"] == xmp
 
 
 def test_orientation_is_respected(small: Image.Image) -> None:

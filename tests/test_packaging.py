@@ -11,12 +11,16 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from _pillow_cwic_autoload import FILES
+
 ROOT = Path(__file__).resolve().parents[1]
+PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
@@ -68,7 +72,16 @@ def files(folder: str, pattern: str = "*") -> set[str]:
 
 def test_sdist_holds_everything_to_build_and_test(source: Path) -> None:
     names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
-    wanted = {"setup.py", "pyproject.toml", "MANIFEST.in", "Makefile", "LICENSE", "README.md", "CHANGELOG.md"}
+    wanted = {
+        "setup.py",
+        "_pillow_cwic_autoload.py",
+        "pyproject.toml",
+        "MANIFEST.in",
+        "Makefile",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+    }
     for folder in ("pillow_cwic", "csrc", "tests", "benchmarks", "docs", "training"):
         wanted |= files(folder)
     missing = wanted - names
@@ -92,7 +105,10 @@ def test_wheel_holds_coder_weights_and_types(wheel: Path) -> None:
     missing = (weights | files("pillow_cwic") | {"pillow_cwic/py.typed"}) - names
     assert not missing
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"pillow_cwic"}
+    hook = {"_pillow_cwic_autoload.py", *FILES}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"pillow_cwic", *hook}
+    for name, content in FILES.items():
+        assert zipfile.ZipFile(wheel).read(name).decode() == content
 
 
 def test_wheel_runs_without_the_source(wheel: Path, tmp_path: Path) -> None:
@@ -103,6 +119,24 @@ def test_wheel_runs_without_the_source(wheel: Path, tmp_path: Path) -> None:
     file, functions = result.stdout.split()
     assert Path(file).is_relative_to(tmp_path)
     assert int(functions) > 0
+
+
+def test_wheel_installs_the_hook_and_uninstalls_cleanly(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", symlinks=os.name != "nt")
+    python = next(path for path in (tmp_path / "venv").rglob("python*") if path.parent.name in ("bin", "Scripts"))
+    site = Path(subprocess.run([python, "-c", PURELIB], capture_output=True, text=True, check=True).stdout.strip())
+    before = {path.name for path in site.iterdir()}
+    pip = ("-m", "pip", "--python", python, "--disable-pip-version-check")
+    result = run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=tmp_path, PYTHONPATH="")
+    assert result.returncode == 0, result.stdout
+    assert set(FILES) <= {path.name for path in site.iterdir()}
+    code = "import sys; print([str(finder) for finder in sys.meta_path if 'autoload' in str(finder)])"
+    started = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    assert "_pillow_cwic_autoload._Finder" in started.stdout and started.stderr == ""
+    result = run(*pip, "uninstall", "-y", "pillow_cwic", cwd=tmp_path, PYTHONPATH="")
+    assert result.returncode == 0, result.stdout
+    left = {path.name for path in site.glob("*")} - {"__pycache__"}  # pip removes an empty folder too
+    assert left == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="CC chooses the compiler on Unix only")

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, ImageFile, features
 from test_plugin import psnr, saved
 
 from pillow_cwic import CwicError
@@ -124,6 +124,28 @@ def test_every_flipped_bit_of_alpha_is_told(small: Image.Image, plane: Image.Ima
         for use in ("load", "verify"):
             with pytest.raises(CwicError):
                 getattr(Image.open(io.BytesIO(damaged)), use)()
+
+
+def test_cut_files_show_what_arrived_with_their_alpha(
+    small: Image.Image, plane: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prefix: an error before the end of the table, from there on a picture."""
+    im = small.copy()
+    im.putalpha(plane)
+    data = saved(im, quality=30, xmp=b"<x/>")
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    shown = 0
+    for length in range(46, len(data), 7):
+        back = Image.open(io.BytesIO(data[:length]))
+        try:
+            back.load()
+        except CwicError:
+            assert shown == 0
+            continue
+        shown += 1
+        assert back.info["xmp"] == b"<x/>" and back.mode == "RGBA"
+        assert np.array_equal(np.asarray(back.getchannel("A")), np.asarray(plane))
+    assert shown > 10
 
 
 def test_frames(small: Image.Image, small_file: bytes) -> None:

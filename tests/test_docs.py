@@ -1,0 +1,93 @@
+"""The documents: every code sample runs, every link within the project leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from pillow_cwic import cli, models, plugin, settings
+from pillow_cwic.target import parse_target
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_PYTHON = [path for path in DOCUMENTS if "```python\n" in path.read_text(encoding="utf-8")]
+WITH_COMMANDS = [path for path in DOCUMENTS if re.search(r"^cwic ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+
+
+def short(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def samples(path: Path, language: str) -> Iterator[tuple[int, str]]:
+    """Code blocks of a document with the line that each begins at."""
+    text = path.read_text(encoding="utf-8")
+    for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, match.start()) + 2, match[1]
+
+
+@pytest.fixture
+def folder(small: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: photo.jpg, another.png, holiday/beach.jpg."""
+    monkeypatch.chdir(tmp_path)
+    exif = Image.Exif()
+    exif[0x013B] = "somebody"
+    small.save("photo.jpg", quality=95, exif=exif)
+    small.save("another.png")
+    os.mkdir("holiday")
+    small.save("holiday/beach.jpg")
+    return tmp_path
+
+
+def test_there_are_samples() -> None:
+    assert {"README.md", "docs/TUTORIAL.md"} <= {short(path) for path in WITH_PYTHON}
+    assert {"README.md", "docs/TUTORIAL.md"} <= {short(path) for path in WITH_COMMANDS}
+
+
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=short)
+def test_python_samples_run(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image.Image, "show", lambda self: None)
+    names: dict[str, object] = {}
+    for line, code in samples(path, "python"):
+        exec(compile("\n" * (line - 1) + code, str(path), "exec"), names)  # so that an error names the line
+
+
+@pytest.mark.parametrize("path", WITH_COMMANDS, ids=short)
+def test_commands_run(path: Path, folder: Path) -> None:
+    lines = [line for _, block in samples(path, "sh") for line in block.splitlines() if line.startswith("cwic ")]
+    assert lines
+    for line in lines:
+        result = CliRunner().invoke(cli.main, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 0, (line, result.output, result.exception)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=short)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if re.match(r"\w+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (path.parent / file).resolve() if file else path
+        assert linked.exists(), f"{short(path)}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{short(path)}: {target}"
+
+
+def test_option_reference_is_complete() -> None:
+    text = (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8")
+    for option in (*parse_target()._fields, "model", "tuning", "exif", "icc_profile", "xmp", "dpi"):
+        assert f"| `{option}` |" in text
+    for mode in plugin.CONVERSIONS:
+        assert re.search(rf"^\| [^|]*\b{mode}\b[^|]* \|", text, re.MULTILINE), mode
+    for variable in (settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE, "PILLOW_CWIC_AUTOLOAD"):
+        assert f"`{variable}`" in text
+    for model in models.released():
+        assert f'`"{model.name}"`' in text and f'"{model.tuning}"' in text
