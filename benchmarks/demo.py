@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("picture", nargs="?", type=Path, default=Path("tests/data/kodim23.png"))
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     args = parser.parse_args()
-    if CWIC.name not in available():
+    if CWIC_AT_RATE.name not in available():
         parser.error("pillow_cwic is not installed")
     with Image.open(args.picture) as file:
         im = file.convert("RGB")

@@ -5,28 +5,58 @@
 enum {
     STEPS = 16,   /* decisions on either side of the mean before the rest is an Exp-Golomb code */
     MAX_DIGITS = 10,
-    CERTAIN = 16, /* a decision whose unlikely outcome has a smaller probability is not written */
+    CERTAIN = 2129, /* a decision whose log odds are beyond this, 1 in 4096, is not written */
+    LIMIT = 2816,   /* log odds are brought below this before they become a probability */
     HALF = 32768
 };
 
-/* Returns the decision as the decoder will see it: `bit`, or the certain outcome. */
-static inline int put(cwic_encoder *e, int bit, uint32_t p)
+enum { FIRST, UP, DOWN }; /* kinds of decisions */
+
+static inline int32_t within(int32_t x, int32_t limit) { return x < -limit ? -limit : x > limit ? limit : x; }
+
+/* The tables' entries are below LIMIT in magnitude and 2^16 + slope is at most 3 * 2^15, so the product is below 2^29. */
+static inline uint32_t probability(const cwic_corrections *k, int kind, int32_t odds)
 {
-    if (p < CERTAIN)
+    int32_t z = ((65536 + k->channel->slope[kind]) * odds >> 16) +
+                ((k->channel->bias[kind] + k->around->bias[kind]) >> 8);
+    return cwic_probabilities[(within(z, LIMIT - 1) + LIMIT) >> 1];
+}
+
+/* One step down the gradient of the code length: e is below 2^16 in magnitude, e * odds below 2^28. */
+static inline void learn(const cwic_corrections *k, int kind, int32_t odds, int bit, uint32_t p)
+{
+    int32_t e = (bit ? 65536 : 0) - (int32_t)p, step = (5 * e + 128) >> 8;
+    k->channel->slope[kind] = within(k->channel->slope[kind] + ((e * odds + 16384) >> 15), 1 << 15);
+    k->channel->bias[kind] = within(k->channel->bias[kind] + step, 1 << 19);
+    k->around->bias[kind] = within(k->around->bias[kind] + step, 1 << 19);
+}
+
+/* Returns the decision as the decoder will see it: `bit`, or the certain outcome. */
+static inline int put(cwic_encoder *e, const cwic_corrections *k, int kind, int32_t odds, int bit)
+{
+    uint32_t p;
+    if (odds < -CERTAIN)
         return 0;
-    if (p > 65536 - CERTAIN)
+    if (odds > CERTAIN)
         return 1;
+    p = probability(k, kind, odds);
     cwic_encode(e, bit, p);
+    learn(k, kind, odds, bit, p);
     return bit;
 }
 
-static inline int get(cwic_decoder *d, uint32_t p)
+static inline int get(cwic_decoder *d, const cwic_corrections *k, int kind, int32_t odds)
 {
-    if (p < CERTAIN)
+    uint32_t p;
+    int bit;
+    if (odds < -CERTAIN)
         return 0;
-    if (p > 65536 - CERTAIN)
+    if (odds > CERTAIN)
         return 1;
-    return cwic_decode(d, p);
+    p = probability(k, kind, odds);
+    bit = cwic_decode(d, p);
+    learn(k, kind, odds, bit, p);
+    return bit;
 }
 
 /* Exp-Golomb code of order 0; r is at most 2 * CWIC_CODE_LIMIT - 16, below 2^MAX_DIGITS - 1. */
@@ -54,23 +84,23 @@ static int32_t get_rest(cwic_decoder *d)
     return r - 1; /* at most 2^11 - 2 */
 }
 
-/* A forced outcome always shortens the walk (no entry of STEP is above 65520, which the self-test checks), so what is
+/* A forced outcome always shortens the walk (no entry of STEP is above CERTAIN, which the self-test checks), so what is
  * written lies between the mean and c, and the rest of a walk of STEPS is never negative. */
-int32_t cwic_encode_symbol(cwic_encoder *e, int32_t c, int32_t m, int32_t i)
+int32_t cwic_encode_symbol(cwic_encoder *e, const cwic_corrections *k, int32_t c, int32_t m, int32_t i)
 {
-    const uint16_t *step = cwic_step[i];
-    int32_t k = m >> 4, f = m & 15, n;
-    if (put(e, c > k, cwic_first[i][f])) {
+    const int16_t *step = cwic_step[i];
+    int32_t low = m >> 4, f = m & 15, n;
+    if (put(e, k, FIRST, cwic_first[i][f], c > low)) {
         for (n = 1; n <= STEPS; n++)
-            if (!put(e, c > k + n, step[16 * n - f]))
-                return k + n;
-        put_rest(e, (uint32_t)(c - k - (STEPS + 1)));
+            if (!put(e, k, UP, step[16 * n - f], c > low + n))
+                return low + n;
+        put_rest(e, (uint32_t)(c - low - (STEPS + 1)));
         return c;
     }
     for (n = 1; n <= STEPS; n++)
-        if (put(e, c > k - n, 65536u - step[16 * n - 16 + f]))
-            return k - n + 1;
-    put_rest(e, (uint32_t)(k - STEPS - c));
+        if (put(e, k, DOWN, -step[16 * n - 16 + f], c > low - n))
+            return low - n + 1;
+    put_rest(e, (uint32_t)(low - STEPS - c));
     return c;
 }
 
@@ -93,35 +123,36 @@ static int32_t decision_cost(uint32_t p)
     return 16 * 256 - log;
 }
 
-/* Bits of symbol c in 1/256; what the coder writes for certain decisions and far symbols is only estimated. */
-static int32_t symbol_cost(int32_t c, int32_t m, int32_t i)
+/* Cost of a decision; one that would be certain is taken at what it would cost if it were written. */
+static int32_t cost_of(const cwic_corrections *k, int kind, int32_t odds, int bit)
 {
-    const uint16_t *step = cwic_step[i];
-    int32_t k = m >> 4, f = m & 15, n, cost;
-    uint32_t p;
-    if (c > k) {
-        cost = decision_cost(cwic_first[i][f]);
-        for (n = 1; n <= STEPS && c > k + n; n++)
-            cost += decision_cost(step[16 * n - f]);
-        if (n <= STEPS)
-            cost += decision_cost(65536u - step[16 * n - f]);
-        return cost;
-    }
-    cost = decision_cost(65536u - cwic_first[i][f]);
-    for (n = 1; n <= STEPS && c <= k - n; n++)
-        cost += decision_cost(step[16 * n - 16 + f]);
-    p = n <= STEPS ? 65536u - step[16 * n - 16 + f] : 65535u;
-    return cost + decision_cost(p);
+    uint32_t p = probability(k, kind, odds);
+    return decision_cost(bit ? p : 65536u - p);
 }
 
-int32_t cwic_choose_symbol(int32_t c, int32_t exact, int32_t weight, int32_t m, int32_t i)
+/* Bits of symbol c in 1/256; what the coder writes for certain decisions and far symbols is only estimated. */
+static int32_t symbol_cost(const cwic_corrections *k, int32_t c, int32_t m, int32_t i)
+{
+    const int16_t *step = cwic_step[i];
+    int32_t low = m >> 4, f = m & 15, n, cost = cost_of(k, FIRST, cwic_first[i][f], c > low);
+    if (c > low) {
+        for (n = 1; n <= STEPS && c > low + n; n++)
+            cost += cost_of(k, UP, step[16 * n - f], 1);
+        return n <= STEPS ? cost + cost_of(k, UP, step[16 * n - f], 0) : cost;
+    }
+    for (n = 1; n <= STEPS && c <= low - n; n++)
+        cost += cost_of(k, DOWN, -step[16 * n - 16 + f], 0);
+    return n <= STEPS ? cost + cost_of(k, DOWN, -step[16 * n - 16 + f], 1) : cost;
+}
+
+int32_t cwic_choose_symbol(const cwic_corrections *k, int32_t c, int32_t exact, int32_t weight, int32_t m, int32_t i)
 {
     int32_t near = (m + 8) >> 4, towards = c < near ? 1 : -1, cost, error = exact - 32 * c;
     if (c == near)
         return c;
-    cost = symbol_cost(c, m, i);
+    cost = symbol_cost(k, c, m, i);
     while (c != near) {
-        int32_t next = symbol_cost(c + towards, m, i), farther = error - 32 * towards;
+        int32_t next = symbol_cost(k, c + towards, m, i), farther = error - 32 * towards;
         /* Errors are below 2^15 in magnitude, so squares are below 2^30 and the product fits 64 bits. */
         int64_t loss = ((int64_t)weight * ((int64_t)farther * farther - (int64_t)error * error)) >> 10;
         if (loss + next >= cost)
@@ -133,18 +164,18 @@ int32_t cwic_choose_symbol(int32_t c, int32_t exact, int32_t weight, int32_t m, 
     return c;
 }
 
-int32_t cwic_decode_symbol(cwic_decoder *d, int32_t m, int32_t i)
+int32_t cwic_decode_symbol(cwic_decoder *d, const cwic_corrections *k, int32_t m, int32_t i)
 {
-    const uint16_t *step = cwic_step[i];
-    int32_t k = m >> 4, f = m & 15, n;
-    if (get(d, cwic_first[i][f])) {
+    const int16_t *step = cwic_step[i];
+    int32_t low = m >> 4, f = m & 15, n;
+    if (get(d, k, FIRST, cwic_first[i][f])) {
         for (n = 1; n <= STEPS; n++)
-            if (!get(d, step[16 * n - f]))
-                return k + n;
-        return k + (STEPS + 1) + get_rest(d);
+            if (!get(d, k, UP, step[16 * n - f]))
+                return low + n;
+        return low + (STEPS + 1) + get_rest(d);
     }
     for (n = 1; n <= STEPS; n++)
-        if (get(d, 65536u - step[16 * n - 16 + f]))
-            return k - n + 1;
-    return k - STEPS - get_rest(d);
+        if (get(d, k, DOWN, -step[16 * n - 16 + f]))
+            return low - n + 1;
+    return low - STEPS - get_rest(d);
 }

@@ -19,6 +19,8 @@ struct cwic_tile {
                               place 0 is the side plane, place 1 stays zero */
     int16_t *active;       /* act() of the dense part: [2 height + 2][2 width + 2][hidden], zeros around */
     int32_t *sums;         /* one row: [2 width][hidden] */
+    cwic_correction *channels; /* of the layer's symbols, by channel */
+    cwic_correction around[9]; /* and by neighbourhood */
     uint8_t *coded;        /* one flag a row: whether any position of it is coded */
 };
 
@@ -66,7 +68,8 @@ cwic_tile *cwic_tile_new(const cwic_model *model, int32_t rate, int32_t height, 
     t->active = calloc((2 * h + 2) * (2 * w + 2) * (size_t)model->hidden, sizeof *t->active);
     t->sums = calloc(2 * w * (size_t)model->hidden, sizeof *t->sums);
     t->coded = calloc(2 * h, 1);
-    if (!t->level || !t->levels_in || !t->codes_in || !t->active || !t->sums || !t->coded) {
+    t->channels = calloc((size_t)model->channels, sizeof *t->channels);
+    if (!t->channels || !t->level || !t->levels_in || !t->codes_in || !t->active || !t->sums || !t->coded) {
         cwic_tile_free(t);
         return NULL;
     }
@@ -84,6 +87,7 @@ void cwic_tile_free(cwic_tile *tile)
     free(tile->active);
     free(tile->sums);
     free(tile->coded);
+    free(tile->channels);
     free(tile);
 }
 
@@ -139,6 +143,13 @@ typedef struct {
     int32_t weight;
 } cwic_writer;
 
+/* Which of the nine neighbourhoods a symbol is in: magnitudes to the left and above, counted up to 2. */
+static int32_t neighbourhood(const cwic_view *v, const int16_t *symbol)
+{
+    int32_t left = abs(symbol[-v->step]), above = abs(symbol[-v->pitch]);
+    return 3 * (left > 2 * CODE_UNIT ? 2 : left / CODE_UNIT) + (above > 2 * CODE_UNIT ? 2 : above / CODE_UNIT);
+}
+
 /* Codes the symbols of one position; sums: the affine part of b without the two taps to the left. */
 static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_writer *e, cwic_decoder *d, int16_t *at,
                              const int32_t *sums, int16_t *symbols, const int16_t *exact, size_t plane)
@@ -158,16 +169,17 @@ static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_writer *e, c
         int32_t mean = clamp((wide[j] + 8192) >> 14, 16 * v->low, 16 * v->high);
         int32_t scale = clamp(((wide[v->channels + j] + 16384) >> 15) + 26, 0, 63);
         int16_t *symbol = symbols + (size_t)j * plane;
+        const cwic_corrections k = {&t->channels[j], &t->around[neighbourhood(v, at + v->place + j)]};
         int32_t c;
         if (e) {
             if (*symbol < v->low || *symbol > v->high)
                 return CWIC_ERROR_ARGUMENT;
             c = *symbol;
             if (exact)
-                c = cwic_choose_symbol(c, exact[(size_t)j * plane], e->weight, mean, scale);
-            c = cwic_encode_symbol(&e->coder, c, mean, scale);
+                c = cwic_choose_symbol(&k, c, exact[(size_t)j * plane], e->weight, mean, scale);
+            c = cwic_encode_symbol(&e->coder, &k, c, mean, scale);
         } else {
-            c = cwic_decode_symbol(d, mean, scale);
+            c = cwic_decode_symbol(d, &k, mean, scale);
             if (c < v->low || c > v->high)
                 return CWIC_ERROR_SYMBOL;
         }
@@ -186,6 +198,8 @@ static int32_t code_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t
     const size_t plane = (size_t)v.rows * v.columns;
     int32_t rate[256], base[256], above[10], around[9], y, x, k, result;
 
+    memset(t->channels, 0, (size_t)v.channels * sizeof *t->channels);
+    memset(t->around, 0, sizeof t->around);
     for (k = 0; k < hidden; k++)
         rate[k] = n->rate_bias[k] + n->rate[2 * k] * t->u + n->rate[2 * k + 1] * t->v;
     if (map) { /* no dense inputs: a(n) and the mix are the same everywhere */

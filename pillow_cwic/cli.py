@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageOps
 
 import pillow_cwic
 from pillow_cwic import atomic, autoload, container, limits, metadata, models
-from pillow_cwic.target import parse_target
+from pillow_cwic.target import DEFAULT_EFFORT, parse_target
 
 SUFFIX = ".cwic"
 FAILURES = (OSError, ValueError, MemoryError, Image.DecompressionBombError)  # what a picture may do; the rest is a bug
@@ -66,9 +66,17 @@ def _for_files(command: Command) -> Command:
 @click.option("--size", type=int, help="At most so many bytes.")
 @click.option("--quality", type=int, help="1 to 100; 50 if nothing is given.")
 @click.option("--model", default="cwic1", show_default=True)
-@click.option("--tuning", default="mse", show_default=True)
+@click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
+@click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
 def encode(
-    inputs: tuple[str, ...], output: str | None, quiet: bool, jobs: int, model: str, tuning: str, **options: Any
+    inputs: tuple[str, ...],
+    output: str | None,
+    quiet: bool,
+    jobs: int,
+    model: str,
+    tuning: str,
+    effort: int,
+    **options: Any,
 ) -> None:
     """Make .cwic files of pictures that Pillow can open.
 
@@ -79,7 +87,7 @@ def encode(
     with _usage_errors():
         parse_target(**target)
         models.by_name(model, tuning)
-    save = {"format": "CWIC", "model": model, "tuning": tuning, **target}
+    save = {"format": "CWIC", "model": model, "tuning": tuning, "effort": effort, **target}
     Image.init()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN} - {SUFFIX}
     plan = _plan(inputs, output, suffixes, SUFFIX)

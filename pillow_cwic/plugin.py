@@ -11,6 +11,7 @@ from PIL import Image, ImageFile
 from pillow_cwic import alpha, atomic, container, imageio_support, limits, models
 from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
+from pillow_cwic.progress import shown
 from pillow_cwic.rate import quality_to_rate
 from pillow_cwic.target import parse_target
 
@@ -200,7 +201,16 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     from pillow_cwic import codec
 
     model, tuning = options.get("model", "cwic1"), options.get("tuning", "mse")
-    data = codec.encode(np.asarray(picture), **wanted._asdict(), model=model, tuning=tuning, extra=extra)
+    with shown(options.get("progress")) as progress:
+        data = codec.encode(
+            np.asarray(picture),
+            **wanted._asdict(),
+            model=model,
+            tuning=tuning,
+            effort=options.get("effort"),
+            progress=progress,
+            extra=extra,
+        )
     fp.write(data)  # once, after encoding ended: a failed encoding writes nothing
 
 

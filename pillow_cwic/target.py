@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 DEFAULT_QUALITY = 50
+DEFAULT_EFFORT = 3
 
 
 class Target(NamedTuple):
@@ -44,3 +45,12 @@ def parse_target(rate: object = None, size: object = None, quality: object = Non
     if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= int(quality) <= 100:
         raise ValueError(f"quality: {quality!r} is not a whole number from 1 to 100")
     return Target(quality=int(quality))
+
+
+def parse_effort(effort: object = None) -> int:
+    """Checks the effort, 0 to 9. Raises ValueError, which names the value and the range."""
+    if effort is None:
+        return DEFAULT_EFFORT
+    if isinstance(effort, bool) or not isinstance(effort, Integral) or not 0 <= int(effort) <= 9:
+        raise ValueError(f"effort: {effort!r} is not a whole number from 0 to 9")
+    return int(effort)

@@ -15,7 +15,6 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -25,7 +24,8 @@ TABLES = Path(__file__).resolve().parents[1] / "csrc" / "tables.c"
 
 Plane = list[list[int]]  # [y][x]
 Grid = list[list[list[int]]]  # [y][x][channel]
-Coder = Callable[[int, int], int]  # (mean in 1/16, scale index) -> next code
+Fields = dict[str, Any]
+Coder = Callable[[int, int, int, int], int]  # (mean in 1/16, scale index, channel, neighbourhood) -> next code
 
 
 class DamagedError(Exception):
@@ -71,7 +71,7 @@ def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
         yield kind, payload
 
 
-def read_file(data: bytes) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
+def read_file(data: bytes) -> tuple[Fields, list[tuple[bytes, int]]]:
     """Header fields, and the layers as (coded bytes, CRC of the symbols)."""
     source = BytesIO(data)
     signature, version, family, reserved = struct.unpack(">8sH4sH", read(source, 16))
@@ -85,7 +85,7 @@ def read_file(data: bytes) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
     return head, read_code(BytesIO(chunks[-2][1]))
 
 
-def read_head(payload: bytes) -> dict[str, Any]:
+def read_head(payload: bytes) -> Fields:
     """1.1 HEAD"""
     require(len(payload) == 18, "HEAD: not 18 bytes")
     width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
@@ -159,11 +159,7 @@ class RangeDecoder:
         """One decision that is 1 with probability p / 65536."""
         bound = (self.range >> 16) * p
         bit = int(self.dif < bound)
-        if bit:
-            self.range = bound
-        else:
-            self.dif -= bound
-            self.range -= bound
+        self.range, self.dif = (bound, self.dif) if bit else (self.range - bound, self.dif - bound)
         if self.range < 2**32:
             self.range <<= 32
             self.dif = (self.dif << 32 | self.fetch(4)) % 2**64  # 64 bits hold it, unless the stream is damaged
@@ -177,50 +173,69 @@ class RangeDecoder:
 
 # 4. Codes as decisions
 
-Tables = tuple[list[list[int]], list[list[int]]]  # FIRST [64][16] and STEP [64][257], by scale index, in 2^-16
+# FIRST [64][16] and STEP [64][257], log odds in 1/256 by scale index; PROBABILITIES [2816], in 2^-16.
+Tables = tuple[list[list[int]], list[list[int]], list[int]]
 
 
 def read_tables(path: Path) -> Tables:
     """The tables out of ``csrc/tables.c``."""
     text = path.read_text(encoding="ascii")
 
-    def table(name: str, columns: int) -> list[list[int]]:
-        _, _, rest = text.partition(f"{name}[64][{columns}] = {{")
-        numbers = [int(n) for n in re.findall(r"\d+", rest.partition(";")[0])]
-        require(len(numbers) == 64 * columns, f"{path}: {name} has {len(numbers)} numbers")
-        return [numbers[i * columns : (i + 1) * columns] for i in range(64)]
+    def table(name: str, rows: int, columns: int) -> list[list[int]]:
+        numbers = [int(n) for n in re.findall(r"-?\d+", text.partition(f"{name} = {{")[2].partition(";")[0])]
+        require(len(numbers) == rows * columns, f"{path}: {name} has {len(numbers)} numbers")
+        return [numbers[i * columns : (i + 1) * columns] for i in range(rows)]
 
-    return table("cwic_first", 16), table("cwic_step", 257)
-
-
-def decode_decision(decoder: RangeDecoder, p: int) -> int:
-    """A decision that may be certain, in which case the stream does not hold it."""
-    return decoder.decode(p) if 16 <= p <= 65520 else int(p > 65520)
+    (probabilities,) = table("cwic_probabilities[2816]", 1, 2816)
+    return table("cwic_first[64][16]", 64, 16), table("cwic_step[64][257]", 64, 257), probabilities
 
 
-def decode_rest(decoder: RangeDecoder) -> int:
-    """Exp-Golomb code of order 0; 10 ones need no zero behind them, as there are never more."""
-    b = 0
-    while b < 10 and decoder.decode(32768):
-        b += 1
-    number = 1
-    for _ in range(b):
-        number = 2 * number + decoder.decode(32768)
-    return number - 1
+class CodeDecoder(RangeDecoder):
+    """Codes from one tile's stream, and 4.1 the corrections learned from their decisions."""
 
+    def __init__(self, data: bytes, tables: Tables, channels: int) -> None:
+        super().__init__(data)
+        self.first, self.step, self.probabilities = tables
+        # In 2^-16, by kind of decision: each channel's slope and bias, each neighbourhood's bias.
+        self.slope, self.bias, self.around = ([[0, 0, 0] for _ in range(count)] for count in (channels, channels, 9))
 
-def decode_code(decoder: RangeDecoder, tables: Tables, m: int, i: int) -> int:
-    """A code with mean m / 16 and scale index i, by decisions "c > k" that walk away from the mean."""
-    first, step, k0, f = tables[0][i], tables[1][i], m >> 4, m & 15
-    if decode_decision(decoder, first[f]):  # c > k0
+    def decide(self, w: int, k: int, j: int, h: int) -> int:
+        """A decision of kind k and log odds w; a certain one is not in the stream and changes nothing."""
+        if not -2129 <= w <= 2129:
+            return int(w > 0)
+        slope, bias, around = self.slope[j], self.bias[j], self.around[h]
+        z = ((65536 + slope[k]) * w >> 16) + ((bias[k] + around[k]) >> 8)
+        p = self.probabilities[(clamp(z, -2815, 2815) + 2816) >> 1]
+        bit = self.decode(p)
+        e = 65536 * bit - p
+        s = (5 * e + 128) >> 8
+        slope[k] = clamp(slope[k] + ((e * w + 16384) >> 15), -(2**15), 2**15)
+        bias[k] = clamp(bias[k] + s, -(2**19), 2**19)
+        around[k] = clamp(around[k] + s, -(2**19), 2**19)
+        return bit
+
+    def rest(self) -> int:
+        """Exp-Golomb code of order 0; 10 ones need no zero behind them, as there are never more."""
+        b = 0
+        while b < 10 and self.decode(32768):
+            b += 1
+        number = 1
+        for _ in range(b):
+            number = 2 * number + self.decode(32768)
+        return number - 1
+
+    def code(self, m: int, i: int, j: int, h: int) -> int:
+        """A code of channel j in neighbourhood h with mean m / 16 and scale index i, by a walk away from the mean."""
+        first, step, k0, f = self.first[i], self.step[i], m >> 4, m & 15
+        if self.decide(first[f], 0, j, h):  # c > k0
+            for n in range(1, 17):
+                if not self.decide(step[16 * n - f], 1, j, h):  # not c > k0 + n
+                    return k0 + n
+            return k0 + 17 + self.rest()
         for n in range(1, 17):
-            if not decode_decision(decoder, step[16 * n - f]):  # not c > k0 + n
-                return k0 + n
-        return k0 + 17 + decode_rest(decoder)
-    for n in range(1, 17):
-        if decode_decision(decoder, 65536 - step[16 * n - 16 + f]):  # c > k0 - n
-            return k0 - n + 1
-    return k0 - 16 - decode_rest(decoder)
+            if self.decide(-step[16 * n - 16 + f], 2, j, h):  # c > k0 - n
+                return k0 - n + 1
+        return k0 - 16 - self.rest()
 
 
 # 5. Context model
@@ -241,6 +256,14 @@ def add(sums: list[int], rows: Rows, inputs: list[int], tap: int = 0) -> list[in
         if value:
             row = rows[tap * len(inputs) + n]
             sums = [s + w * value for s, w in zip(sums, row, strict=True)]
+    return sums
+
+
+def add_taps(sums: list[int], rows: Rows, grid: Grid, y: int, x: int, taps: list[tuple[int, int]]) -> list[int]:
+    """The same for the taps around (y, x) that lie inside the tile; those outside count as 0."""
+    for tap, (dy, dx) in enumerate(taps):
+        if 0 <= y + dy < len(grid) and 0 <= x + dx < len(grid[0]):
+            sums = add(sums, rows, grid[y + dy][x + dx], tap)
     return sums
 
 
@@ -272,43 +295,26 @@ class ContextLayer:
                 require(abs(b) + 2048 * sum(abs(row[o]) for row in rows) < 2**31 - 2**15, "weights: too large")
 
     def run(self, inputs: Grid, coded: Plane, rate: int, top: int, code: Coder) -> Grid:
-        """The tile's codes, by calls of ``code`` in coding order.
-
-        ``inputs``: side plane and earlier channels, as the network sees them (none for the map); ``coded``: where
-        positions have codes; ``rate``: T; ``top``: the highest level, L - 1.
-        """
+        """The tile's codes, by calls of ``code`` in coding order. ``inputs``: side plane and earlier channels, as the
+        network sees them (none for the map); ``coded``: where positions have codes; ``rate``: T; ``top``: L - 1."""
         rows, columns = len(coded), len(coded[0])
         u = (clamp(rate, -512, 512) + 4) >> 3
         v = (u * u + 32) >> 6
-
-        def window(y: int, x: int, taps: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-            """Number and place of the taps that lie inside the tile; those outside count as 0."""
-            for tap, (dy, dx) in enumerate(taps):
-                if 0 <= y + dy < rows and 0 <= x + dx < columns:
-                    yield tap, y + dy, x + dx
-
-        def first(y: int, x: int) -> list[int]:
-            sums = add(self.rate_bias, self.rate, [u, v])
-            for tap, yy, xx in window(y, x, WINDOW):
-                sums = add(sums, self.dense, inputs[yy][xx], tap)
-            return act(sums)
-
-        a = [[first(y, x) for x in range(columns)] for y in range(rows)]
+        base = add(self.rate_bias, self.rate, [u, v])
+        a = [[act(add_taps(base, self.dense, inputs, y, x, WINDOW)) for x in range(columns)] for y in range(rows)]
         low, high = (0, top) if self.is_map else (-511, 511)
         codes = zeros(rows, columns, self.channels)
         own = zeros(rows, columns, self.channels)  # the codes as the network sees them
         for y, x in ((y, x) for y in range(rows) for x in range(columns) if coded[y][x]):
-            sums = self.mix_bias
-            for tap, yy, xx in window(y, x, self.mix_window):
-                sums = add(sums, self.mix, a[yy][xx], tap)
-            for tap, yy, xx in window(y, x, CAUSAL):
-                sums = add(sums, self.own, own[yy][xx], tap)
+            sums = add_taps(self.mix_bias, self.mix, a, y, x, self.mix_window)
+            sums = add_taps(sums, self.own, own, y, x, CAUSAL)
             outputs = add(self.out_bias, self.out, act(add(self.hidden_bias, self.hidden, act(sums))))
-            for c in range(self.channels):
-                m = clamp((outputs[c] + 8192) >> 14, 16 * low, 16 * high)
-                i = clamp(((outputs[self.channels + c] + 16384) >> 15) + 26, 0, 63)
-                codes[y][x][c] = code(m, i)
-                require(low <= codes[y][x][c] <= high, f"symbol {codes[y][x][c]} is outside {low} to {high}")
+            left, above = codes[y][x - 1], codes[y - 1][x]  # at an edge those of the other end, which are still 0
+            for j in range(self.channels):
+                m = clamp((outputs[j] + 8192) >> 14, 16 * low, 16 * high)
+                i = clamp(((outputs[self.channels + j] + 16384) >> 15) + 26, 0, 63)
+                codes[y][x][j] = c = code(m, i, j, 3 * min(abs(left[j]), 2) + min(abs(above[j]), 2))
+                require(low <= c <= high, f"symbol {c} is outside {low} to {high}")
             own[y][x] = as_inputs(codes[y][x])
         return codes
 
@@ -320,12 +326,9 @@ def as_inputs(codes: Iterable[int]) -> list[int]:
 # 5.1 Arrays in the weights file
 
 
-def read_weights(path: Path) -> dict[str, Any]:
-    """``config``, ``model_id`` and the ``layers`` (ContextLayer) of a weights file.
-
-    Safetensors: a little-endian u64 length, so many bytes of JSON, then the arrays, little-endian, at the offsets
-    that the JSON gives.
-    """
+def read_weights(path: Path) -> Fields:
+    """``config``, ``model_id`` and ``layers`` (ContextLayer) of a weights file in Safetensors: a little-endian u64
+    length, so many bytes of JSON, then the arrays, little-endian, at the offsets that the JSON gives."""
     data = path.read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     index = json.loads(data[8 : 8 + length])
@@ -346,9 +349,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     return {"config": config, "model_id": hashlib.sha256(data).digest()[:6], "layers": layers}
 
 
-def decode_symbols(
-    data: bytes, weights: dict[str, Any], tables: Tables | None = None
-) -> tuple[Plane, list[Plane], dict[str, Any]]:
+def decode_symbols(data: bytes, weights: Fields, tables: Tables | None = None) -> tuple[Plane, list[Plane], Fields]:
     """Levels [y][x], codes [channel][y][x] and header fields of the file ``data``."""
     header, layers = read_file(data)
     networks: list[ContextLayer] = weights["layers"]
@@ -360,14 +361,12 @@ def decode_symbols(
 
     def decode(number: int, inputs: Grid, coded: Plane) -> list[Plane]:
         """The channels of a layer."""
-        network = networks[number]
-        (stored, crc), scale = layers[number], 1 if number == 0 else 2
+        network, (stored, crc), scale = networks[number], layers[number], 1 if number == 0 else 2
         grid = zeros(rows * scale, columns * scale, network.channels)
         tiles = tiles_of(rows * scale, columns * scale, 2 ** header["tile_exponent"] // 16 * scale)
         for tile, stream in zip(tiles, split_tiles(stored, len(tiles)), strict=True):
-            decoder = RangeDecoder(stream)
-            code = partial(decode_code, decoder, tables)
-            piece = network.run(cut(inputs, tile), cut(coded, tile), header["rate"], top, code)
+            decoder = CodeDecoder(stream, tables, network.channels)
+            piece = network.run(cut(inputs, tile), cut(coded, tile), header["rate"], top, decoder.code)
             decoder.finish()
             for row, values in zip(grid[tile[0]], piece, strict=True):
                 row[tile[1]] = values

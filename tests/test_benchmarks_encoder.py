@@ -16,11 +16,11 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import ablation, effort, side_information
+from benchmarks import ablation, demo, effort, side_information
 from benchmarks.codecs import CWIC_AT_RATE, Codec
 from benchmarks.rows import MEASURES, Row
-from pillow_cwic import codec as cwic
 from pillow_cwic import container, models
+from pillow_cwic.codec import layers, session
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +107,11 @@ def test_side_information_accounts_for_a_file(im: Image.Image) -> None:
     data = CWIC_AT_RATE.encode(im, 1.0)
     parsed = container.read_file(data)
     found = side_information.measure(data)
-    layers = [len(layer.data) for layer in parsed.layers]
-    assert (found.file, found.map[0], found.codes[0]) == (len(data), layers[0], sum(layers[1:]))
+    sizes = [len(layer.data) for layer in parsed.layers]
+    assert (found.file, found.map[0], found.codes[0]) == (len(data), sizes[0], sum(sizes[1:]))
     assert found.codes[0] < min(found.codes[1:])  # a context saves
-    networks, entropy = cwic._runtime(models.by_id(parsed.header.model_id))
-    levels, *groups = cwic._decode_symbols(entropy, parsed, *networks.grid(im.height, im.width))
+    networks, entropy = session.runtime(models.by_id(parsed.header.model_id))
+    levels, *groups = layers.decode_symbols(entropy, parsed, *networks.grid(im.height, im.width))
     masks = [side_information.kept(codes, levels, layer) for layer, codes in enumerate(groups, start=1)]
     assert not any(codes[:, ~mask].any() for codes, mask in zip(groups, masks, strict=True))
     assert found.codes[1] <= sum(side_information.static_bits(channel) for codes in groups for channel in codes) / 8
@@ -187,3 +187,13 @@ def test_ablations_list_names_the_parts() -> None:
     for entry in listed["ablations"]:
         assert set(entry) in ({"what", "runs"}, {"what", "runs", "rates"}, {"what", "effort"})
         assert len(entry.get("rates", entry.get("runs", []))) == len(entry.get("runs", []))
+
+
+def test_the_demo_runs(im: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    im.save(tmp_path / "small.png")
+    monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "small.png"), "--out", str(tmp_path / "out")])
+    demo.main()
+    files = {path.name: path for path in (tmp_path / "out").iterdir()}
+    assert set(files) == {"comparison.png", *(f"small_{rate:g}.cwic" for rate in demo.RATES)}
+    for rate in demo.RATES:
+        assert 8 * files[f"small_{rate:g}.cwic"].stat().st_size <= rate * im.width * im.height

@@ -157,9 +157,11 @@ def test_info(folder: Path) -> None:
 
 
 def test_models() -> None:
-    (first, *_) = json.loads(cwic("models", "--json").stdout)
-    assert (first["model"], first["tuning"]) == ("cwic1", "mse") and first["sha256"].startswith(first["id"])
-    assert cwic("models").stdout.startswith(f"cwic1 mse: id {first['id']}")
+    listed = json.loads(cwic("models", "--json").stdout)
+    assert {("cwic1", "mse"), ("cwic1", "ssim")} <= {(each["model"], each["tuning"]) for each in listed}
+    assert all(each["sha256"].startswith(each["id"]) for each in listed)
+    lines = [f"{each['model']} {each['tuning']}: id {each['id']}, {each['file']}" for each in listed]
+    assert cwic("models").stdout.splitlines() == lines
 
 
 def test_quiet(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import reference_decoder
 from PIL import Image
 
 from pillow_cwic import codec, container, limits, models
+from pillow_cwic.codec import encoder, layers, session
 from pillow_cwic.errors import ContainerError, EntropyError, LimitError, ModelError
+from pillow_cwic.target import DEFAULT_EFFORT
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +21,15 @@ def tiled(photo: Image.Image) -> tuple[np.ndarray, bytes]:
     """A picture of 2 x 3 tiles of 64 pixels, the last ones smaller."""
     pixels = np.asarray(photo.resize((190, 100)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "TILE_EXPONENT", 6)
+        patch.setattr(encoder, "TILE_EXPONENT", 6)
         return pixels, codec.encode(pixels, rate=1.0)
 
 
 def symbols(data: bytes) -> list[np.ndarray]:
     parsed = container.read_file(data)
-    networks, entropy = codec._runtime(models.by_id(parsed.header.model_id))
+    networks, entropy = session.runtime(models.by_id(parsed.header.model_id))
     rows, columns = networks.grid(parsed.header.height, parsed.header.width)
-    return codec._decode_symbols(entropy, parsed, rows, columns)
+    return layers.decode_symbols(entropy, parsed, rows, columns)
 
 
 def rewritten(data: bytes, **changes: object) -> bytes:
@@ -55,7 +58,7 @@ def test_tiles_decode_and_cost_little(tiled: tuple[np.ndarray, bytes]) -> None:
 
 def test_threads_do_not_change_a_file(tiled: tuple[np.ndarray, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, data = tiled
-    monkeypatch.setattr(codec, "TILE_EXPONENT", 6)
+    monkeypatch.setattr(encoder, "TILE_EXPONENT", 6)
     for count in (1, 2, 16):
         monkeypatch.setattr("os.cpu_count", lambda count=count: count)
         assert codec.encode(pixels, rate=1.0) == data
@@ -132,6 +135,37 @@ def test_pixels_of_the_wrong_shape_are_refused() -> None:
     for bad in (np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match="pixels"):
             codec.encode(bad)
+
+
+def test_effort_buys_quality_at_equal_size(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.asarray(photo.crop((200, 100, 392, 228)))
+    steps: list[tuple[int, int]] = []
+
+    def quality(effort: int) -> float:
+        data = codec.encode(pixels, rate=0.5, effort=effort, progress=lambda *done: steps.append(done))
+        assert 0.97 * 0.5 < len(data) * 8 / (192 * 128) <= 0.5
+        error = np.mean((codec.decode(data).astype(float) - pixels) ** 2)
+        return float(10 * np.log10(255**2 / error))
+
+    rounded, chosen = quality(0), quality(DEFAULT_EFFORT)
+    assert not steps
+    refined = quality(7)
+    assert steps == [(k + 1, 60) for k in range(60)]
+    assert rounded + 0.05 < chosen < refined - 0.05
+    monkeypatch.setattr("pillow_cwic.networks.refine.WINDOW", 12)
+    assert quality(7) == pytest.approx(refined, abs=0.15)  # in windows, which show no seams
+    assert steps[-1] == (240, 240)
+
+
+def test_efforts_grow() -> None:
+    assert len(encoder.EFFORTS) == 10
+    for less, more in itertools.pairwise(encoder.EFFORTS):
+        assert (more.weights > (0.0,), len(more.weights), more.analyses, more.steps) > (
+            less.weights > (0.0,),
+            len(less.weights),
+            less.analyses,
+            less.steps,
+        )
 
 
 def test_timings_cover_the_stages(small: Image.Image) -> None:

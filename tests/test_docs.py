@@ -83,7 +83,17 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def test_option_reference_is_complete() -> None:
     text = (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8")
-    for option in (*parse_target()._fields, "model", "tuning", "exif", "icc_profile", "xmp", "dpi"):
+    for option in (
+        *parse_target()._fields,
+        "model",
+        "tuning",
+        "effort",
+        "progress",
+        "exif",
+        "icc_profile",
+        "xmp",
+        "dpi",
+    ):
         assert f"| `{option}` |" in text
     for mode in plugin.CONVERSIONS:
         assert re.search(rf"^\| [^|]*\b{mode}\b[^|]* \|", text, re.MULTILINE), mode

@@ -12,6 +12,7 @@ from PIL import Image
 from test_plugin import psnr, saved
 
 from pillow_cwic import alpha, codec, plugin
+from pillow_cwic.codec import layers
 from pillow_cwic.networks import draft
 from pillow_cwic.networks.runtime import Networks
 
@@ -38,13 +39,13 @@ def test_close_to_the_whole_picture_made_small(photo: Image.Image, file: bytes, 
 
 
 def test_only_the_first_layers_are_decoded(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    layers: list[int] = []
-    crc = codec._symbol_crc
-    monkeypatch.setattr(codec, "_symbol_crc", lambda symbols, index: layers.append(index) or crc(symbols, index))
+    read: list[int] = []
+    crc = layers._symbol_crc
+    monkeypatch.setattr(layers, "_symbol_crc", lambda symbols, index: read.append(index) or crc(symbols, index))
     monkeypatch.delattr(Networks, "synthesise")
     codec.decode(file, scale=8)
     codec.decode(file, scale=4)
-    assert layers == [*range(4), *range(6)]  # of 9; 16 and 40 channels of 128
+    assert read == [*range(4), *range(6)]  # of 9; 16 and 40 channels of 128
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 33), (100, 75)])

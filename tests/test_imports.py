@@ -23,7 +23,7 @@ ROWS = [
     {"target"},
     {"container", "entropy", "networks"},
     {"alpha", "metadata", "models"},
-    {"atomic", "settings"},
+    {"atomic", "progress", "settings"},
     {"limits"},
     {"errors"},
 ]
@@ -32,7 +32,7 @@ APART = {"container", "entropy", "networks"}
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
     "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
-    "limits", "atomic", "autoload", "settings",
+    "limits", "atomic", "autoload", "progress", "settings",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from pillow_cwic.networks import refine
 from pillow_cwic.networks.context import ContextModel, logistic_bits
-from pillow_cwic.networks.layers import Gain
+from pillow_cwic.networks.distortion import distortion, similarities
+from pillow_cwic.networks.layers import Gain, MixBlock
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
-from pillow_cwic.networks.quantisers import layer_mask, quantise_codes, quantise_map
+from pillow_cwic.networks.quantisers import layer_mask, quantise_codes, quantise_map, useful_levels
 
 
 def gradient(function, values: list[float]) -> list[float]:
@@ -79,7 +82,72 @@ def test_decoder_stays_within_its_budget() -> None:
 
 def test_a_new_model_starts_as_the_one_without_a_map() -> None:
     torch.manual_seed(0)
-    model = Cwic1(Config(narrow=16, wide=16, blocks=1)).eval()
-    picture = torch.rand(1, 3, 64, 64) - 0.5
-    out = model(picture, torch.zeros(1), use_map=True, hard_rate=True)
-    assert out.level.min() == 7 and out.picture.shape == picture.shape
+    model = Cwic1(Config(wide=16, blocks=1)).eval()
+    pixels = torch.rand(1, 192, 8, 8) - 0.5
+    out = model(pixels, torch.zeros(1), use_map=True, hard_rate=True)
+    assert out.level.min() == 7 and out.blocks.shape == pixels.shape
+
+
+def test_a_block_starts_as_the_identity_and_mixes_neighbours_and_channels() -> None:
+    torch.manual_seed(0)
+    block = MixBlock(8)
+    x = torch.randn(1, 8, 5, 5)
+    assert torch.equal(block(x), x)
+    for last in (block.after, block.narrow):
+        torch.nn.init.normal_(last.weight)
+    moved = x.clone()
+    moved[0, 3, 2, 2] += 1
+    changed = (block(moved) - block(x) - (moved - x)).abs() > 1e-6
+    assert changed[0, :, 1:4, 1:4].all() and not changed[0, :, 0].any() and not changed[0, :, :, 4].any()
+
+
+def test_useful_levels_end_where_codes_stop_paying() -> None:
+    latents = torch.zeros(1, 6, 2, 4)
+    latents[0, 2, 0, 1] = 3.0  # group 1, first cell
+    latents[0, 4, 1, 2] = 0.6  # group 2, second cell: a code of 1 costs more than it gives
+    assert useful_levels(latents, [2, 2, 2])[0, 0].tolist() == [[1, 0]]
+    latents[0, 5, 1, 2] = 1.0
+    latents[0, 5, 0, 3] = -2.0
+    assert useful_levels(latents, [2, 2, 2])[0, 0].tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("side", [11, 64, 128, 176])
+def test_similarities_are_those_of_the_benchmarks(side: int) -> None:
+    pytorch_msssim = pytest.importorskip("pytorch_msssim")
+    torch.manual_seed(0)
+    x = F.interpolate(torch.rand(2, 3, 12, 12) * 255, (side, side + 3), mode="bicubic").clamp(0, 255)
+    y = (x + 10 * torch.randn_like(x)).clamp(0, 255)
+    ssim, ms_ssim = similarities(x, y)
+    assert torch.allclose(ssim, pytorch_msssim.ssim(x, y, data_range=255, size_average=False), atol=1e-5)
+    if side > 160:  # where all five scales fit
+        assert torch.allclose(ms_ssim, pytorch_msssim.ms_ssim(x, y, data_range=255, size_average=False), atol=1e-5)
+    assert all(torch.allclose(s, torch.ones(2)) for s in similarities(x, x))
+    with pytest.raises(ValueError, match="13 x 10 are smaller than the window of 11"):
+        similarities(x[..., :10, :13], y[..., :10, :13])
+
+
+def test_distortion_of_a_tuning() -> None:
+    torch.manual_seed(0)
+    x = F.interpolate(torch.rand(2, 3, 8, 8) * 200, 64, mode="bilinear")
+    brighter, noisy = x + 3, x + 3 * torch.randn_like(x)
+    assert distortion("mse", x, brighter)[0].tolist() == pytest.approx([9, 9], rel=1e-4)
+    assert (distortion("ssim", x, noisy)[0] > 2 * distortion("ssim", x, brighter)[0]).all()
+    with pytest.raises(ValueError, match="tuning: 'psnr'"):
+        distortion("psnr", x, x)
+
+
+def test_windows_cover_every_code_once() -> None:
+    for rows, columns in ((2, 2), (96, 98), (200, 64), (310, 400)):
+        seen = torch.zeros(rows, columns)
+        for outer, inner in refine._windows(rows, columns):
+            assert all(s.start % 2 == 0 for s in outer)
+            seen[outer][inner] += 1
+            assert all(s.stop - s.start <= refine.WINDOW + 2 for s in inner)
+        assert seen.min() == seen.max() == 1
+
+
+def test_a_mixture_favours_the_nearer_integer() -> None:
+    random = torch.Generator().manual_seed(0)
+    y = torch.full((4000,), 2.7)
+    warm, cold = (refine._mixture(y, temperature, random).mean().item() for temperature in (0.5, 0.1))
+    assert 2.65 < warm < 2.8 and cold == pytest.approx(3, abs=0.02)

@@ -146,6 +146,8 @@ def test_a_rate_out_of_reach_gets_the_nearest(small: Image.Image) -> None:
         ({"quality": True}, "quality: True is not"),
         ({"rate": 1, "quality": 5}, "only one of rate, size and quality"),
         ({"model": "none"}, "model: none/mse is none of"),
+        ({"effort": 10}, "effort: 10 is not .* 0 to 9"),
+        ({"progress": 7}, "progress: 7 is neither"),
         ({"tuning": "none"}, "model: cwic1/none is none of"),
     ],
 )
@@ -267,3 +269,14 @@ def test_imageio_in_either_order_of_import(first: str, tmp_path: Path) -> None:
     assert found == "True"
     if first == "pillow_cwic":
         assert int(finders) == int(run("import imageio, sys; print(len(sys.meta_path))"))  # the hook is gone again
+
+
+def test_progress_is_shown(small: Image.Image, capsys: pytest.CaptureFixture[str]) -> None:
+    steps: list[tuple[int, int]] = []
+    plain = saved(small, rate=0.6, effort=5)
+    assert saved(small, rate=0.6, effort=5, progress=lambda *done: steps.append(done)) == plain
+    assert steps[-1] == (12, 12)
+    assert capsys.readouterr() == ("", "")
+    assert saved(small, rate=0.6, effort=5, progress=True) == plain
+    shown = capsys.readouterr()
+    assert shown.out == "" and "encoding" in shown.err

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pillow_cwic import codec, rate
-from pillow_cwic.target import Target, parse_target
+from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_effort, parse_target
 
 DATA = Path(__file__).parent / "data"
 
@@ -90,3 +90,10 @@ def test_targets_in_bytes() -> None:
     assert parse_target().bytes_for(10, 10) is None
     with pytest.raises(ValueError, match="rate and size"):
         parse_target(rate=1, size=1)
+
+
+def test_effort_is_checked() -> None:
+    assert [parse_effort(e) for e in (None, 0, 9, np.int64(5))] == [DEFAULT_EFFORT, 0, 9, 5]
+    for wrong in (-1, 10, 2.0, True, "9"):
+        with pytest.raises(ValueError, match=rf"effort: {wrong!r} is not a whole number from 0 to 9"):
+            parse_effort(wrong)

@@ -14,6 +14,7 @@ from PIL import Image
 
 import pillow_cwic
 from pillow_cwic import codec, settings
+from pillow_cwic.codec import layers
 
 
 @pytest.fixture(autouse=True)
@@ -103,9 +104,9 @@ def test_the_codec_keeps_to_the_threads(
             pools.append(workers)
             super().__init__(workers)
 
-    crc = codec._symbol_crc
-    monkeypatch.setattr(codec, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(codec, "_symbol_crc", lambda *args: seen.append(torch.get_num_threads()) or crc(*args))
+    crc = layers._symbol_crc
+    monkeypatch.setattr(layers, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(layers, "_symbol_crc", lambda *args: seen.append(torch.get_num_threads()) or crc(*args))
     wide = np.asarray(photo.resize((1040, 16)))
     with pillow_cwic.options(threads=1):
         data = codec.encode(wide, quality=10)

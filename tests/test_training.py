@@ -7,20 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_decoder
 import torch
 from PIL import Image
 
 from pillow_cwic import codec, models
-from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.codec import session
+from pillow_cwic.networks.context import ContextModel, logistic_bits
 from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import Config
+from pillow_cwic.networks.quantisers import channel_masks
 from training import agree, export
 from training.data import Crops, find_pictures
 from training.released import load_released
 from training.train import Run, Schedule, train
 from training.validate import draw_curve
+from training.variants import VARIANTS
 
-TINY = Config(narrow=16, wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
+TINY = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
 
 
 @pytest.fixture
@@ -77,6 +81,34 @@ def test_a_run_can_start_from_a_released_model(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), released.parameters(), strict=True))
 
 
+def test_a_run_can_start_from_another(tmp_path: Path) -> None:
+    first = Run(tmp_path, TINY, Schedule(), torch.device("cpu"))
+    with torch.no_grad():
+        first.average.analysis.leave.bias += 1
+    first.save()
+    second = Run(tmp_path, TINY, Schedule(), torch.device("cpu"))
+    second.start_from(export.load_average(tmp_path)[0])
+    assert torch.equal(second.model.analysis.leave.bias, first.average.analysis.leave.bias)
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_variants_train_and_lack_what_they_say(tmp_path: Path, name: str, crops: Crops) -> None:
+    schedule = Schedule(steps=4, batch=2, map_from=0.5, tuning="ssim", rates=(0.2, 0.2))
+    run = Run(tmp_path, TINY, schedule, torch.device("cpu"), VARIANTS[name])
+    assert all(torch.isfinite(torch.tensor(run.train_step(crops))).all() for _ in range(4))
+    pixels = torch.rand(1, 192, 8, 8) - 0.5
+    out = run.model(pixels, torch.zeros(1), use_map=False, hard_rate=True)
+    assert (set(out.codes.unique().tolist()) <= {0.0, 1.0}) == (name == "one-bit")
+    other = run.model.context(out.codes.roll(1, dims=3), out.level, torch.zeros(1))
+    same = run.model.context(out.codes, out.level, torch.zeros(1))
+    assert torch.equal(other[1][0], same[1][0]) == (name == "without-context")
+
+
+def test_the_map_is_pulled_less_and_less() -> None:
+    schedule = Schedule(map_from=0.5, map_pull=(0.2, 0.02))
+    assert [round(schedule.pull(p), 3) for p in (0.5, 0.75, 1.0)] == [0.2, 0.065, 0.02]
+
+
 def test_training_lowers_the_loss_through_all_stages(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
     schedule = Schedule(steps=60, batch=2, lr=2e-3, map_from=0.5, hard_from=0.4, valid_every=30)
     run = Run(tmp_path, TINY, schedule, torch.device("cpu"))
@@ -84,7 +116,7 @@ def test_training_lowers_the_loss_through_all_stages(tmp_path: Path, photo: Imag
     train(run, crops, valid)
     assert run.step == 60 and run.progress == 1
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0] == "step,minutes,t,loss,bpp,real_bpp,psnr,map_share"
+    assert lines[0] == "step,minutes,t,loss,bpp,real_bpp,psnr,map_share,ms_ssim"
     assert all(float(line.split(",")[5]) > 0 for line in lines[-5:])  # real streams were made
     loss = [float(line.split(",")[3]) for line in lines[1:]]
     assert sum(loss[-5:]) < sum(loss[:5])
@@ -101,10 +133,10 @@ def test_an_exported_model_makes_files(tmp_path: Path, small: Image.Image, monke
     models.released.cache_clear()
     try:
         model, facts = export.load_average(tmp_path)
-        first = export.release(export.freeze(model, {"step": "0"}), "cwic1", "mse")
+        first = export.release(export.freeze(model, {"tuning": "mse", "step": "0"}), "cwic1", "mse")
         with torch.no_grad():
             model.synthesis.leave.bias += 0.01
-        second = export.release(export.freeze(model, {"step": str(facts["step"])}), "cwic1", "mse")
+        second = export.release(export.freeze(model, {"tuning": "mse", "step": str(facts["step"])}), "cwic1", "mse")
         assert second.exists() and not first.exists()  # new weights replace the old ones
         assert [e["file"] for e in json.loads((folder / "registry.json").read_text())] == [second.name]
         data = codec.encode(np.asarray(small), quality=50)
@@ -122,10 +154,38 @@ def test_weights_too_large_for_the_format_are_refused() -> None:
         to_integers(model)
 
 
-def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image) -> None:
-    """Within 1 %: the integers of the released weights, read back into the float twin, on a photograph."""
-    entropy = codec._runtime(models.by_name("cwic1", "mse")).entropy
+def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 1 %: code lengths by the integer model's predictions, before adaptation, and by the float twin's."""
+    predicted: list[tuple[float, float, float]] = []
+
+    class Noting(reference_decoder.CodeDecoder):
+        def code(self, mean: int, scale: int, channel: int, neighbourhood: int) -> int:
+            c = super().code(mean, scale, channel, neighbourhood)
+            predicted.append((c, mean / 16, (scale - 26) / 8))
+            return c
+
+    monkeypatch.setattr(reference_decoder, "CodeDecoder", Noting)
+    model = load_released().eval()
+    weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
+    for quality in (30, 70):
+        predicted.clear()
+        data = codec.encode(np.asarray(photo.crop((300, 200, 364, 264))), quality=quality)
+        levels, codes, header = reference_decoder.decode_symbols(data, weights)
+        level, c = torch.tensor([levels])[None].float(), torch.tensor(codes)[None].float()
+        t = torch.tensor([header["rate"] / 512])
+        with torch.no_grad():
+            means, scales = (torch.cat(p, 1) for p in zip(*model.context(c, level, t), strict=True))
+            mask = channel_masks(level, model.config.groups)
+            twin = (logistic_bits(c, means, scales) * mask).sum()
+            twin += logistic_bits(level, *model.context.map_parameters(level, t)).sum()
+        integer = logistic_bits(*torch.tensor(predicted).T).sum()
+        assert integer.item() == pytest.approx(twin.item(), rel=0.01)
+
+
+def test_real_streams_are_near_the_ideal_or_below(photo: Image.Image) -> None:
+    """They adapt to the picture, which the twin cannot."""
+    entropy = session.runtime(models.by_name("cwic1", "mse")).entropy
     model = load_released().eval()
     for rate in (-512, 0, 512):
         ideal, real = agree.compare(model, entropy, np.asarray(photo.resize((384, 256))), rate)
-        assert real == pytest.approx(ideal, rel=0.01)
+        assert 0.85 * ideal < real < 1.01 * ideal

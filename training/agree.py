@@ -1,6 +1,8 @@
 """The integer context model beside its float twin: ``python -m training.agree --run runs/NAME --data DIR``.
 
-Both code the same symbols of the same pictures: the twin by ideal code length, the integer model as real bytes.
+Both code the same symbols of the same pictures: the twin by ideal code length, the integer model as real bytes. Those
+also gain from adaptation (docs/FORMAT.md section 4.1), which the twin lacks; that the predictions are the same is
+what ``tests/test_training.py`` checks.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
+from pillow_cwic.networks.transforms import to_blocks
 from training.data import find_pictures, load_pictures
 from training.export import load_average
 
@@ -33,7 +36,7 @@ def compare(model: Cwic1, entropy: EntropyModel, pixels: np.ndarray, rate: int) 
     """Bytes of one picture's map and codes at rate T: ideal code length of the twin, and real streams."""
     height, width = (side - side % MAP_STRIDE for side in pixels.shape[:2])
     picture = torch.from_numpy(pixels[:height, :width].astype(np.float32)).permute(2, 0, 1)[None] / 255 - 0.5
-    out = model(picture, torch.tensor([rate / 512]), use_map=True, hard_rate=True)
+    out = model(to_blocks(picture), torch.tensor([rate / 512]), use_map=True, hard_rate=True)
     return (out.hard_bits + out.map_bits).item() / 8, float(stream_bytes(entropy, out, rate))
 
 
@@ -56,7 +59,8 @@ def main() -> None:
     lines = [
         "# The integer context model beside its float twin",
         "",
-        f"{len(pictures)} validation pictures: bytes of map and codes, ideal code length of the twin and real streams.",
+        f"{len(pictures)} validation pictures: bytes of map and codes, ideal code length of the twin and real streams,",
+        "which also gain from the adaptation of decisions.",
         "",
         "| T | twin / bytes | integer / bytes | excess / % |",
         "| ---: | ---: | ---: | ---: |",

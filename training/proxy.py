@@ -19,6 +19,7 @@ import torch
 
 from training.data import Crops, find_pictures, load_pictures
 from training.train import Run, configured, train
+from training.variants import VARIANTS
 
 EXPERIMENTS = Path(__file__).with_name("experiments.json")
 BASELINE = "baseline"
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     experiments = json.loads(EXPERIMENTS.read_text())
     pictures, valid = load_pictures(find_pictures(args.data)), load_pictures(find_pictures(args.valid))
     for name in args.names or experiments:
@@ -61,7 +63,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config, schedule = configured(experiments[name])
         schedule = replace(schedule, minutes=args.minutes, valid_every=10**9)
-        run = Run(folder, config, schedule, torch.device("cpu"))
+        variant = VARIANTS[experiments[name].get("variant", "cwic1")]
+        run = Run(folder, config, schedule, torch.device("cpu"), variant)
         if (folder / "state.json").exists():
             run.restore()
         if run.progress < 1:

@@ -18,8 +18,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
+from pillow_cwic.networks.transforms import to_blocks, to_picture
 from training.data import Crops, find_pictures, load_pictures
+from training.export import load_average
 from training.muon import Muon
 from training.released import load_released
 from training.validate import draw_curve, validate
@@ -33,18 +36,20 @@ class Schedule:
 
     steps: int = 20_000
     minutes: float = 0.0  # if set, the length of the run in machine time (on a CPU, all threads') instead of steps
-    batch: int = 8
+    batch: int = 4
     crop: int = 128
     seed: int = 1
     lr: float = 2e-3
     lr_end: float = 1e-5
-    map_from: float = 0.55  # share of the run trained without the importance map
+    map_from: float = 0.6  # share of the run trained without the importance map
+    map_pull: tuple[float, float] = (0.2, 0.01)  # weight of the map's distance from useful levels, first and last
     hard_from: float = 0.03  # share of the run in which the context model is trained on noisy codes
     muon: float = 0.0  # root mean square of Muon's updates over the learning rate; 0 trains all with AdamW
     clip: float = 1.0
     ema: float = 0.999
     valid_every: int = 1500
     tuning: str = "mse"
+    rates: tuple[float, float] = (-1.0, 1.0)  # range of the rate parameter t
 
     def progress(self, step: int, seconds: float) -> float:
         done = seconds / (60 * self.minutes) if self.minutes else step / self.steps
@@ -54,19 +59,34 @@ class Schedule:
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return (self.lr_end + (self.lr - self.lr_end) * cosine) * min(1.0, (step + 1) / 200)
 
+    def pull(self, progress: float) -> float:
+        """Left to itself the map stays flat: a level that differs from the rest costs bits before it saves any."""
+        first, last = self.map_pull
+        stage = (progress - self.map_from) / (1 - self.map_from) if self.map_from < 1 else 0.0
+        return last + (first - last) * (1 - min(max(stage, 0.0), 1.0)) ** 2
+
 
 class Run:
     """Model, optimiser, moving average and counters of one run, saved and restored as a whole."""
 
-    def __init__(self, folder: Path, config: Config, schedule: Schedule, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        schedule: Schedule,
+        device: torch.device,
+        model: type[Cwic1] = Cwic1,
+    ) -> None:
         torch.manual_seed(schedule.seed)
         self.folder, self.config, self.schedule, self.device = folder, config, schedule, device
-        self.model = Cwic1(config).to(device, memory_format=torch.channels_last)
-        self.average = Cwic1(config).to(device, memory_format=torch.channels_last).requires_grad_(False)
+        self.model = model(config).to(device, memory_format=torch.channels_last)
+        self.average = model(config).to(device, memory_format=torch.channels_last).requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
         matrices = [p for p in self.model.parameters() if schedule.muon and p.ndim == 4 and min(p.shape[:2]) >= 16]
         others = [p for p in self.model.parameters() if not any(p is m for m in matrices)]
-        self.optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=schedule.lr, weight_decay=0.0)]
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=schedule.lr, weight_decay=0.0, fused=True)
+        ]
         if matrices:
             self.optimisers.append(Muon(matrices, lr=schedule.lr, scale=schedule.muon))
         self.step, self.seconds = 0, 0.0
@@ -121,20 +141,23 @@ class Run:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = schedule.learning_rate(progress, self.step)
-        picture = crops.next().to(self.device, memory_format=torch.channels_last)
-        # One rate from each of `batch` equal slices of [-1, 1]: less variance than independent draws.
+        blocks = to_blocks(crops.next().to(self.device))
+        # One rate from each of `batch` equal slices of the range: less variance than independent draws.
         slices = torch.arange(schedule.batch, device=self.device) + torch.rand(schedule.batch, device=self.device)
-        t = slices / schedule.batch * 2 - 1
+        low, high = schedule.rates
+        t = low + (high - low) * slices / schedule.batch
         with torch.autocast(self.device.type, torch.bfloat16):
-            out = self.model(
-                picture, t, use_map=progress >= schedule.map_from, hard_rate=progress >= schedule.hard_from
-            )
+            out = self.model(blocks, t, use_map=progress >= schedule.map_from, hard_rate=progress >= schedule.hard_from)
         weight = self.config.lagrangian(t)
-        mse = ((out.picture.float() - picture) * 255).square().mean((1, 2, 3))
-        bpp = (out.code_bits + out.map_bits) / picture[0, 0].numel()
-        loss = ((bpp + weight * mse) / weight.sqrt()).mean()
+        original, decoded = (255 * (p.float() + 0.5) for p in (blocks, out.blocks))
+        if schedule.tuning != "mse":  # the squared error does not ask where a pixel lies
+            original, decoded = to_picture(original), to_picture(decoded)
+        error, mse = distortion(schedule.tuning, original, decoded)
+        bpp = (out.code_bits + out.map_bits) / (blocks[0].numel() / 3)
+        loss = ((bpp + weight * error) / weight.sqrt()).mean()
+        pull = schedule.pull(progress) * out.map_error.mean()
         self.model.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + pull).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -186,11 +209,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumed if it exists")
     parser.add_argument("--config", type=Path, help="JSON with model and schedule values that differ from the defaults")
     parser.add_argument("--minutes", type=float, help="length of the run in machine time")
-    parser.add_argument("--start", metavar="TUNING", help="start a new run from the released model of this tuning")
+    parser.add_argument("--start", help="start a new run from the released model of this tuning, or from this run")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)  # else gradients of certain codes, next to zero, take a tenth of the time
     config, schedule = configured(json.loads(args.config.read_text()) if args.config else {})
     if args.minutes:
         schedule = replace(schedule, minutes=args.minutes)
@@ -199,7 +223,8 @@ def main() -> None:
     if (args.run / "state.json").exists():
         run.restore()
     elif args.start:
-        run.start_from(load_released(tuning=args.start))
+        folder = Path(args.start)
+        run.start_from(load_average(folder)[0] if folder.is_dir() else load_released(tuning=args.start))
     macs = count_macs(config)
     print("kMAC per pixel:", {k: round(v / 1000, 2) for k, v in macs.items()})
     pictures = load_pictures(find_pictures(args.data))

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pillow_cwic.networks.distortion import similarities
 from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
+from pillow_cwic.networks.transforms import to_blocks, to_picture
 
 RATES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -41,9 +43,10 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
             picture = torch.from_numpy(pixels[:height, :width].astype(np.float32)).permute(2, 0, 1)[None].to(device)
             t = torch.full((1,), value, device=device)
             with torch.autocast(device.type, torch.bfloat16):
-                out = model(picture / 255 - 0.5, t, use_map=use_map, hard_rate=True)
-            shown = ((out.picture.float() + 0.5) * 255).round().clamp(0, 255)
+                out = model(to_blocks(picture / 255 - 0.5), t, use_map=use_map, hard_rate=True)
+            shown = ((to_picture(out.blocks.float()) + 0.5) * 255).round().clamp(0, 255)
             mse = (shown - picture).square().mean().item()
+            _, ms_ssim = similarities(picture, shown)
             bits, map_bits = out.hard_bits.item(), out.map_bits.item()
             real = 8 * coder(out, round(512 * value)) if coder else float("nan")
             loss = (bits + map_bits) / (height * width) + model.config.lagrangian(t).item() * mse
@@ -54,9 +57,10 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
                     real / (height * width),
                     10 * np.log10(255**2 / mse),
                     map_bits / (bits + map_bits),
+                    ms_ssim.item(),
                 )
             )
-        names = ("loss", "bpp", "real_bpp", "psnr", "map_share")
+        names = ("loss", "bpp", "real_bpp", "psnr", "map_share", "ms_ssim")
         row = {"t": value, **dict(zip(names, np.mean(figures, axis=0), strict=True))}
         rows.append({k: round(float(v), 5) for k, v in row.items()})
         print("   valid", rows[-1], flush=True)

@@ -1,4 +1,4 @@
-"""Building blocks shared by the transforms: residual block and conditioning on the rate parameter."""
+"""Building blocks shared by the transforms: block of convolutions and conditioning on the rate parameter."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import torch
 from torch import Tensor, nn
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a skip connection, ``x + conv(relu(conv(x)))``, (B, C, H, W) -> same shape.
+class MixBlock(nn.Module):
+    """A depthwise 3x3 convolution between two pointwise ones, then two pointwise ones, (B, C, H, W) -> same shape.
 
-    The second convolution starts at zero, so that the block starts as the identity.
+    Both halves stand beside a skip connection and end at zero, so that the block starts as the identity. Space and
+    channels are mixed apart, as in Howard et al., 2017 and Liu et al., 2022 (ConvNeXt): a third of the operations of
+    two dense 3x3 convolutions.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, expansion: int = 2) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+        self.before = nn.Conv2d(channels, channels, 1)
+        self.space = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.after = nn.Conv2d(channels, channels, 1)
+        self.widen = nn.Conv2d(channels, expansion * channels, 1)
+        self.narrow = nn.Conv2d(expansion * channels, channels, 1)
+        for last in (self.after, self.narrow):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(torch.relu(self.first(torch.relu(x))))
+        x = x + self.after(self.space(torch.relu(self.before(x))))
+        return x + self.narrow(torch.relu(self.widen(x)))
 
 
 class RateMLP(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pillow_cwic.networks.context import CausalConv, ContextModel, logistic_bits
-from pillow_cwic.networks.quantisers import add_noise, channel_masks, quantise_codes, quantise_map
+from pillow_cwic.networks.quantisers import add_noise, channel_masks, quantise_codes, quantise_map, useful_levels
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
 
 STRIDE = 8  # pixels per code
@@ -20,9 +20,8 @@ MAP_STRIDE = 16  # pixels per map level; picture sides are padded to a multiple 
 class Config:
     """Everything that fixes the shape of a ``cwic1`` model. Stored with the weights."""
 
-    narrow: int = 64
-    wide: int = 128
-    blocks: int = 3
+    wide: int = 160
+    blocks: int = 7
     groups: tuple[int, ...] = (4, 4, 8, 8, 16, 24, 32, 32)
     context_hidden: int = 32
     map_hidden: int = 16
@@ -51,10 +50,11 @@ class Config:
 class Output(NamedTuple):
     """What one training pass gives; B pictures of H x W."""
 
-    picture: Tensor  # (B, 3, H, W), not clipped
+    blocks: Tensor  # (B, 192, H/8, W/8) in blocks, not clipped
     code_bits: Tensor  # (B,) bits of the codes; carries the gradient
     hard_bits: Tensor  # (B,) ideal code length of the rounded codes, for the log
     map_bits: Tensor  # (B,)
+    map_error: Tensor  # (B,) mean squared distance of the map from the levels that pay for their bits
     level: Tensor  # (B, 1, H/16, W/16)
     codes: Tensor  # (B, channels, H/8, W/8), rounded and masked
 
@@ -66,27 +66,35 @@ class Cwic1(nn.Module):
         super().__init__()
         c = self.config = config
         slope = c.lambda_slope / 2
-        self.analysis = Analysis(c.narrow, c.wide, c.blocks, c.channels, slope)
+        self.analysis = Analysis(c.wide, c.blocks, c.channels, slope)
         self.importance = ImportanceHead(c.wide, c.map_features)
-        self.synthesis = Synthesis(c.narrow, c.wide, c.blocks, c.channels, slope)
+        self.synthesis = Synthesis(c.wide, c.blocks, c.channels, slope)
         self.context = ContextModel(list(c.groups), c.context_hidden, c.map_hidden, c.levels)
 
-    def forward(self, picture: Tensor, t: Tensor, *, use_map: bool, hard_rate: bool) -> Output:
-        """One training pass.
+    def quantise(self, latents: Tensor) -> Tensor:
+        """Latents to codes, any shape."""
+        return quantise_codes(latents, self.config.code_limit)
+
+    def forward(self, blocks: Tensor, t: Tensor, *, use_map: bool, hard_rate: bool) -> Output:
+        """One training pass over pictures in blocks, (B, 192, H/8, W/8) in [-0.5, 0.5].
 
         ``use_map`` switches the importance map on (the paper trains without it first). ``hard_rate`` trains the
         context model on the rounded codes, and the encoder on noisy ones under the context model's parameters;
         otherwise both are trained on noisy codes, which is smoother at the start.
         """
-        features = self.analysis.features(picture, t)
-        latents = (self.analysis.latents(picture, features) * self.analysis.gain(t)).float()
+        features = self.analysis.features(blocks, t)
+        latents = (self.analysis.latents(blocks, features) * self.analysis.gain(t)).float()
         b, _, h, w = latents.shape
+        map_error = latents.new_zeros(b)
         if use_map:
-            level = quantise_map(self.importance(features).float(), self.config.levels)
+            importance = self.importance(features).float()
+            level = quantise_map(importance, self.config.levels)
+            middle = useful_levels(latents.detach(), self.config.groups) + 0.5
+            map_error = (self.config.levels * importance - middle).square().mean((1, 2, 3))
         else:
             level = latents.new_full((b, 1, h // 2, w // 2), self.config.levels - 1.0)
         mask = channel_masks(level, self.config.groups)
-        codes = quantise_codes(latents, self.config.code_limit) * mask
+        codes = self.quantise(latents) * mask
         parameters = self.context(codes, level, t)
         mean = torch.cat([m for m, _ in parameters], dim=1)
         log_scale = torch.cat([s for _, s in parameters], dim=1)
@@ -101,10 +109,11 @@ class Cwic1(nn.Module):
             map_mean, map_scale = self.context.map_parameters(level.detach(), t)
             map_bits = logistic_bits(level, map_mean, map_scale).sum((1, 2, 3))
         return Output(
-            picture=self.synthesis(codes, t),
+            blocks=self.synthesis(codes, t),
             code_bits=(soft * mask).sum((1, 2, 3)),
             hard_bits=(hard * mask).detach().sum((1, 2, 3)),
             map_bits=map_bits,
+            map_error=map_error,
             level=level.detach(),
             codes=codes.detach(),
         )
@@ -117,19 +126,15 @@ def count_macs(config: Config) -> dict[str, float]:
     hooks = []
     for name, module in model.named_modules():
         part = name.split(".")[0]
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
 
             def count(layer: nn.Module, args: tuple[Tensor, ...], result: Tensor, part: str = part) -> None:
                 assert isinstance(layer.weight, Tensor)
                 taps = layer.mask if isinstance(layer, CausalConv) else torch.ones(layer.weight[0].numel())
                 per_place = int(taps.sum()) * (layer.in_channels if isinstance(layer, CausalConv) else 1)
-                # weight[0] belongs to one output, or in a transposed convolution to one input
-                where = args[0] if isinstance(layer, nn.ConvTranspose2d) else result
-                totals[part] += per_place * where.numel()
+                totals[part] += per_place * result.numel()
 
             hooks.append(module.register_forward_hook(count))
     with torch.no_grad():
-        model(torch.zeros(1, 3, 64, 64), torch.zeros(1), use_map=True, hard_rate=False)
+        model(torch.zeros(1, 192, 8, 8), torch.zeros(1), use_map=True, hard_rate=False)
     return {part: total / 64**2 for part, total in totals.items()}
-
-

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+STEP_BITS, ONE_BITS, ZERO_BITS = 12.0, 5.0, 0.03  # for ``useful_levels``; at high rate a squared step is worth 8.7
+
 
 def quantise_codes(latents: Tensor, limit: int) -> Tensor:
     """A bank of binarizers, ``c = -limit + sum over k of B(y > k - 1/2)`` for k in (-limit, limit]: any shape -> same.
@@ -37,7 +39,21 @@ def layer_mask(level: Tensor, layer: int) -> Tensor:
 def channel_masks(level: Tensor, groups: Sequence[int]) -> Tensor:
     """Levels (B, 1, h/2, w/2) to the mask of every channel, (B, sum of groups, h, w)."""
     fine = F.interpolate(level, scale_factor=2.0, mode="nearest")
-    return torch.cat([layer_mask(fine, g).expand(-1, c, -1, -1) for g, c in enumerate(groups)], dim=1)
+    masks = torch.cat([layer_mask(fine, g).expand(-1, c, -1, -1) for g, c in enumerate(groups)], dim=1)
+    return masks.contiguous(memory_format=torch.channels_last)  # as the codes, so that products stay fast
+
+
+def useful_levels(latents: Tensor, groups: Sequence[int]) -> Tensor:
+    """The level up to which layers pay for their bits, (B, channels, h, w) -> (B, 1, h/2, w/2): a target for the map.
+
+    A code c of a latent y lowers the squared error by y^2 - (y - c)^2 steps. A step is worth ``STEP_BITS`` bits, and
+    the code costs about as much as the constants say. Levels end where the sum over a cell is highest.
+    """
+    codes = latents.round()
+    cost = torch.where(codes == 0, ZERO_BITS, ONE_BITS + 2 * codes.abs().clamp(min=1).log2())
+    gain = F.avg_pool2d(STEP_BITS * (latents.square() - (latents - codes).square()) - cost, 2)
+    layers = torch.stack([part.sum(1) for part in torch.split(gain, list(groups), dim=1)], dim=1)
+    return layers.cumsum(1).argmax(1, keepdim=True).to(latents.dtype)
 
 
 def add_noise(latents: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 
 from pillow_cwic.errors import ModelError
+from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.networks.distortion import distortion
+from pillow_cwic.networks.integers import from_integers
 from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
-from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis
+from pillow_cwic.networks.refine import refine
+from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
+from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
@@ -41,12 +47,13 @@ class Networks:
             length = struct.unpack_from("<Q", weights)[0]
             metadata = json.loads(weights[8 : 8 + length])["__metadata__"]
             config = self.config = Config.from_dict(json.loads(metadata["config"]))
+            self.tuning: str = metadata["tuning"]
             tensors = load(weights)
         except (struct.error, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"weights: not a readable model file: {error}") from error
         self.device = torch.device(device)
         slope = config.lambda_slope / 2
-        shape = (config.narrow, config.wide, config.blocks, config.channels, slope)
+        shape = (config.wide, config.blocks, config.channels, slope)
         self.context_weights = tensors.pop("context.weights").numpy()
         self.context_biases = tensors.pop("context.biases").numpy()
         with torch.device("meta"):  # no time spent on initial values
@@ -75,19 +82,50 @@ class Networks:
         """Rows and columns of the map for a picture of this size."""
         return -(-height // MAP_STRIDE), -(-width // MAP_STRIDE)
 
+    def _blocks(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """(H, W, 3) uint8 to blocks (1, 192, H/8, W/8), after repeating the last rows and columns as the map needs."""
+        height, width = pixels.shape[:2]
+        rows, columns = self.grid(height, width)
+        picture = torch.from_numpy(pixels.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255 - 0.5
+        padding = (0, columns * MAP_STRIDE - width, 0, rows * MAP_STRIDE - height)
+        return to_blocks(F.pad(picture, padding, mode="replicate"))
+
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
         """(H, W, 3) uint8 to latents and importance levels at the rate parameter T."""
-        height, width = pixels.shape[:2]
-        rows, columns = self.grid(height, width)
-        picture = torch.from_numpy(pixels.copy()).to(self.device).permute(2, 0, 1)[None]
-        picture = picture.float() / 255 - 0.5
-        padding = (0, columns * MAP_STRIDE - width, 0, rows * MAP_STRIDE - height)
-        picture = F.pad(picture, padding, mode="replicate").contiguous(memory_format=torch.channels_last)
-        t = self._rate(rate)
-        features = self.analysis.features(picture, t)
+        blocks = self._blocks(pixels)
+        features = self.analysis.features(blocks, self._rate(rate))
         levels = quantise_map(self.importance(features), self.config.levels)
-        return Analysed(self.analysis.latents(picture, features), levels[0].cpu().numpy().astype(np.int16), rate)
+        return Analysed(self.analysis.latents(blocks, features), levels[0].cpu().numpy().astype(np.int16), rate)
+
+    @cached_property
+    def _context(self) -> ContextModel:
+        """The context model in floating point, for gradients; nothing is ever coded with it."""
+        c = self.config
+        twin = ContextModel(list(c.groups), c.context_hidden, c.map_hidden, c.levels)
+        from_integers(twin, self.context_weights, self.context_biases)
+        return twin.requires_grad_(False).to(self.device)
+
+    def refine(
+        self, pixels: NDArray[np.uint8], analysed: Analysed, rate: int, steps: int, progress: Progress | None
+    ) -> Analysed:
+        """Latents that give less distortion and bits together at rate T, after ``steps`` steps of gradient descent."""
+        t = self._rate(rate)
+        gain = self.analysis.gain(t)
+        with torch.inference_mode(False):
+            latents = refine(
+                (analysed.latents * gain).clone(),
+                torch.from_numpy(analysed.levels.astype(np.float32))[None].to(self.device),
+                self._blocks(pixels),
+                t,
+                config=self.config,
+                tuning=self.tuning,
+                synthesis=self.synthesis,
+                context=self._context,
+                steps=steps,
+                progress=progress,
+            )
+        return analysed._replace(latents=latents / gain)
 
     @torch.inference_mode()
     def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
@@ -99,9 +137,15 @@ class Networks:
     def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
         """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3) uint8."""
         x = torch.from_numpy(codes).to(self.device).float()[None].contiguous(memory_format=torch.channels_last)
-        picture = self.synthesis(x, self._rate(rate))[0, :, :height, :width]
+        picture = to_picture(self.synthesis(x, self._rate(rate)))[0, :, :height, :width]
         shown = picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         return shown.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
+        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
+        first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
+        return float(distortion(self.tuning, first, second)[0])
 
 
 def code_side(levels: int) -> int:

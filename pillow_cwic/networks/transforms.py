@@ -13,23 +13,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pillow_cwic.networks.dct import SIDE, basis
-from pillow_cwic.networks.layers import FiLM, Gain, ResidualBlock
+from pillow_cwic.networks.layers import FiLM, Gain, MixBlock
 
 # A uniform quantiser's step suits the Lagrangian at t = 0 when its square is 18 / (ln 2 * 0.014) on a scale of 0..255.
 INITIAL_LOG_GAIN = math.log(255 / math.sqrt(18 / (math.log(2) * 0.014)))
 
 
-class Analysis(nn.Module):
-    """Picture to codes: (B, 3, H, W) in [-0.5, 0.5], H and W multiples of 16 -> features (B, wide, H/8, W/8)."""
+def to_blocks(picture: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 192, H/8, W/8): the pixels of each 8x8 block as channels."""
+    return F.pixel_unshuffle(picture, SIDE).contiguous(memory_format=torch.channels_last)
 
-    def __init__(self, narrow: int, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
+
+def to_picture(blocks: Tensor) -> Tensor:
+    """The inverse of ``to_blocks``."""
+    return F.pixel_shuffle(blocks, SIDE)
+
+
+class Analysis(nn.Module):
+    """Picture to codes. Works on the picture's 8x8 blocks, ``to_blocks(picture)``."""
+
+    def __init__(self, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(48, narrow, 3, padding=1)
-        self.fine = ResidualBlock(narrow)
-        self.down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1)
+        self.enter = nn.Conv2d(3 * SIDE**2, wide, 1)
         self.film = FiLM(wide)
-        self.coarse = nn.ModuleList(ResidualBlock(wide) for _ in range(blocks))
-        self.leave = nn.Conv2d(wide, channels, 3, padding=1)
+        self.trunk = nn.Sequential(*(MixBlock(wide) for _ in range(blocks)))
+        self.leave = nn.Conv2d(wide, channels, 1)
         self.linear = nn.Conv2d(3 * SIDE**2, channels, 1, bias=False)
         self.gain = Gain(channels, INITIAL_LOG_GAIN, gain_slope)
         nn.init.zeros_(self.leave.weight)
@@ -37,32 +45,27 @@ class Analysis(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(basis(channels)[:, :, None, None])
 
-    def features(self, picture: Tensor, t: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, wide, H/8, W/8)."""
-        x = self.enter(F.pixel_unshuffle(picture, 4))  # (B, narrow, H/4, W/4)
-        x = self.fine(x)
-        x = self.film(self.down(x), t.clamp(-1, 1))  # (B, wide, H/8, W/8)
-        for block in self.coarse:
-            x = block(x)
+    def features(self, pixels: Tensor, t: Tensor) -> Tensor:
+        """Blocks of pixels in [-0.5, 0.5], (B, 192, H/8, W/8) -> (B, wide, H/8, W/8)."""
+        x: Tensor = self.trunk(self.film(self.enter(pixels), t.clamp(-1, 1)))
         return x
 
-    def latents(self, picture: Tensor, features: Tensor) -> Tensor:
-        """Picture and its features (B, wide, H/8, W/8) -> (B, channels, H/8, W/8), before the gain."""
-        return self.leave(features) + self.linear(F.pixel_unshuffle(picture, SIDE))
+    def latents(self, pixels: Tensor, features: Tensor) -> Tensor:
+        """Blocks of pixels and their features -> (B, channels, H/8, W/8), before the gain."""
+        x: Tensor = self.leave(features) + self.linear(pixels)
+        return x
 
 
 class Synthesis(nn.Module):
-    """Codes to picture: (B, channels, H/8, W/8) integers as float -> (B, 3, H, W), about [-0.5, 0.5]."""
+    """Codes to blocks of pixels: (B, channels, H/8, W/8) integers as float -> (B, 192, H/8, W/8), about [-0.5, 0.5]."""
 
-    def __init__(self, narrow: int, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
+    def __init__(self, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
         super().__init__()
         self.gain = Gain(channels, -INITIAL_LOG_GAIN, -gain_slope)
-        self.enter = nn.Conv2d(channels, wide, 3, padding=1)
+        self.enter = nn.Conv2d(channels, wide, 1)
         self.film = FiLM(wide)
-        self.coarse = nn.ModuleList(ResidualBlock(wide) for _ in range(blocks))
-        self.up = nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
-        self.fine = ResidualBlock(narrow)
-        self.leave = nn.Conv2d(narrow, 48, 3, padding=1)
+        self.trunk = nn.Sequential(*(MixBlock(wide) for _ in range(blocks)))
+        self.leave = nn.Conv2d(wide, 3 * SIDE**2, 1)
         self.linear = nn.Conv2d(channels, 3 * SIDE**2, 1, bias=False)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
@@ -71,11 +74,8 @@ class Synthesis(nn.Module):
 
     def forward(self, codes: Tensor, t: Tensor) -> Tensor:
         scaled = codes * self.gain(t)
-        x = self.film(self.enter(scaled), t.clamp(-1, 1))  # (B, wide, H/8, W/8)
-        for block in self.coarse:
-            x = block(x)
-        x = self.fine(self.up(x))  # (B, narrow, H/4, W/4)
-        return F.pixel_shuffle(self.leave(x), 4) + F.pixel_shuffle(self.linear(scaled), SIDE)
+        x: Tensor = self.leave(self.trunk(self.film(self.enter(scaled), t.clamp(-1, 1)))) + self.linear(scaled)
+        return x
 
 
 class ImportanceHead(nn.Module):

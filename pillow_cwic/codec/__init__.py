@@ -1,0 +1,103 @@
+"""Encode and decode whole pictures: arrays to bytes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic import alpha, container, limits, models
+from pillow_cwic import rate as rate_control
+from pillow_cwic.codec.encoder import EFFORTS, Encoder
+from pillow_cwic.codec.layers import reconstruct
+from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
+from pillow_cwic.networks import draft
+from pillow_cwic.progress import Progress
+from pillow_cwic.target import parse_effort, parse_target
+
+CHANNELS = {2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+def encode(
+    pixels: NDArray[np.uint8],
+    *,
+    rate: float | None = None,
+    size: int | None = None,
+    quality: int | None = None,
+    model: str = "cwic1",
+    tuning: str = "mse",
+    effort: int | None = None,
+    progress: Progress | None = None,
+    extra: Sequence[tuple[bytes, bytes]] = (),
+    timings: Timings | None = None,
+) -> bytes:
+    """A picture, uint8, (H, W) grey or (H, W, C) with C = 2 grey and alpha, 3 RGB, 4 RGBA, to a ``.cwic`` file.
+
+    Alpha is kept without loss; where it is 0, colour is not kept.
+
+    At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound) and
+    ``quality`` (1 to 100, default 50). If no file is small enough, the smallest that the model can make is returned.
+    ``effort``, 0 to 9, buys fewer bits with time (docs/results/effort.md); from 5 on gradient descent takes most of
+    it, and ``progress(done, all)`` is called after each of its steps. ``extra`` are ancillary chunks (type, payload),
+    counted in the size. ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for
+    arguments out of range and LimitError for too large a picture.
+    """
+    target, level = parse_target(rate, size, quality), parse_effort(effort)
+    with stage(timings, "total"), limited_threads():
+        mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
+        if pixels.dtype != np.uint8 or mode is None:
+            raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 2 to 4)")
+        height, width = pixels.shape[:2]
+        if not height or not width:
+            raise ValueError(f"pixels: a picture of {width} x {height} is empty")
+        limits.check_pixels(width, height)
+        planes = pixels.reshape(height, width, -1)
+        payload = None
+        if mode in container.ALPHA_MODES:
+            with stage(timings, "alpha"):
+                payload = alpha.encode(planes[..., -1])
+                planes = alpha.fill(planes[..., :-1], planes[..., -1])
+        colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
+        chosen = models.by_name(model, tuning)
+        encoder = Encoder(colour, mode.removesuffix("A"), chosen, EFFORTS[level], progress, timings)
+        bound = target.bytes_for(width, height)
+        if bound is None:
+            assert target.quality is not None
+            bare = encoder.at(rate_control.quality_to_rate(target.quality))
+        else:
+            bare = encoder.within(max(1, bound - len(container.between(extra, payload))))
+        return _dressed(bare, mode, extra, payload)
+
+
+def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], payload: bytes | None) -> bytes:
+    """A file of colour alone, with its alpha and ancillary chunks."""
+    parsed = container.read_file(bare)
+    return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
+
+
+def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
+    """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
+
+    ``partial`` accepts a file cut short and shows the layers that arrived. ``scale`` 4 or 8 makes a picture with sides
+    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
+    the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
+    """
+    if scale not in (1, *draft.SCALES):
+        raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
+    with stage(timings, "total"), limited_threads():
+        with stage(timings, "container"):
+            parsed = container.read_file(data, allow_truncated=partial)
+        header = parsed.header
+        limits.check_pixels(header.width, header.height)
+        with stage(timings, "load"):
+            model = runtime(models.by_id(header.model_id))
+        pixels = reconstruct(model, parsed, scale, timings)
+        if header.mode in ("L", "LA"):
+            pixels = ((pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
+        if parsed.alpha is not None:
+            with stage(timings, "alpha"):
+                plane = alpha.decode(parsed.alpha, header.height, header.width)
+                pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
+        return pixels

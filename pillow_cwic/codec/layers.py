@@ -1,0 +1,143 @@
+"""Symbols of a picture to the layers of a file and back, tile by tile; and layers to pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic import container, settings
+from pillow_cwic.codec.session import Runtime, Timings, stage
+from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.errors import ContainerError, EntropyError
+from pillow_cwic.networks import draft
+from pillow_cwic.networks.runtime import code_side
+
+Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
+
+
+class _Tile(NamedTuple):
+    """One tile's place in the map, in levels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, plane: NDArray[np.int16], index: int) -> NDArray[np.int16]:
+        """View of the tile's part of layer ``index``, (channels, rows, columns)."""
+        unit = 1 if index == 0 else code_side(1)
+        rows = slice(self.top * unit, (self.top + self.height) * unit)
+        return plane[:, rows, self.left * unit : (self.left + self.width) * unit]
+
+
+def _tiles(rows: int, columns: int, exponent: int) -> list[_Tile]:
+    side = 2**exponent // 16
+    return [
+        _Tile(top, left, min(side, rows - top), min(side, columns - left))
+        for top in range(0, rows, side)
+        for left in range(0, columns, side)
+    ]
+
+
+def _each(work: Callable[[int], None], count: int) -> None:
+    """``work(0) .. work(count - 1)``, in threads if there are several; the C coder runs without the GIL."""
+    if count == 1:
+        work(0)
+        return
+    with ThreadPoolExecutor(min(count, settings.threads() or os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(work, k) for k in range(count)]:
+            done.result()
+
+
+def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
+    return container.symbol_crc(symbols.astype(np.uint8 if index == 0 else "<i2", order="C").tobytes())
+
+
+def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
+    return np.split(codes, np.cumsum(groups)[:-1])
+
+
+def encode_symbols(
+    entropy: EntropyModel,
+    symbols: Symbols,
+    exact: Sequence[NDArray[np.int16] | None],
+    weight: float,
+    t: int,
+    exponent: int,
+) -> list[container.Layer]:
+    """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
+
+    ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation with ``weight``
+    bits for a squared step, or None.
+    """
+    _, rows, columns = symbols[0].shape
+    tiles = _tiles(rows, columns, exponent)
+    streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
+
+    def code(k: int) -> None:
+        coder = TileCoder(entropy, t, tiles[k].height, tiles[k].width)
+        for index, plane in enumerate(symbols):
+            part = np.ascontiguousarray(tiles[k].cut(plane, index))
+            values = exact[index]
+            if values is not None:
+                values = np.ascontiguousarray(tiles[k].cut(values, index))
+            streams[index][k] = coder.encode(part, values, weight)
+            tiles[k].cut(plane, index)[...] = part
+
+    _each(code, len(tiles))
+    return [
+        container.Layer(container.join_tiles(streams[index]), _symbol_crc(plane, index))
+        for index, plane in enumerate(symbols)
+    ]
+
+
+def decode_symbols(
+    entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+) -> Symbols:
+    """The layers of a file that arrived, up to so many groups; others are zero.
+
+    Raises EntropyError if a symbol CRC differs.
+    """
+    header = parsed.header
+    if len(parsed.layers) > 1 + len(entropy.groups) or (parsed.complete and len(parsed.layers) <= len(entropy.groups)):
+        raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
+    tiles = _tiles(rows, columns, header.tile_exponent)
+    layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
+    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
+    symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
+    symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
+
+    def decode(k: int) -> None:
+        coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
+        for index in range(len(streams)):
+            tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
+
+    _each(decode, len(tiles))
+    for index, layer in enumerate(layers):
+        found = _symbol_crc(symbols[index], index)
+        if found != layer.crc:
+            raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
+    return symbols
+
+
+def reconstruct(
+    runtime: Runtime, parsed: container.Parsed, scale: int = 1, timings: Timings | None = None
+) -> NDArray[np.uint8]:
+    """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
+
+    Raises EntropyError or ContainerError if a layer it needs is damaged.
+    """
+    networks, header = runtime.networks, parsed.header
+    groups = None if scale == 1 else draft.groups_for(networks, scale)
+    with stage(timings, "entropy"):
+        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups)
+    with stage(timings, "synthesis"):
+        codes = np.concatenate(symbols[1:][:groups])
+        if scale == 1:
+            return networks.synthesise(codes, header.rate, header.height, header.width)
+        return draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)

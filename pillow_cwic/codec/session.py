@@ -1,0 +1,79 @@
+"""What encoding and decoding run on: the device, its threads, loaded models, and the times of the stages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
+import torch
+
+from pillow_cwic import models, settings
+from pillow_cwic.entropy import EntropyModel
+from pillow_cwic.networks.runtime import Networks
+
+Timings = dict[str, float]
+
+
+class Runtime(NamedTuple):
+    """One model, ready to use on one device."""
+
+    networks: Networks
+    entropy: EntropyModel
+
+
+_lock = threading.Lock()
+
+
+def _device() -> str:
+    """The device that the networks run on: the one in ``settings``, else CUDA if there is one, else the CPU."""
+    wanted = settings.device()
+    if wanted is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:  # as builds without that kind of device raise it
+        raise ValueError(f"device: {wanted!r} is not available here: {error}") from error
+    return wanted
+
+
+@contextmanager
+def limited_threads() -> Iterator[None]:
+    """Gives torch as many threads as ``settings`` says."""
+    before, wanted = torch.get_num_threads(), settings.threads()
+    if wanted is None:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def _load(model: models.Model, device: str) -> Runtime:
+    networks = Networks(model.read(), device)
+    c = networks.config
+    arrays = networks.context_weights, networks.context_biases
+    return Runtime(networks, EntropyModel(*arrays, c.groups, c.context_hidden, c.map_hidden, c.levels))
+
+
+def runtime(model: models.Model) -> Runtime:
+    """The model on the device of the moment; loaded at the first call."""
+    with _lock:  # so that two threads do not load the same weights
+        return _load(model, _device())
+
+
+@contextmanager
+def stage(timings: Timings | None, name: str) -> Iterator[None]:
+    """Adds the seconds spent inside to ``timings[name]``."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        if timings is not None:
+            timings[name] = timings.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,75 @@
+"""Distortions that the tunings are trained for, each a differentiable function of pictures (B, 3, H, W) in 0..255.
+
+Structural similarity: Wang et al., 2004; multi-scale: Wang et al., 2003. Blurring is two products with a banded matrix,
+which needs no more than matrix multiplication and is fast in both directions on every device.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW, SIGMA = 11, 1.5
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+MS_SSIM_SCALE, SSIM_SCALE, MSE_SHARE = 900.0, 90.0, 0.1
+C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+
+@cache
+def _blur_matrix(side: int, device: torch.device) -> Tensor:
+    """(side - 10, side): each row holds the Gaussian window at one place."""
+    x = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
+    window = torch.exp(-x.square() / (2 * SIGMA**2))
+    rows = torch.arange(side - WINDOW + 1)[:, None]
+    matrix = torch.zeros(side - WINDOW + 1, side)
+    matrix[rows, rows + torch.arange(WINDOW)] = window / window.sum()
+    return matrix.to(device)
+
+
+def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean SSIM and mean of its contrast and structure part, each (B, 3)."""
+    stack = torch.stack([x, y, x * x, y * y, x * y])
+    down, across = (_blur_matrix(side, x.device) for side in x.shape[-2:])
+    mx, my, xx, yy, xy = down @ stack @ across.T
+    part = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
+    light = (2 * mx * my + C1) / (mx * mx + my * my + C1)
+    return (light * part).mean((2, 3)), part.mean((2, 3))
+
+
+def similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM and MS-SSIM of two batches of pictures, each (B,): means over the three channels.
+
+    Of the five scales as many are used as the window fits into, their weights brought to the sum of all.
+    """
+    scales = sum(min(x.shape[-2:]) >> k >= WINDOW for k in range(len(SCALE_WEIGHTS)))
+    if not scales:
+        raise ValueError(f"pictures of {x.shape[-1]} x {x.shape[-2]} are smaller than the window of {WINDOW}")
+    weights = torch.tensor(SCALE_WEIGHTS[:scales], device=x.device)
+    weights = weights / weights.sum() * sum(SCALE_WEIGHTS)
+    product, first = x.new_ones(x.shape[:2]), None
+    for k in range(scales):
+        whole, part = _similarity(x, y)
+        first = whole if first is None else first
+        product = product * torch.relu(whole if k == scales - 1 else part) ** weights[k]
+        if k < scales - 1:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+    assert first is not None
+    return first.mean(1), product.mean(1)
+
+
+def distortion(tuning: str, original: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
+    """What weighs against bits, and the mean squared error; pictures (B, 3, H, W) in 0..255, results (B,).
+
+    For ``ssim`` structural terms take the place of most of the squared error. They are scaled so that, where the mean
+    squared error is what a photograph has at the same rate, they weigh about as much as it would.
+    """
+    mse = (decoded - original).square().mean((1, 2, 3))
+    if tuning == "mse":
+        return mse, mse
+    if tuning != "ssim":
+        raise ValueError(f"tuning: {tuning!r} is neither 'mse' nor 'ssim'")
+    ssim, ms_ssim = similarities(original, decoded)
+    return MS_SSIM_SCALE * (1 - ms_ssim) + SSIM_SCALE * (1 - ssim) + MSE_SHARE * mse, mse
