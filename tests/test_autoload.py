@@ -73,31 +73,36 @@ def test_nothing_is_loaded_before_it_is_needed(environment: Environment) -> None
     assert environment.run("import json, email; " + SEEN) == "[]"
 
 
-def test_spawned_workers_have_it_too(environment: Environment, file: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import multiprocessing, sys\n"
-        "def size(path):\n    from PIL import Image\n    return Image.open(path).size\n"
-        "if __name__ == '__main__':\n"
-        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "        print(pool.map(size, [sys.argv[1]]))\n"
-    )
-    done = subprocess.run([environment.python, script, file], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == "[(100, 75)]", done.stderr
+SPAWNED = """
+import multiprocessing, sys
+def size(path):
+    from PIL import Image
+    return Image.open(path).size
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(size, [sys.argv[1]]))
+"""
+LOADER = """
+import sys
+from torch.utils.data import DataLoader
+class Files:
+    def __len__(self): return 1
+    def __getitem__(self, _):
+        from PIL import Image
+        return Image.open(sys.argv[1]).size
+if __name__ == "__main__":
+    print(list(DataLoader(Files(), batch_size=None, num_workers=1, multiprocessing_context="spawn")))
+"""
 
 
-def test_loaders_of_torch_have_it_too(environment: Environment, file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "said"), [(SPAWNED, "[(100, 75)]"), (LOADER, "[[100, 75]]")], ids=["pool", "loader"])
+def test_spawned_workers_have_it_too(
+    environment: Environment, file: Path, tmp_path: Path, code: str, said: str
+) -> None:
     script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\nfrom torch.utils.data import DataLoader\n"
-        "class Files:\n"
-        "    def __len__(self): return 1\n"
-        "    def __getitem__(self, _):\n        from PIL import Image\n        return Image.open(sys.argv[1]).size\n"
-        "if __name__ == '__main__':\n"
-        "    print(list(DataLoader(Files(), batch_size=None, num_workers=1, multiprocessing_context='spawn')))\n"
-    )
+    script.write_text(code)
     done = subprocess.run([environment.python, script, file], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == "[[100, 75]]", done.stderr
+    assert done.stdout.strip() == said, done.stderr
 
 
 def test_looking_for_a_module_is_not_importing_it(environment: Environment, file: Path) -> None:

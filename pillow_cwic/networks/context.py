@@ -1,4 +1,4 @@
-"""Training twin of the integer context model in ``csrc/context.c``.
+"""Training twin of the integer context model in ``csrc/tile.c``.
 
 The twin has the same topology, the same clips and the same input scalings as the integer model; it differs only
 in that nothing is rounded to fixed point. ``docs/FORMAT.md`` section "Context model" is the specification of both.
