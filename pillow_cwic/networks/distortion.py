@@ -14,7 +14,8 @@ from torch import Tensor
 
 WINDOW, SIGMA = 11, 1.5
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-MS_SSIM_SCALE, SSIM_SCALE, MSE_SHARE = 900.0, 90.0, 0.1
+MS_SSIM_SCALE, SSIM_SCALE, MSE_SHARE = 600.0, 250.0, 0.04
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -30,7 +31,7 @@ def _blur_matrix(side: int, device: torch.device) -> Tensor:
 
 
 def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean SSIM and mean of its contrast and structure part, each (B, 3)."""
+    """Mean SSIM and mean of its contrast and structure part, each (B, C)."""
     stack = torch.stack([x, y, x * x, y * y, x * y])
     down, across = (_blur_matrix(side, x.device) for side in x.shape[-2:])
     mx, my, xx, yy, xy = down @ stack @ across.T
@@ -39,8 +40,12 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (light * part).mean((2, 3)), part.mean((2, 3))
 
 
+def _luma(x: Tensor) -> Tensor:
+    return torch.einsum("bchw,c->bhw", x, x.new_tensor(LUMA))[:, None]
+
+
 def similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and MS-SSIM of two batches of pictures, each (B,): means over the three channels.
+    """SSIM of the luma and MS-SSIM, the mean over R, G and B, of two batches of pictures, each (B,).
 
     Of the five scales as many are used as the window fits into, their weights brought to the sum of all.
     """
@@ -49,15 +54,16 @@ def similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"pictures of {x.shape[-1]} x {x.shape[-2]} are smaller than the window of {WINDOW}")
     weights = torch.tensor(SCALE_WEIGHTS[:scales], device=x.device)
     weights = weights / weights.sum() * sum(SCALE_WEIGHTS)
-    product, first = x.new_ones(x.shape[:2]), None
+    product, luma = x.new_ones(x.shape[:2]), x.new_zeros(0)
     for k in range(scales):
-        whole, part = _similarity(x, y)
-        first = whole if first is None else first
-        product = product * torch.relu(whole if k == scales - 1 else part) ** weights[k]
-        if k < scales - 1:
+        if k == 0:
+            whole, part = _similarity(*(torch.cat([p, _luma(p)], dim=1) for p in (x, y)))
+            luma, whole, part = whole[:, 3], whole[:, :3], part[:, :3]
+        else:
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-    assert first is not None
-    return first.mean(1), product.mean(1)
+            whole, part = _similarity(x, y)
+        product = product * torch.relu(whole if k == scales - 1 else part) ** weights[k]
+    return luma, product.mean(1)
 
 
 def distortion(tuning: str, original: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
