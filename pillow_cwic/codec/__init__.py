@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pillow_cwic import alpha, container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
-from pillow_cwic.codec.layers import reconstruct
+from pillow_cwic.codec.layers import decode_symbols, reconstruct
 from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
+from pillow_cwic.errors import ContainerError
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
@@ -101,3 +102,20 @@ def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timin
                 plane = alpha.decode(parsed.alpha, header.height, header.width)
                 pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
         return pixels
+
+
+def decode_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], int]:
+    """The importance map of a ``.cwic`` file: a level, 0 to L - 1, for each 16 x 16 pixels, (H/16, W/16); and L.
+
+    No other layer is decoded, and no network runs. ``partial`` accepts a file cut short behind the map. Raises a
+    CwicError if what comes before the codes is damaged, or anything by the checksum of its chunk.
+    """
+    parsed = container.read_file(data, allow_truncated=partial)
+    header = parsed.header
+    limits.check_pixels(header.width, header.height)
+    if not parsed.layers:
+        raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
+    model = runtime(models.by_id(header.model_id))
+    rows, columns = model.networks.grid(header.height, header.width)
+    symbols = decode_symbols(model.entropy, parsed, rows, columns, groups=0)
+    return symbols[0][0].astype(np.uint8), model.entropy.levels
