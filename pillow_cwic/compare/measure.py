@@ -23,9 +23,10 @@ Pixels = NDArray[np.uint8]
 
 SSIM_SIDE = 11  # the window's
 MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
-CURVE = (5, 20, 35, 50, 65, 80, 95)  # qualities of CWIC's curve
+CURVE = (-30, -15, 15, 30)  # of CWIC's curve: qualities beside that of the file
 REACH = 3.0  # files up to so many times as large or small as those compared are points of a curve,
-APART = 1.15  # each so many times as large as the next smaller one; measuring takes longer than most encoders
+APART = 1.15  # each so many times as large as the next smaller one, and so many at most;
+POINTS = 5  # measuring takes longer than most encoders
 
 
 def psnr(original: Pixels, decoded: Pixels) -> float:
@@ -101,11 +102,11 @@ def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparis
     with Image.open(BytesIO(data), formats=["CWIC"]) as file:
         assert isinstance(file, plugin.CwicImageFile)
         levels = file.importance_map()
-        setting, picture = f"quality {file.info['quality']}", file.convert("RGB")
+        quality, picture = file.info["quality"], file.convert("RGB")
     point = measure(original, picture, len(data))
     fixed = {name: value for name, value in options.items() if name not in ("rate", "size", "quality")}
-    others = [_cwic(original, {**fixed, "quality": quality}) for quality in CURVE]
-    entries = [Entry("CWIC", setting, data, picture, point, _curve(original, point, data, others, "CWIC"))]
+    others = [_cwic(original, {**fixed, "quality": near}) for step in CURVE if 1 <= (near := quality + step) <= 100]
+    entries = [Entry("CWIC", f"quality {quality}", data, picture, point, _curve(original, point, data, others, "CWIC"))]
     missing = []
     formats = writable()
     for peer in peers:
@@ -159,7 +160,7 @@ def _curve(original: Image.Image, point: Point, data: bytes, others: list[bytes]
     kept, points = [len(data)], [point]
     for made in sorted(others, key=lambda each: abs(math.log(len(each) / len(data)))):
         ratios = [max(len(made) / size, size / len(made)) for size in kept]
-        if ratios[0] <= REACH and min(ratios) >= APART:
+        if len(kept) < POINTS and ratios[0] <= REACH and min(ratios) >= APART:
             with Image.open(BytesIO(made), formats=[format]) as file:
                 points.append(measure(original, file.convert("RGB"), len(made)))
             kept.append(len(made))
