@@ -17,7 +17,7 @@ from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
-from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
+from pillow_cwic.networks.model import MAP_STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
@@ -146,8 +146,3 @@ class Networks:
         """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
         first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
         return float(distortion(self.tuning, first, second)[0])
-
-
-def code_side(levels: int) -> int:
-    """Codes along a side that has so many map levels."""
-    return levels * (MAP_STRIDE // STRIDE)
