@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pillow_cwic import alpha, container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
-from pillow_cwic.codec.layers import reconstruct
+from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.quality import grey
 from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
 from pillow_cwic.networks import draft
