@@ -13,7 +13,7 @@ from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import quality_to_rate
-from pillow_cwic.target import parse_target
+from pillow_cwic.target import Target, parse_target
 
 FORMAT = "CWIC"
 EXTENSION = ".cwic"
@@ -83,16 +83,16 @@ class CwicImageFile(ImageFile.ImageFile):
         A sample stands for 16 x 16 pixels (those at the right and lower edge for what is left of them), so there are
         ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is shown as 255 k / (L - 1),
         rounded; the higher, the more of the code's channel groups were kept there. With ``size``, ``im.size`` for
-        one, every pixel of a picture of that size gets the sample it lies in. Decodes the map alone, and the whole
-        one of pictures that ``draft()`` made small. Raises a CwicError if the file is damaged; one that is cut short
-        will do if LOAD_TRUNCATED_IMAGES is set.
+        one, every pixel of a picture of that size gets the sample it lies in. Only the map is decoded, without torch,
+        and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the file is damaged; one that
+        is cut short will do if LOAD_TRUNCATED_IMAGES is set.
         """
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size: {size!r} is not two numbers of pixels, 1 and above")
         data = self._data() if self._whole is None else self._whole
-        from pillow_cwic import codec
+        from pillow_cwic import symbols
 
-        levels, count = codec.decode_map(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        levels, count = symbols.read_map(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
         shown = Image.fromarray(levels).point([min(255, round(255 * k / (count - 1))) for k in range(256)])
         if size is None:
             return shown
@@ -213,12 +213,23 @@ def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
     return meta.Metadata(exif or None, profile or None, xmp or None, meta.parse_dpi(dpi) if dpi else None)
 
 
+def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
+    """The mask in the picture's size. Raises ValueError if it is not a picture."""
+    if mask is None:
+        return None
+    if not isinstance(mask, Image.Image) or mask.mode not in ("1", "L") or not mask.width or not mask.height:
+        said = f"mode {mask.mode}, {mask.width} x {mask.height}" if isinstance(mask, Image.Image) else repr(mask)
+        raise ValueError(f"importance: {said} is not a picture of mode L, or 1")
+    return mask.convert("L").resize(size, Image.Resampling.BILINEAR)
+
+
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = im.encoderinfo
-    wanted = parse_target(options.get("rate"), options.get("size"), options.get("quality"))
+    wanted = parse_target(*(options.get(name) for name in Target._fields))
     if not im.width or not im.height:
         raise CwicError(f"cannot write an empty picture of {im.width} x {im.height} pixels")
     picture = _as_written(im)
+    importance = _importance(options.get("importance"), im.size)
     extra = meta.to_chunks(_metadata(im, picture.mode))
 
     import numpy as np
@@ -234,6 +245,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             tuning=tuning,
             effort=options.get("effort"),
             progress=progress,
+            importance=None if importance is None else np.asarray(importance),
             extra=extra,
         )
     fp.write(data)  # once, after encoding ended: a failed encoding writes nothing

@@ -10,7 +10,7 @@ import pytest
 import reference_decoder as reference
 from click.testing import CliRunner, Result
 from PIL import Image, ImageFile
-from test_plugin import saved
+from test_plugin import SUBPROCESS, run, saved
 
 from pillow_cwic import CwicError, cli, container, models
 from pillow_cwic.compare.heat import colours, overlaid
@@ -58,6 +58,12 @@ def test_with_a_size_each_pixel_has_the_sample_it_lies_in(small_file: bytes) -> 
     for size in ((0, 5), (5,)):
         with pytest.raises(ValueError, match="size: "):
             im.importance_map(size)
+
+
+def test_it_needs_no_torch(small_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.cwic").write_bytes(small_file)
+    code = "im = Image.open(sys.argv[1]); im.importance_map(im.size); print('torch' in sys.modules)"
+    assert run(SUBPROCESS + code, str(tmp_path / "x.cwic")) == "False"
 
 
 def test_bits_go_where_the_content_is(photo: Image.Image) -> None:

@@ -9,6 +9,7 @@ from pillow_cwic.cli.compare import compare
 from pillow_cwic.cli.convert import decode, encode
 from pillow_cwic.cli.hook import manage_autoload
 from pillow_cwic.cli.show import info, list_models
+from pillow_cwic.cli.shrink import shrink
 
 __all__ = ["main"]
 
@@ -19,5 +20,5 @@ def main() -> None:
     """Content-weighted image compression."""
 
 
-for command in (encode, decode, info, compare, list_models, manage_autoload):
+for command in (encode, decode, shrink, info, compare, list_models, manage_autoload):
     main.add_command(command)

@@ -1,7 +1,4 @@
-"""One picture as CWIC and as its peers at equal bytes: real files, and the quality of what is decoded from them.
-
-Pixels are uint8 arrays of shape (height, width, 3), RGB, 0 to 255.
-"""
+"""One picture as CWIC and as its peers at equal bytes: real files, and the quality of what is decoded from them."""
 
 from __future__ import annotations
 
@@ -13,13 +10,11 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pillow_cwic import plugin
 from pillow_cwic.compare.peers import Codec, SizeError, writable
-
-Pixels = NDArray[np.uint8]
+from pillow_cwic.target import parse_target
 
 SSIM_SIDE = 11  # the window's
 MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
@@ -27,12 +22,6 @@ CURVE = (-30, -15, 15, 30)  # of CWIC's curve: qualities beside that of the file
 REACH = 3.0  # files up to so many times as large or small as those compared are points of a curve,
 APART = 1.15  # each so many times as large as the next smaller one, and so many at most;
 POINTS = 5  # measuring takes longer than most encoders
-
-
-def psnr(original: Pixels, decoded: Pixels) -> float:
-    """PSNR in dB for the mean squared error over all samples of all three channels; infinite for equal pictures."""
-    mse = np.mean(np.square(original.astype(np.float64) - decoded))
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
 
 def decibel(similarity: float) -> float:
@@ -78,6 +67,8 @@ def measure(original: Image.Image, decoded: Image.Image, size: int) -> Point:
     SSIM is of the luma, MS-SSIM the mean over R, G and B (networks/distortion.py, which leaves out an odd row or column
     of each scale, where others pad: a difference in the fourth place for sides that are no multiples of 16).
     """
+    from pillow_cwic.codec.quality import psnr
+
     first, second = np.asarray(original), np.asarray(decoded)
     side, bpp = min(original.size), 8 * size / (original.width * original.height)
     if side < SSIM_SIDE:
@@ -104,7 +95,7 @@ def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparis
         levels = file.importance_map()
         quality, picture = file.info["quality"], file.convert("RGB")
     point = measure(original, picture, len(data))
-    fixed = {name: value for name, value in options.items() if name not in ("rate", "size", "quality")}
+    fixed = {name: value for name, value in options.items() if name not in parse_target()._fields}
     others = [_cwic(original, {**fixed, "quality": near}) for step in CURVE if 1 <= (near := quality + step) <= 100]
     entries = [Entry("CWIC", f"quality {quality}", data, picture, point, _curve(original, point, data, others, "CWIC"))]
     missing = []

@@ -113,12 +113,13 @@ def _row(entry: Entry, n: int, entries: Sequence[Entry], stem: str) -> str:
     """A row of the table; the format's name is a link that saves the file."""
     suffix = SUFFIXES.get(entry.name, entry.name.lower())
     link = f'<a download="{escape(stem)}.{suffix}" href="{_uri("application/octet-stream", entry.data)}">'
-    cells = [f"<td>{len(entry.data):,}</td>", f"<td>{entry.point.bpp:.3f}</td>"]
+    cells = [f"<td>{len(entry.data):,}</td>"]
     for measure in MEASURES:
         value = measure.of(entry.point)
         values = [each for e in entries if (each := measure.of(e.point)) is not None]
         best = ' class="best"' if len(values) > 1 and value == max(values) else ""
         cells.append(f"<td{best}>{_number(value, measure.digits)}</td>")
+    cells.append(f"<td>{entry.point.bpp:.3f}</td>")
     cells.append(f'<td class="soft">{escape(entry.setting)}</td>')
     return f'<tr><th scope="row">{_dot(n)}{link}{escape(entry.name)}</a></th>{"".join(cells)}</tr>'
 

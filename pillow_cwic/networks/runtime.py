@@ -15,15 +15,17 @@ from safetensors.torch import load
 
 from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
-from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
-from pillow_cwic.networks.quantisers import quantise_map
+from pillow_cwic.networks.model import MAP_STRIDE, Config
+from pillow_cwic.networks.quantisers import quantise_map, useful_levels
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
+WINDOW = 768  # pixels along a side, of a part whose distortion is measured at a time
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 
 
@@ -92,11 +94,18 @@ class Networks:
 
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
-        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T."""
-        blocks = self._blocks(pixels)
-        features = self.analysis.features(blocks, self._rate(rate))
-        levels = quantise_map(self.importance(features), self.config.levels)
-        return Analysed(self.analysis.latents(blocks, features), levels[0].cpu().numpy().astype(np.int16), rate)
+        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T.
+
+        No level masks codes that pay for their bits, however the head errs; below the rates that it was trained for it
+        is not asked.
+        """
+        blocks, t = self._blocks(pixels), self._rate(rate)
+        features = self.analysis.features(blocks, t)
+        latents = self.analysis.latents(blocks, features)
+        levels = useful_levels(latents * self.analysis.gain(t), self.config.groups)
+        if rate >= -RATE_UNIT:
+            levels = torch.maximum(levels, quantise_map(self.importance(features), self.config.levels))
+        return Analysed(latents, levels[0].cpu().numpy().astype(np.int16), rate)
 
     @cached_property
     def _context(self) -> ContextModel:
@@ -143,11 +152,21 @@ class Networks:
 
     @torch.inference_mode()
     def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
-        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
-        first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
-        return float(distortion(self.tuning, first, second)[0])
+        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it.
+
+        The mean over windows, so that memory stays bounded; squared error where there is no room for similarity.
+        """
+        tuning = self.tuning if min(original.shape[:2]) >= SIMILARITY_WINDOW else "mse"
+        total = 0.0
+        for top, bottom in _parts(original.shape[0]):
+            for left, right in _parts(original.shape[1]):
+                place = slice(top, bottom), slice(left, right)
+                pair = (torch.from_numpy(p[place].copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
+                total += float(distortion(tuning, *pair)[0]) * (bottom - top) * (right - left)
+        return total / (original.shape[0] * original.shape[1])
 
 
-def code_side(levels: int) -> int:
-    """Codes along a side that has so many map levels."""
-    return levels * (MAP_STRIDE // STRIDE)
+def _parts(length: int) -> list[tuple[int, int]]:
+    """A side in even parts of at most ``WINDOW``."""
+    count = -(-length // WINDOW)
+    return [(length * k // count, length * (k + 1) // count) for k in range(count)]

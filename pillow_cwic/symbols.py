@@ -1,22 +1,23 @@
-"""Symbols of a picture to the layers of a file and back, tile by tile; and layers to pixels."""
+"""Symbols of a picture to the layers of a file and back, tile by tile. Integers alone, and so without torch."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, settings
-from pillow_cwic.codec.session import Runtime, Timings, stage
+from pillow_cwic import container, limits, models, settings
 from pillow_cwic.entropy import EntropyModel, TileCoder
-from pillow_cwic.errors import ContainerError, EntropyError
-from pillow_cwic.networks import draft
-from pillow_cwic.networks.runtime import code_side
+from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 
+LEVEL_PIXELS = 16  # along a side of what one map level covers
+CODES_PER_LEVEL = 2  # along a side
 Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
 
 
@@ -28,15 +29,15 @@ class _Tile(NamedTuple):
     height: int
     width: int
 
-    def cut(self, plane: NDArray[np.int16], index: int) -> NDArray[np.int16]:
+    def cut(self, plane: NDArray[Any], index: int) -> NDArray[Any]:
         """View of the tile's part of layer ``index``, (channels, rows, columns)."""
-        unit = 1 if index == 0 else code_side(1)
+        unit = 1 if index == 0 else CODES_PER_LEVEL
         rows = slice(self.top * unit, (self.top + self.height) * unit)
         return plane[:, rows, self.left * unit : (self.left + self.width) * unit]
 
 
 def _tiles(rows: int, columns: int, exponent: int) -> list[_Tile]:
-    side = 2**exponent // 16
+    side = 2**exponent // LEVEL_PIXELS
     return [
         _Tile(top, left, min(side, rows - top), min(side, columns - left))
         for top in range(0, rows, side)
@@ -58,6 +59,11 @@ def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
     return container.symbol_crc(symbols.astype(np.uint8 if index == 0 else "<i2", order="C").tobytes())
 
 
+def grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the map for a picture of this size in pixels."""
+    return -(-height // LEVEL_PIXELS), -(-width // LEVEL_PIXELS)
+
+
 def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
     return np.split(codes, np.cumsum(groups)[:-1])
 
@@ -66,14 +72,14 @@ def encode_symbols(
     entropy: EntropyModel,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
-    weight: float,
+    weight: float | NDArray[np.float64],
     t: int,
     exponent: int,
 ) -> list[container.Layer]:
     """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
 
     ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation with ``weight``
-    bits for a squared step, or None.
+    bits for a squared step, one for all or a plane of the codes' rows and columns; or None.
     """
     _, rows, columns = symbols[0].shape
     tiles = _tiles(rows, columns, exponent)
@@ -86,7 +92,8 @@ def encode_symbols(
             values = exact[index]
             if values is not None:
                 values = np.ascontiguousarray(tiles[k].cut(values, index))
-            streams[index][k] = coder.encode(part, values, weight)
+            bits = weight if isinstance(weight, float) else tiles[k].cut(weight[None], 1)[0]
+            streams[index][k] = coder.encode(part, values, bits)
             tiles[k].cut(plane, index)[...] = part
 
     _each(code, len(tiles))
@@ -110,7 +117,7 @@ def decode_symbols(
     layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
     streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
-    symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
+    symbols += [np.zeros((c, CODES_PER_LEVEL * rows, CODES_PER_LEVEL * columns), np.int16) for c in entropy.groups]
 
     def decode(k: int) -> None:
         coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
@@ -125,19 +132,34 @@ def decode_symbols(
     return symbols
 
 
-def reconstruct(
-    runtime: Runtime, parsed: container.Parsed, scale: int = 1, timings: Timings | None = None
-) -> NDArray[np.uint8]:
-    """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
+def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], int]:
+    """The importance map of a ``.cwic`` file: a level, 0 to L - 1, for each 16 x 16 pixels, (H/16, W/16); and L.
 
-    Raises EntropyError or ContainerError if a layer it needs is damaged.
+    No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
+    by its checksum any chunk, is damaged, or if the model is not installed.
     """
-    networks, header = runtime.networks, parsed.header
-    groups = None if scale == 1 else draft.groups_for(networks, scale)
-    with stage(timings, "entropy"):
-        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups)
-    with stage(timings, "synthesis"):
-        codes = np.concatenate(symbols[1:][:groups])
-        if scale == 1:
-            return networks.synthesise(codes, header.rate, header.height, header.width)
-        return draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)
+    parsed = container.read_file(data, allow_truncated=partial)
+    header = parsed.header
+    limits.check_pixels(header.width, header.height)
+    if not parsed.layers:
+        raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
+    entropy = entropy_model(models.by_id(header.model_id))
+    levels, *_ = decode_symbols(entropy, parsed, *grid(header.height, header.width), groups=0)
+    return levels[0].astype(np.uint8), entropy.levels
+
+
+@cache
+def entropy_model(model: models.Model) -> EntropyModel:
+    """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
+    from safetensors.numpy import load
+
+    data = model.read()
+    try:
+        length = int.from_bytes(data[:8], "little")
+        config = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        tensors = load(data)
+        arrays = tensors["context.weights"], tensors["context.biases"]
+        shape = [config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
+    return EntropyModel(*arrays, *shape)
