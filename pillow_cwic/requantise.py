@@ -1,7 +1,8 @@
 """A finished file made smaller from its own codes: coarser steps, chosen by what they cost. No networks, no torch.
 
 The synthesis transform divides codes by a gain for each channel, which grows with the rate parameter. Codes of a
-lower parameter are those of the file, times the quotient of the gains, rounded again (docs/results/shrink.md).
+lower parameter are those of the file, times the quotient of the gains, rounded again; why so, and not by fewer
+layers, says docs/decisions/0008-shrink-by-coarser-steps.md.
 """
 
 from __future__ import annotations

@@ -85,13 +85,13 @@ def test_any_size_is_met(photo: Image.Image, whole: bytes, share: float) -> None
         assert psnr(opened(small), opened(whole)) > psnr(opened(fresh), opened(whole)) - 1.5
 
 
-def test_twice_is_nearly_as_once(photo: Image.Image, whole: bytes) -> None:
+def test_twice_costs_little_more_than_once(photo: Image.Image, whole: bytes) -> None:
     im = photo.crop((300, 100, 620, 324))
     size = len(whole) // 3
     once = pillow_cwic.shrink(whole, size=size)
     twice = pillow_cwic.shrink(pillow_cwic.shrink(whole, size=2 * size), size=size)
     assert len(twice) <= size
-    assert psnr(opened(twice), im) > psnr(opened(once), im) - 1
+    assert psnr(opened(twice), im) > psnr(opened(once), im) - 1.5
 
 
 def test_small_enough_is_returned_as_it_is(small_file: bytes) -> None:

@@ -89,10 +89,10 @@ def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], paylo
 def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived: grey if none did, opaque if its alpha did not.
-    ``scale`` 4 or 8 makes a picture with sides
-    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
-    the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
+    ``partial`` accepts a file cut short and shows the layers that arrived: grey if none did, opaque if alpha did not.
+    ``scale`` 4 or 8 makes a picture with sides divided by it and rounded up, from the first layers alone and many
+    times faster, close to the mean over squares of the whole one. Raises a CwicError if the file is
+    damaged, in the layers it needs.
     """
     if scale not in (1, *draft.SCALES):
         raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
