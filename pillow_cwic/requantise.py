@@ -20,7 +20,7 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.symbols import CODES_PER_LEVEL, Symbols, decode_symbols, encode_symbols, grid, split
+from pillow_cwic.symbols import CODES_PER_LEVEL, Symbols, decode_symbols, encode_symbols, entropy_model, grid, split
 from pillow_cwic.target import parse_target
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
@@ -97,11 +97,9 @@ def _load(model: models.Model) -> _Model:
         )
         if gain.logarithm(0).shape != (sum(config["groups"]),):
             raise ValueError(f"gain of shape {gain.logarithm(0).shape} for groups {config['groups']}")
-        arrays = tensors["context.weights"], tensors["context.biases"]
-        shape = (config[name] for name in ("groups", "context_hidden", "map_hidden", "levels"))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
-    return _Model(EntropyModel(*arrays, *shape), gain)
+    return _Model(entropy_model(model), gain)
 
 
 _GAIN_ARRAYS = ("offset", "slope", "mlp.hidden.weight", "mlp.hidden.bias", "mlp.out.weight", "mlp.out.bias")

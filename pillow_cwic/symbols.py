@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, settings
+from pillow_cwic import container, limits, models, settings
 from pillow_cwic.entropy import EntropyModel, TileCoder
-from pillow_cwic.errors import ContainerError, EntropyError
+from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 
 LEVEL_PIXELS = 16  # along a side of what one map level covers
 CODES_PER_LEVEL = 2  # along a side
@@ -128,3 +130,36 @@ def decode_symbols(
         if found != layer.crc:
             raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
     return symbols
+
+
+def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], int]:
+    """The importance map of a ``.cwic`` file: a level, 0 to L - 1, for each 16 x 16 pixels, (H/16, W/16); and L.
+
+    No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
+    by its checksum any chunk, is damaged, or if the model is not installed.
+    """
+    parsed = container.read_file(data, allow_truncated=partial)
+    header = parsed.header
+    limits.check_pixels(header.width, header.height)
+    if not parsed.layers:
+        raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
+    entropy = entropy_model(models.by_id(header.model_id))
+    levels, *_ = decode_symbols(entropy, parsed, *grid(header.height, header.width), groups=0)
+    return levels[0].astype(np.uint8), entropy.levels
+
+
+@cache
+def entropy_model(model: models.Model) -> EntropyModel:
+    """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
+    from safetensors.numpy import load
+
+    data = model.read()
+    try:
+        length = int.from_bytes(data[:8], "little")
+        config = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        tensors = load(data)
+        arrays = tensors["context.weights"], tensors["context.biases"]
+        shape = [config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
+    return EntropyModel(*arrays, *shape)
