@@ -66,7 +66,7 @@ def _for_files(command: Command) -> Command:
 @click.option("--size", type=int, help="At most so many bytes.")
 @click.option("--quality", type=int, help="1 to 100; 50 if nothing is given.")
 @click.option("--model", default="cwic1", show_default=True)
-@click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
+@click.option("--tuning", help="mse, or ssim for structural similarity; mse if nothing is given.")
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
 def encode(
     inputs: tuple[str, ...],
@@ -74,7 +74,7 @@ def encode(
     quiet: bool,
     jobs: int,
     model: str,
-    tuning: str,
+    tuning: str | None,
     effort: int,
     **options: Any,
 ) -> None:
@@ -142,10 +142,10 @@ def info(inputs: tuple[str, ...], as_json: bool) -> None:
 @main.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each model.")
 def list_models(as_json: bool) -> None:
-    """List the installed models."""
+    """List the models: those that came with the package, then those in the folders of PILLOW_CWIC_MODELS."""
     found = [
         {"model": m.name, "tuning": m.tuning, "id": m.id.hex(), "sha256": m.sha256, "file": m.file}
-        for m in models.released()
+        for m in models.installed()
     ]
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -17,14 +17,14 @@ PACKAGE = ROOT / "pillow_cwic"
 ROWS = [
     {"cli"},
     {"__init__"},
-    {"plugin"},
+    {"arrays", "plugin"},
     {"autoload", "codec", "imageio_support"},
     {"rate"},
     {"target"},
     {"container", "entropy", "networks"},
     {"alpha", "metadata", "models"},
-    {"atomic", "progress", "settings"},
-    {"limits"},
+    {"atomic", "settings"},
+    {"limits", "progress"},
     {"errors"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
@@ -32,7 +32,7 @@ APART = {"container", "entropy", "networks"}
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
     "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
-    "limits", "atomic", "autoload", "progress", "settings",
+    "limits", "atomic", "autoload", "progress", "settings", "arrays",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 

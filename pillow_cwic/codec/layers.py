@@ -16,6 +16,7 @@ from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
 from pillow_cwic.networks import draft
 from pillow_cwic.networks.runtime import code_side
+from pillow_cwic.progress import Progress, Steps
 
 Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
 
@@ -96,10 +97,21 @@ def encode_symbols(
     ]
 
 
+def decode_steps(parsed: container.Parsed, groups: int | None = None) -> int:
+    """How often ``decode_symbols`` calls its ``step``: for each layer of each tile."""
+    layers = len(parsed.layers)
+    return parsed.header.tiles * (layers if groups is None else min(layers, 1 + groups))
+
+
 def decode_symbols(
-    entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+    entropy: EntropyModel,
+    parsed: container.Parsed,
+    rows: int,
+    columns: int,
+    groups: int | None = None,
+    step: Callable[[], None] | None = None,
 ) -> Symbols:
-    """The layers of a file that arrived, up to so many groups; others are zero.
+    """The layers of a file that arrived, up to so many groups; others are zero. ``step()`` follows each tile's layer.
 
     Raises EntropyError if a symbol CRC differs.
     """
@@ -116,6 +128,8 @@ def decode_symbols(
         coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
         for index in range(len(streams)):
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
+            if step:
+                step()
 
     _each(decode, len(tiles))
     for index, layer in enumerate(layers):
@@ -126,7 +140,11 @@ def decode_symbols(
 
 
 def reconstruct(
-    runtime: Runtime, parsed: container.Parsed, scale: int = 1, timings: Timings | None = None
+    runtime: Runtime,
+    parsed: container.Parsed,
+    scale: int = 1,
+    timings: Timings | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
     """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
 
@@ -134,10 +152,12 @@ def reconstruct(
     """
     networks, header = runtime.networks, parsed.header
     groups = None if scale == 1 else draft.groups_for(networks, scale)
+    steps = Steps(progress, decode_steps(parsed, groups) + 1)
     with stage(timings, "entropy"):
-        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups)
+        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
     with stage(timings, "synthesis"):
         codes = np.concatenate(symbols[1:][:groups])
-        if scale == 1:
-            return networks.synthesise(codes, header.rate, header.height, header.width)
-        return draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)
+        place = header.rate, header.height, header.width
+        pixels = draft.synthesise(networks, codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
+    steps()
+    return pixels

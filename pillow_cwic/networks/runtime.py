@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import struct
+from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from io import BytesIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load
 
+from pillow_cwic import models
 from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
 from pillow_cwic.networks.distortion import distortion
@@ -39,35 +42,41 @@ class Networks:
     """Analysis, importance head and synthesis of one weights file on one device; and the context model's integers.
 
     ``weights`` is the whole safetensors file, already checked against its hash. Raises ModelError if its arrays do
-    not fit its config. Read-only afterwards; may be shared between threads.
+    not fit its config or are no numbers. Read-only afterwards; may be shared between threads.
     """
 
     def __init__(self, weights: bytes, device: str) -> None:
         try:
-            length = struct.unpack_from("<Q", weights)[0]
-            metadata = json.loads(weights[8 : 8 + length])["__metadata__"]
+            metadata = models.read_metadata(BytesIO(weights), len(weights))
             config = self.config = Config.from_dict(json.loads(metadata["config"]))
             self.tuning: str = metadata["tuning"]
             tensors = load(weights)
-        except (struct.error, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise ModelError(f"weights: not a readable model file: {error}") from error
+        if self.tuning not in models.TUNINGS:
+            raise ModelError(f"weights: tuning {self.tuning!r} is none of {', '.join(models.TUNINGS)}")
         self.device = torch.device(device)
         slope = config.lambda_slope / 2
         shape = (config.wide, config.blocks, config.channels, slope)
-        self.context_weights = tensors.pop("context.weights").numpy()
-        self.context_biases = tensors.pop("context.biases").numpy()
+        self.context_weights = _integers(tensors, "context.weights", torch.int16)
+        self.context_biases = _integers(tensors, "context.biases", torch.int32)
         with torch.device("meta"):  # no time spent on initial values
             self.analysis = Analysis(*shape)
             self.importance = ImportanceHead(config.wide, config.map_features)
             self.synthesis = Synthesis(*shape)
         for name in ("analysis", "importance", "synthesis"):
             self._fill(getattr(self, name), name, tensors)
+        if tensors:
+            raise ModelError(f"weights: {len(tensors)} arrays belong to no part, the first is {min(tensors)}")
 
     def _fill(self, part: torch.nn.Module, name: str, tensors: dict[str, torch.Tensor]) -> None:
         prefix = f"{name}."
-        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        own = {k.removeprefix(prefix): tensors.pop(k) for k in list(tensors) if k.startswith(prefix)}
+        for key, value in own.items():
+            if not value.is_floating_point() or not torch.isfinite(value).all():
+                raise ModelError(f"weights: {prefix}{key}, {value.dtype}, does not hold finite numbers alone")
         try:
-            part.load_state_dict(own, assign=True)
+            part.load_state_dict({key: value.float() for key, value in own.items()}, assign=True)
         except RuntimeError as error:
             raise ModelError(f"weights: {name} does not fit the config: {error}") from error
         part.requires_grad_(False).eval().to(self.device)
@@ -134,18 +143,29 @@ class Networks:
         return latents[0].clamp_(-32768, 32767).to(torch.int16).contiguous().cpu().numpy()
 
     @torch.inference_mode()
+    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
+        """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device."""
+        x = torch.from_numpy(codes).to(self.device).float().contiguous(memory_format=torch.channels_last)
+        t = torch.tensor(rates, dtype=torch.float32, device=self.device) / RATE_UNIT
+        picture = to_picture(self.synthesis(x, t))[:, :, :height, :width]
+        return picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
     def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
         """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3) uint8."""
-        x = torch.from_numpy(codes).to(self.device).float()[None].contiguous(memory_format=torch.channels_last)
-        picture = to_picture(self.synthesis(x, self._rate(rate)))[0, :, :height, :width]
-        shown = picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-        return shown.permute(1, 2, 0).contiguous().cpu().numpy()
+        return self.shown(codes[None], [rate], height, width)[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     @torch.inference_mode()
     def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
         """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
         first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
         return float(distortion(self.tuning, first, second)[0])
+
+
+def _integers(tensors: dict[str, torch.Tensor], name: str, kind: torch.dtype) -> NDArray[np.signedinteger[Any]]:
+    found = tensors.pop(name, torch.empty(0))
+    if found.dtype != kind or found.ndim != 1:
+        raise ModelError(f"weights: {name} is {found.dtype} {tuple(found.shape)}, wanted {kind} of one dimension")
+    return found.numpy()
 
 
 def code_side(levels: int) -> int:
