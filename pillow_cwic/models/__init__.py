@@ -26,7 +26,7 @@ ID_BYTES = 6  # a file names its model by the first bytes of the SHA-256 of the 
 DEFAULT_TUNING = "mse"
 TUNINGS = ("mse", "ssim")
 FAMILIES = ("cwc1",)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _identify(path: str, modified: int, size: int) -> Model | None:
         with open(path, "rb") as file:
             metadata = read_metadata(file, size)
             name, tuning, family = (metadata.get(k, d) for k, d in (("name", ""), ("tuning", ""), ("family", "cwc1")))
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
+            if not isinstance(name, str) or not NAME.fullmatch(name):
                 raise ValueError(f"name: {name!r} is not 1 to 64 letters, digits, dots, dashes and underscores")
             if tuning not in TUNINGS:
                 raise ValueError(f"tuning: {tuning!r} is none of {', '.join(TUNINGS)}")
