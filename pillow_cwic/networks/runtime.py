@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
-from io import BytesIO
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load
 
-from pillow_cwic import models
 from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
 from pillow_cwic.networks.distortion import distortion
@@ -24,6 +19,7 @@ from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
+from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
@@ -46,43 +42,24 @@ class Networks:
     """
 
     def __init__(self, weights: bytes, device: str) -> None:
+        metadata, values, tensors = read(weights)
+        self.tuning: str = metadata["tuning"]
         try:
-            metadata = models.read_metadata(BytesIO(weights), len(weights))
-            config = self.config = Config.from_dict(json.loads(metadata["config"]))
-            self.tuning: str = metadata["tuning"]
-            tensors = load(weights)
-        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-            raise ModelError(f"weights: not a readable model file: {error}") from error
-        if self.tuning not in models.TUNINGS:
-            raise ModelError(f"weights: tuning {self.tuning!r} is none of {', '.join(models.TUNINGS)}")
+            config = self.config = Config.from_dict(values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"weights: not those of cwic1: {error}") from error
         self.device = torch.device(device)
         slope = config.lambda_slope / 2
         shape = (config.wide, config.blocks, config.channels, slope)
-        self.context_weights = _integers(tensors, "context.weights", torch.int16)
-        self.context_biases = _integers(tensors, "context.biases", torch.int32)
+        self.context_weights = take_integers(tensors, "context.weights", torch.int16)
+        self.context_biases = take_integers(tensors, "context.biases", torch.int32)
         with torch.device("meta"):  # no time spent on initial values
             self.analysis = Analysis(*shape)
             self.importance = ImportanceHead(config.wide, config.map_features)
             self.synthesis = Synthesis(*shape)
         for name in ("analysis", "importance", "synthesis"):
-            self._fill(getattr(self, name), name, tensors)
-        if tensors:
-            raise ModelError(f"weights: {len(tensors)} arrays belong to no part, the first is {min(tensors)}")
-
-    def _fill(self, part: torch.nn.Module, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): tensors.pop(k) for k in list(tensors) if k.startswith(prefix)}
-        for key, value in own.items():
-            if not value.is_floating_point() or not torch.isfinite(value).all():
-                raise ModelError(f"weights: {prefix}{key}, {value.dtype}, does not hold finite numbers alone")
-        try:
-            part.load_state_dict({key: value.float() for key, value in own.items()}, assign=True)
-        except RuntimeError as error:
-            raise ModelError(f"weights: {name} does not fit the config: {error}") from error
-        part.requires_grad_(False).eval().to(self.device)
-        for parameter in part.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            fill(getattr(self, name), name, tensors, self.device)
+        check_empty(tensors)
 
     def _rate(self, rate: int) -> torch.Tensor:
         return torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=self.device)
@@ -159,13 +136,6 @@ class Networks:
         """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
         first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
         return float(distortion(self.tuning, first, second)[0])
-
-
-def _integers(tensors: dict[str, torch.Tensor], name: str, kind: torch.dtype) -> NDArray[np.signedinteger[Any]]:
-    found = tensors.pop(name, torch.empty(0))
-    if found.dtype != kind or found.ndim != 1:
-        raise ModelError(f"weights: {name} is {found.dtype} {tuple(found.shape)}, wanted {kind} of one dimension")
-    return found.numpy()
 
 
 def code_side(levels: int) -> int:
