@@ -28,10 +28,13 @@ def encode(
     rate: float | None = None,
     size: int | None = None,
     quality: int | None = None,
+    psnr: float | None = None,
+    ssim: float | None = None,
     model: str = "cwic1",
     tuning: str | None = None,
     effort: int | None = None,
     progress: bool | Progress | None = None,
+    importance: NDArray[np.uint8] | None = None,
     exif: Any = None,
     icc_profile: bytes | None = None,
     xmp: bytes | str | None = None,
@@ -42,14 +45,14 @@ def encode(
     A numpy array is uint8, (H, W) or (H, W, C), a batch (N, H, W, C); a torch tensor on any device is (C, H, W), a
     batch (N, C, H, W), uint8, or of floating point from 0 to 1. C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
     The options are those of ``im.save`` (docs/OPTIONS.md), the same for each picture, except that ``progress`` counts
-    the pictures of a batch. Raises ValueError, which names
+    the pictures of a batch, and that ``importance`` is a uint8 array (H, W). Raises ValueError, which names
     shape and dtype, for anything else, and otherwise what saving does.
     """
     from pillow_cwic import codec
 
     planes = _planes(pictures)
-    wanted: dict[str, Any] = {"rate": rate, "size": size, "quality": quality}
-    wanted |= {"model": model, "tuning": tuning, "effort": effort}
+    wanted: dict[str, Any] = {"rate": rate, "size": size, "quality": quality, "psnr": psnr, "ssim": ssim}
+    wanted |= {"model": model, "tuning": tuning, "effort": effort, "importance": importance}
     wanted["extra"] = metadata.to_chunks(metadata.from_options(exif, icc_profile, xmp, dpi))
     with shown(settings.progress(progress), "encoding") as call:
         if planes.ndim == 3:

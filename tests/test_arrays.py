@@ -104,6 +104,18 @@ def test_a_batch_of_other_models_and_rates(photo: Image.Image, monkeypatch: pyte
         assert passes == counts
 
 
+def test_importance_and_lower_bounds(small: Image.Image) -> None:
+    pixels, mask = np.asarray(small), np.zeros((75, 100), np.uint8)
+    mask[:, :50] = 255
+    file, plain = (pillow_cwic.encode(pixels, rate=1.0, importance=each) for each in (mask, None))
+    left = [np.mean((pillow_cwic.decode(each).astype(float) - pixels)[:, :50] ** 2) for each in (file, plain)]
+    assert left[0] < left[1]
+    made = pillow_cwic.decode(pillow_cwic.encode(pixels, psnr=30)).astype(float)
+    assert 10 * np.log10(255**2 / np.mean((made - pixels) ** 2)) >= 30
+    with pytest.raises(ValueError, match=r"importance: uint8 \(100, 75\), wanted uint8 \(75, 100\)"):
+        pillow_cwic.encode(pixels, importance=mask.T)
+
+
 def test_targets_hold_for_each_picture(pixels: np.ndarray) -> None:
     files = pillow_cwic.encode(pixels[..., :3], size=900, exif=b"II*\0", xmp="<x/>", icc_profile=b"profile")
     assert all(850 < len(file) <= 900 for file in files)

@@ -272,6 +272,11 @@ HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda w: changed(w, context__weights=load(w)["context.weights"] * 0 + 32767), "could overflow"),
     (lambda w: changed(w, context__biases=load(w)["context.biases"] * 0 - 2**31), "could overflow"),
     (lambda w: changed(w, analysis__gain__offset=torch.full((4,), 80.0)), "codes pass the limit of 511"),
+    (
+        lambda w: changed(w, analysis__leave__weight=torch.full((4, 16, 1, 1), 3e38)),
+        "gives numbers that are not finite",
+    ),
+    (lambda w: changed(w, analysis__enter__weight=torch.full((16, 192, 1, 1), 3e38)), "gives numbers that are not"),
 ]
 
 
@@ -282,7 +287,7 @@ def test_hostile_weights_are_refused(
     """A file that looks like a model until it is loaded, as an encoder meets it, and a decoder."""
     (tmp_path / "x.safetensors").write_bytes(make(tiny))
     with pillow_cwic.options(models=[tmp_path]):
-        for target in ({"quality": 50}, {"rate": 1.0}):
+        for target in ({"quality": 50}, {"rate": 1.0}, {"psnr": 30.0}):
             with pytest.raises(ModelError, match=words):
                 codec.encode(np.asarray(small), model="mine", effort=0, **target)
 

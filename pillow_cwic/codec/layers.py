@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class _Tile(NamedTuple):
     height: int
     width: int
 
-    def cut(self, plane: NDArray[np.int16], index: int) -> NDArray[np.int16]:
+    def cut(self, plane: NDArray[Any], index: int) -> NDArray[Any]:
         """View of the tile's part of layer ``index``, (channels, rows, columns)."""
         unit = 1 if index == 0 else code_side(1)
         rows = slice(self.top * unit, (self.top + self.height) * unit)
@@ -67,14 +67,14 @@ def encode_symbols(
     entropy: EntropyModel,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
-    weight: float,
+    weight: float | NDArray[np.float64],
     t: int,
     exponent: int,
 ) -> list[container.Layer]:
     """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
 
     ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation with ``weight``
-    bits for a squared step, or None.
+    bits for a squared step, one for all or a plane of the codes' rows and columns; or None.
     """
     _, rows, columns = symbols[0].shape
     tiles = _tiles(rows, columns, exponent)
@@ -87,7 +87,8 @@ def encode_symbols(
             values = exact[index]
             if values is not None:
                 values = np.ascontiguousarray(tiles[k].cut(values, index))
-            streams[index][k] = coder.encode(part, values, weight)
+            bits = weight if isinstance(weight, float) else tiles[k].cut(weight[None], 1)[0]
+            streams[index][k] = coder.encode(part, values, bits)
             tiles[k].cut(plane, index)[...] = part
 
     _each(code, len(tiles))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
 from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
@@ -23,6 +24,7 @@ from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
+WINDOW = 768  # pixels along a side, of a part whose distortion is measured at a time
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 
 
@@ -78,11 +80,14 @@ class Networks:
 
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
-        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T."""
+        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T. Raises ModelError for overflow."""
         blocks = self._blocks(pixels)
         features = self.analysis.features(blocks, self._rate(rate))
         levels = quantise_map(self.importance(features), self.config.levels)
-        return Analysed(self.analysis.latents(blocks, features), levels[0].cpu().numpy().astype(np.int16), rate)
+        latents = self.analysis.latents(blocks, features)
+        if not (levels.isfinite().all() and latents.isfinite().all()):
+            raise ModelError("weights: the analysis of this picture gives numbers that are not finite")
+        return Analysed(latents, levels[0].cpu().numpy().astype(np.int16), rate)
 
     @cached_property
     def _context(self) -> ContextModel:
@@ -133,9 +138,24 @@ class Networks:
 
     @torch.inference_mode()
     def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
-        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
-        first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
-        return float(distortion(self.tuning, first, second)[0])
+        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it.
+
+        The mean over windows, so that memory stays bounded; squared error where there is no room for similarity.
+        """
+        tuning = self.tuning if min(original.shape[:2]) >= SIMILARITY_WINDOW else "mse"
+        total = 0.0
+        for top, bottom in _parts(original.shape[0]):
+            for left, right in _parts(original.shape[1]):
+                place = slice(top, bottom), slice(left, right)
+                pair = (torch.from_numpy(p[place].copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
+                total += float(distortion(tuning, *pair)[0]) * (bottom - top) * (right - left)
+        return total / (original.shape[0] * original.shape[1])
+
+
+def _parts(length: int) -> list[tuple[int, int]]:
+    """A side in even parts of at most ``WINDOW``."""
+    count = -(-length // WINDOW)
+    return [(length * k // count, length * (k + 1) // count) for k in range(count)]
 
 
 def code_side(levels: int) -> int:
