@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pillow_cwic import cli, models, plugin, settings
+from pillow_cwic.networks.model import Config, Cwic1
 from pillow_cwic.target import parse_target
+from training import export
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,8 +37,12 @@ def samples(path: Path, language: str) -> Iterator[tuple[int, str]]:
 
 @pytest.fixture
 def folder(small: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: photo.jpg, another.png, holiday/beach.jpg."""
+    """The current folder: photo.jpg, another.png, holiday/beach.jpg and a model, models/mine.safetensors."""
     monkeypatch.chdir(tmp_path)
+    os.mkdir("models")
+    config = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
+    weights = export.freeze(Cwic1(config), {"name": "mine", "tuning": "mse"})
+    (tmp_path / "models" / "mine.safetensors").write_bytes(weights)
     exif = Image.Exif()
     exif[0x013B] = "somebody"
     small.save("photo.jpg", quality=95, exif=exif)
@@ -97,7 +104,10 @@ def test_option_reference_is_complete() -> None:
         assert f"| `{option}` |" in text
     for mode in plugin.CONVERSIONS:
         assert re.search(rf"^\| [^|]*\b{mode}\b[^|]* \|", text, re.MULTILINE), mode
-    for variable in (settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE, "PILLOW_CWIC_AUTOLOAD"):
+    for option in inspect.signature(settings.options).parameters:
+        assert f"| `{option}` |" in text
+    variables = settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE, settings.MODELS_VARIABLE
+    for variable in (*variables, "PILLOW_CWIC_AUTOLOAD"):
         assert f"`{variable}`" in text
     for model in models.released():
         assert f'`"{model.name}"`' in text and f'"{model.tuning}"' in text

@@ -28,6 +28,7 @@ from pillow_cwic.networks.model import Config, Cwic1
 from training import export, own
 
 DATA = Path(__file__).parent / "data"
+DOCS = Path(__file__).parents[1] / "docs"
 TINY = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
 FACTS = {"name": "mine", "tuning": "mse", "family": "cwc1"}
 
@@ -72,7 +73,10 @@ def test_from_pictures_to_files_in_another_process(tmp_path: Path, monkeypatch: 
         im.save(tmp_path / "data" / "one.png")
         im.resize((96, 64)).save(tmp_path / "valid" / "two.png")
     out = tmp_path / "models" / "mine.safetensors"
-    arguments = ["--data", "data", "--valid", "valid", "--out", str(out), "--name", "mine", "--steps", "3"]
+    command = re.search(r"^python -m training\.own (.*)$", (DOCS / "MODELS.md").read_text(), re.MULTILINE)
+    assert command
+    arguments = command[1].replace("other-pictures/", "valid").replace("pictures/", "data").split()
+    arguments[arguments.index("--minutes") :] = ["--steps", "3"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["own", *arguments])
     own.main()
