@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pillow_cwic import alpha, container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
-from pillow_cwic.codec.layers import reconstruct
+from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.quality import grey
 from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
 from pillow_cwic.networks import draft
@@ -97,10 +97,10 @@ def decode(
 ) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived. ``scale`` 4 or 8 makes a picture with sides
-    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
-    the whole one. ``progress(done, all)`` is called after each step, from whichever thread took it. Raises a CwicError
-    if the file is damaged, in the layers it needs.
+    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha.
+    ``scale`` 4 or 8 makes a picture with sides divided by it and rounded up, from the first layers alone and many
+    times faster, close to the mean over squares of the whole one. ``progress(done, all)`` is called after each step,
+    from whichever thread took it. Raises a CwicError if the file is damaged, in the layers it needs.
     """
     if scale not in (1, *draft.SCALES):
         raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
@@ -118,4 +118,6 @@ def decode(
             with stage(timings, "alpha"):
                 plane = alpha.decode(parsed.alpha, header.height, header.width)
                 pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
+        elif header.mode in container.ALPHA_MODES:  # cut off
+            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
         return pixels

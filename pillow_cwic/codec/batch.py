@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from pillow_cwic import alpha, container, limits, models, settings
-from pillow_cwic.codec.layers import decode_steps, decode_symbols
 from pillow_cwic.codec.session import limited_threads, runtime
 from pillow_cwic.errors import CwicError
 from pillow_cwic.networks.runtime import Networks
 from pillow_cwic.progress import Progress, Steps
+from pillow_cwic.symbols import decode_steps, decode_symbols
 
 # How many pixels of small pictures the networks make at a time. A GPU idles with fewer; on a CPU measured to gain up
 # to 64 x 64 pixels a picture, and to lose where a pass outgrows the caches.

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from pillow_cwic import container, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec import quality
-from pillow_cwic.codec.layers import Symbols, encode_symbols, reconstruct, split
+from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed
 from pillow_cwic.progress import Progress
+from pillow_cwic.symbols import Symbols, encode_symbols, split
 
 CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges

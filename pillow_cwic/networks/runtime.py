@@ -16,7 +16,7 @@ from pillow_cwic.networks.context import ContextModel
 from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
-from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
+from pillow_cwic.networks.model import MAP_STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
@@ -156,8 +156,3 @@ def _parts(length: int) -> list[tuple[int, int]]:
     """A side in even parts of at most ``WINDOW``."""
     count = -(-length // WINDOW)
     return [(length * k // count, length * (k + 1) // count) for k in range(count)]
-
-
-def code_side(levels: int) -> int:
-    """Codes along a side that has so many map levels."""
-    return levels * (MAP_STRIDE // STRIDE)

@@ -1,4 +1,4 @@
-"""Symbols of a picture to the layers of a file and back, tile by tile; and layers to pixels."""
+"""Symbols of a picture to the layers of a file and back, tile by tile. Integers alone, and so without torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import container, settings
-from pillow_cwic.codec.session import Runtime, Timings, stage
 from pillow_cwic.entropy import EntropyModel, TileCoder
 from pillow_cwic.errors import ContainerError, EntropyError
-from pillow_cwic.networks import draft
-from pillow_cwic.networks.runtime import code_side
-from pillow_cwic.progress import Progress, Steps
 
+LEVEL_PIXELS = 16  # along a side of what one map level covers
+CODES_PER_LEVEL = 2  # along a side
 Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
 
 
@@ -31,13 +29,13 @@ class _Tile(NamedTuple):
 
     def cut(self, plane: NDArray[Any], index: int) -> NDArray[Any]:
         """View of the tile's part of layer ``index``, (channels, rows, columns)."""
-        unit = 1 if index == 0 else code_side(1)
+        unit = 1 if index == 0 else CODES_PER_LEVEL
         rows = slice(self.top * unit, (self.top + self.height) * unit)
         return plane[:, rows, self.left * unit : (self.left + self.width) * unit]
 
 
 def _tiles(rows: int, columns: int, exponent: int) -> list[_Tile]:
-    side = 2**exponent // 16
+    side = 2**exponent // LEVEL_PIXELS
     return [
         _Tile(top, left, min(side, rows - top), min(side, columns - left))
         for top in range(0, rows, side)
@@ -57,6 +55,11 @@ def _each(work: Callable[[int], None], count: int) -> None:
 
 def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
     return container.symbol_crc(symbols.astype(np.uint8 if index == 0 else "<i2", order="C").tobytes())
+
+
+def grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the map for a picture of this size in pixels."""
+    return -(-height // LEVEL_PIXELS), -(-width // LEVEL_PIXELS)
 
 
 def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
@@ -123,7 +126,7 @@ def decode_symbols(
     layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
     streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
-    symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
+    symbols += [np.zeros((c, CODES_PER_LEVEL * rows, CODES_PER_LEVEL * columns), np.int16) for c in entropy.groups]
 
     def decode(k: int) -> None:
         coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
@@ -138,27 +141,3 @@ def decode_symbols(
         if found != layer.crc:
             raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
     return symbols
-
-
-def reconstruct(
-    runtime: Runtime,
-    parsed: container.Parsed,
-    scale: int = 1,
-    timings: Timings | None = None,
-    progress: Progress | None = None,
-) -> NDArray[np.uint8]:
-    """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
-
-    Raises EntropyError or ContainerError if a layer it needs is damaged.
-    """
-    networks, header = runtime.networks, parsed.header
-    groups = None if scale == 1 else draft.groups_for(networks, scale)
-    steps = Steps(progress, decode_steps(parsed, groups) + 1)
-    with stage(timings, "entropy"):
-        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
-    with stage(timings, "synthesis"):
-        codes = np.concatenate(symbols[1:][:groups])
-        place = header.rate, header.height, header.width
-        pixels = draft.synthesise(networks, codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
-    steps()
-    return pixels
