@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -302,10 +303,8 @@ def test_hostile_weights_are_refused(
         header = replace(parsed.header, model_id=models.by_name("mine").id)
         file = container.write_file(header, parsed.layers)
         for read in (pillow_cwic.decode, lambda data: pillow_cwic.shrink(data, rate=0.3)):
-            try:
+            with suppress(CwicError):  # what it needs may be in order: then it works
                 read(file)
-            except CwicError:
-                pass  # what it needs may be in order: then it works
 
 
 def test_extreme_weights_do_no_harm(tiny: bytes, tmp_path: Path, small: Image.Image) -> None:
