@@ -21,7 +21,8 @@ from training import export
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_PYTHON = [path for path in DOCUMENTS if "```python\n" in path.read_text(encoding="utf-8")]
-WITH_COMMANDS = [path for path in DOCUMENTS if re.search(r"^cwic ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+COMMAND = re.compile(r"^((?:\w+=\S+ )*)cwic (.*)$", re.MULTILINE)  # with variables before it, or without
+WITH_COMMANDS = [path for path in DOCUMENTS if COMMAND.search(path.read_text(encoding="utf-8"))]
 
 
 def short(path: Path) -> str:
@@ -67,11 +68,12 @@ def test_python_samples_run(path: Path, folder: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=short)
 def test_commands_run(path: Path, folder: Path) -> None:
-    lines = [line for _, block in samples(path, "sh") for line in block.splitlines() if line.startswith("cwic ")]
-    assert lines
-    for line in lines:
-        result = CliRunner().invoke(cli.main, shlex.split(line, comments=True)[1:])
-        assert result.exit_code == 0, (line, result.output, result.exception)
+    commands = [match for _, block in samples(path, "sh") for match in COMMAND.finditer(block)]
+    assert commands
+    for match in commands:
+        variables = dict(pair.split("=", 1) for pair in match[1].split())
+        result = CliRunner().invoke(cli.main, shlex.split(match[2], comments=True), env=variables)
+        assert result.exit_code == 0, (match[0], result.output, result.exception)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=short)
