@@ -144,7 +144,7 @@ def test_a_rate_out_of_reach_gets_the_nearest(small: Image.Image) -> None:
         ({"quality": 0}, "quality: 0 is not .* 1 to 100"),
         ({"quality": 101}, "quality: 101 is not .* 1 to 100"),
         ({"quality": True}, "quality: True is not"),
-        ({"rate": 1, "quality": 5}, "only one of rate, size and quality"),
+        ({"rate": 1, "quality": 5}, "only one of rate, size, quality, psnr, ssim"),
         ({"model": "none"}, "model: none is none of"),
         ({"effort": 10}, "effort: 10 is not .* 0 to 9"),
         ({"progress": 7}, "progress: 7 is neither"),

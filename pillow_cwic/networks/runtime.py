@@ -17,7 +17,7 @@ from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
 from pillow_cwic.networks.model import MAP_STRIDE, Config
-from pillow_cwic.networks.quantisers import quantise_map
+from pillow_cwic.networks.quantisers import quantise_map, useful_levels
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
 from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
@@ -80,11 +80,17 @@ class Networks:
 
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
-        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T. Raises ModelError for overflow."""
-        blocks = self._blocks(pixels)
-        features = self.analysis.features(blocks, self._rate(rate))
-        levels = quantise_map(self.importance(features), self.config.levels)
+        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T. Raises ModelError for overflow.
+
+        No level masks codes that pay for their bits, however the head errs; below the rates that it was trained for it
+        is not asked.
+        """
+        blocks, t = self._blocks(pixels), self._rate(rate)
+        features = self.analysis.features(blocks, t)
         latents = self.analysis.latents(blocks, features)
+        levels = useful_levels(latents * self.analysis.gain(t), self.config.groups)
+        if rate >= -RATE_UNIT:
+            levels = torch.maximum(levels, quantise_map(self.importance(features), self.config.levels))
         if not (levels.isfinite().all() and latents.isfinite().all()):
             raise ModelError("weights: the analysis of this picture gives numbers that are not finite")
         return Analysed(latents, levels[0].cpu().numpy().astype(np.int16), rate)
