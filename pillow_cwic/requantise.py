@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import replace
 from functools import cache
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,12 +81,12 @@ class _Model(NamedTuple):
 @cache
 def _load(model: models.Model) -> _Model:
     """What of a model can be used without torch. Raises ModelError if its weights file is damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     data = model.read()
     try:
-        length = int.from_bytes(data[:8], "little")
-        config = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
         tensors = load(data)
         part = {name: tensors[f"analysis.gain.{name}"].astype(np.float64) for name in _GAIN_ARRAYS}
         gain = Gain(
@@ -97,7 +98,9 @@ def _load(model: models.Model) -> _Model:
         )
         if gain.logarithm(0).shape != (sum(config["groups"]),):
             raise ValueError(f"gain of shape {gain.logarithm(0).shape} for groups {config['groups']}")
-    except (ValueError, KeyError, TypeError) as error:
+        if not np.isfinite(gain.logarithm(0)).all():
+            raise ValueError("gains that are not finite")
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
     return _Model(entropy_model(model), gain)
 
