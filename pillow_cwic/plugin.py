@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pillow_cwic import alpha, atomic, container, imageio_support, limits, models
+from pillow_cwic import alpha, atomic, container, imageio_support, limits, models, settings
 from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.progress import shown
@@ -104,8 +104,9 @@ class CwicImageFile(ImageFile.ImageFile):
         if self.tile and not self._decoded:
             from pillow_cwic import codec
 
-            data = self._data()
-            pixels = codec.decode(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES, scale=self._scale)
+            data, partial = self._data(), ImageFile.LOAD_TRUNCATED_IMAGES
+            with shown(settings.progress(), "decoding") as progress:
+                pixels = codec.decode(data, partial=partial, scale=self._scale, progress=progress)
             if self._exclusive_fp and self.fp:
                 self.fp.close()
             self.fp = BytesIO(pixels.tobytes())
@@ -195,22 +196,11 @@ def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
 
     Such a profile is left out if it is for another kind of pixels than the file has. Raises ValueError.
     """
-    options: dict[str, Any] = im.encoderinfo
-    exif, xmp = options.get("exif"), options.get("xmp")
-    if isinstance(exif, Image.Exif):
-        exif = exif.tobytes() if exif else None
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    profile = options.get("icc_profile")
-    if "icc_profile" not in options:
+    given: dict[str, Any] = {name: im.encoderinfo.get(name) for name in ("exif", "icc_profile", "xmp", "dpi")}
+    if "icc_profile" not in im.encoderinfo:
         carried = im.info.get("icc_profile")
-        profile = carried if carried and carried[16:20] == PROFILE_SPACES[mode] else None
-    for field, block in (("exif", exif), ("icc_profile", profile), ("xmp", xmp)):
-        if block is not None and not isinstance(block, bytes):
-            raise ValueError(f"{field}: {type(block).__name__} is not bytes")
-    exif = exif and exif.removeprefix(b"Exif\0\0")
-    dpi = options.get("dpi")
-    return meta.Metadata(exif or None, profile or None, xmp or None, meta.parse_dpi(dpi) if dpi else None)
+        given["icc_profile"] = carried if carried and carried[16:20] == PROFILE_SPACES[mode] else None
+    return meta.from_options(**given)
 
 
 def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
@@ -236,8 +226,8 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
     from pillow_cwic import codec
 
-    model, tuning = options.get("model", "cwic1"), options.get("tuning", "mse")
-    with shown(options.get("progress")) as progress:
+    model, tuning = options.get("model", "cwic1"), options.get("tuning")
+    with shown(settings.progress(options.get("progress")), "encoding") as progress:
         data = codec.encode(
             np.asarray(picture),
             **wanted._asdict(),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,10 +104,21 @@ def encode_symbols(
     ]
 
 
+def decode_steps(parsed: container.Parsed, groups: int | None = None) -> int:
+    """How often ``decode_symbols`` calls its ``step``: for each layer of each tile."""
+    layers = len(parsed.layers)
+    return parsed.header.tiles * (layers if groups is None else min(layers, 1 + groups))
+
+
 def decode_symbols(
-    entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+    entropy: EntropyModel,
+    parsed: container.Parsed,
+    rows: int,
+    columns: int,
+    groups: int | None = None,
+    step: Callable[[], None] | None = None,
 ) -> Symbols:
-    """The layers of a file that arrived, up to so many groups; others are zero.
+    """The layers of a file that arrived, up to so many groups; others are zero. ``step()`` follows each tile's layer.
 
     Raises EntropyError if a symbol CRC differs.
     """
@@ -123,6 +135,8 @@ def decode_symbols(
         coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
         for index in range(len(streams)):
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
+            if step:
+                step()
 
     _each(decode, len(tiles))
     for index, layer in enumerate(layers):
@@ -151,15 +165,14 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
 @cache
 def entropy_model(model: models.Model) -> EntropyModel:
     """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     data = model.read()
     try:
-        length = int.from_bytes(data[:8], "little")
-        config = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
         tensors = load(data)
         arrays = tensors["context.weights"], tensors["context.biases"]
-        shape = [config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")]
-    except (ValueError, KeyError, TypeError) as error:
+        return EntropyModel(*arrays, *(config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")))
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
-    return EntropyModel(*arrays, *shape)

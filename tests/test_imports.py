@@ -18,14 +18,14 @@ ROWS = [
     {"cli"},
     {"compare"},
     {"__init__"},
-    {"plugin"},
+    {"arrays", "plugin"},
     {"autoload", "codec", "imageio_support", "requantise"},
     {"rate", "symbols"},
     {"target"},
     {"container", "entropy", "networks"},
     {"alpha", "metadata", "models"},
-    {"atomic", "progress", "settings"},
-    {"limits"},
+    {"atomic", "settings"},
+    {"limits", "progress"},
     {"errors"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
@@ -34,7 +34,7 @@ TOGETHER = {"codec": APART, "symbols": {"container", "entropy"}, "requantise": {
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
     "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
-    "limits", "atomic", "autoload", "progress", "settings",
+    "limits", "atomic", "autoload", "progress", "settings", "arrays",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 

@@ -56,10 +56,10 @@ def info(inputs: tuple[str, ...], as_json: bool, target: Path | None, force: boo
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each model.")
 def list_models(as_json: bool) -> None:
-    """List the installed models."""
+    """List the models: those that came with the package, then those in the folders of PILLOW_CWIC_MODELS."""
     found = [
         {"model": m.name, "tuning": m.tuning, "id": m.id.hex(), "sha256": m.sha256, "file": m.file}
-        for m in models.released()
+        for m in models.installed()
     ]
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -30,7 +30,7 @@ def encode(
     psnr: float | None = None,
     ssim: float | None = None,
     model: str = "cwic1",
-    tuning: str = "mse",
+    tuning: str | None = None,
     effort: int | None = None,
     progress: Progress | None = None,
     importance: NDArray[np.uint8] | None = None,
@@ -48,7 +48,8 @@ def encode(
     ``effort``, 0 to 9, buys fewer bits with time (docs/results/effort.md); from 5 on gradient descent takes most of
     it, and ``progress(done, all)`` is called after each of its steps. ``extra`` are ancillary chunks (type, payload),
     counted in the size. ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for
-    arguments out of range, LimitError for too large a picture and CwicError if the quality cannot be reached.
+    arguments out of range, LimitError for too large a picture, CwicError if the quality cannot be reached, and
+    ModelError if the model is out of order.
     """
     target, level = parse_target(rate, size, quality, psnr, ssim), parse_effort(effort)
     with stage(timings, "total"), limited_threads():
@@ -86,12 +87,20 @@ def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], paylo
     return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
 
 
-def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
+def decode(
+    data: bytes,
+    *,
+    partial: bool = False,
+    scale: int = 1,
+    progress: Progress | None = None,
+    timings: Timings | None = None,
+) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha. ``scale`` 4 or 8 makes a picture with sides
-    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
-    the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
+    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha.
+    ``scale`` 4 or 8 makes a picture with sides divided by it and rounded up, from the first layers alone and many
+    times faster, close to the mean over squares of the whole one. ``progress(done, all)`` is called after each step,
+    from whichever thread took it. Raises a CwicError if the file is damaged, in the layers it needs.
     """
     if scale not in (1, *draft.SCALES):
         raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
@@ -102,7 +111,7 @@ def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timin
         limits.check_pixels(header.width, header.height)
         with stage(timings, "load"):
             model = runtime(models.by_id(header.model_id))
-        pixels = reconstruct(model, parsed, scale, timings)
+        pixels = reconstruct(model, parsed, scale, timings, progress)
         if header.mode in ("L", "LA"):
             pixels = grey(pixels)
         if parsed.alpha is not None:
