@@ -68,7 +68,6 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
     started = load_released(tuning=args.tuning)
     schedule = replace(SCHEDULE, tuning=args.tuning, **{k: v for k in ("minutes", "steps") if (v := getattr(args, k))})
     folder = args.run or Path("runs") / args.name

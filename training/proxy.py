@@ -55,7 +55,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     experiments = json.loads(EXPERIMENTS.read_text())
     pictures, valid = load_pictures(find_pictures(args.data)), load_pictures(find_pictures(args.valid))
     for name in args.names or experiments:

@@ -64,8 +64,7 @@ class Comparison:
 def measure(original: Image.Image, decoded: Image.Image, size: int) -> Point:
     """What a file of ``size`` bytes is worth that holds ``decoded``; RGB pictures of one size.
 
-    SSIM is of the luma, MS-SSIM the mean over R, G and B (networks/distortion.py, which leaves out an odd row or column
-    of each scale, where others pad: a difference in the fourth place for sides that are no multiples of 16).
+    SSIM is of the luma, MS-SSIM the mean over R, G and B (networks/distortion.py).
     """
     from pillow_cwic.codec.quality import psnr
 

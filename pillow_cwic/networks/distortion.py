@@ -80,7 +80,8 @@ def similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             whole, part = _similarity(*(torch.cat([p, _luma(p)], dim=1) for p in (x, y)))
             luma, whole, part = whole[:, 3], whole[:, :3], part[:, :3]
         else:
-            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+            odd = x.shape[-2] % 2, x.shape[-1] % 2  # padded as others do
+            x, y = F.avg_pool2d(x, 2, padding=odd), F.avg_pool2d(y, 2, padding=odd)
             whole, part = _similarity(x, y)
         product = product * torch.relu(whole if k == scales - 1 else part) ** weights[k]
     return luma, product.mean(1)

@@ -114,9 +114,9 @@ class Cwic1(nn.Module):
         map_error = latents.new_zeros(b)
         if use_map:
             importance = self.importance(features).float()
-            level = quantise_map(importance, self.config.levels)
-            middle = useful_levels(latents.detach(), self.config.groups) + 0.5
-            map_error = (self.config.levels * importance - middle).square().mean((1, 2, 3))
+            useful = useful_levels(latents.detach(), self.config.groups)
+            level = torch.maximum(quantise_map(importance, self.config.levels), useful)  # as the encoder does
+            map_error = (self.config.levels * importance - useful - 0.5).square().mean((1, 2, 3))
         else:
             level = latents.new_full((b, 1, h // 2, w // 2), self.config.levels - 1.0)
         mask = channel_masks(level, self.config.groups)
