@@ -17,9 +17,14 @@ def quality_to_rate(quality: int) -> int:
     return round((quality - 50) * 512 * 1.25 / 50)
 
 
-def guess_rate(bpp: float) -> int:
-    """A first guess for a photograph, from the mean over many: the middle of the range gives about 0.55 bpp."""
-    return max(-700, min(800, round(math.log(max(bpp, 1e-3) / 0.55) / TYPICAL_SLOPE)))
+def guess_rate(bpp: float, at_zero: float) -> int:
+    """A first guess for a photograph, from the mean over many: rate parameter 0 gives about ``at_zero`` bpp."""
+    return max(-700, min(800, round(math.log(max(bpp, 1e-3) / at_zero) / TYPICAL_SLOPE)))
+
+
+def typical_bpp(rate: int, at_zero: float) -> float:
+    """About what a photograph takes at a rate parameter."""
+    return at_zero * math.exp(rate * TYPICAL_SLOPE)
 
 
 def predict(rate: int, size: int | None, wanted: int) -> int:

@@ -13,6 +13,7 @@ from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.layers import reconstruct
 from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
+from pillow_cwic.errors import ModelError
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
@@ -60,12 +61,17 @@ def encode(
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-        chosen = models.by_name(model, tuning)
-        encoder = Encoder(colour, mode.removesuffix("A"), chosen, EFFORTS[level], progress, timings)
         bound = target.bytes_for(width, height)
         if bound is None:
             assert target.quality is not None
-            bare = encoder.at(rate_control.quality_to_rate(target.quality))
+            t = rate_control.quality_to_rate(target.quality)
+            bpp = rate_control.typical_bpp(t, models.TYPICAL_BPP)
+        else:
+            bpp = 8 * bound / (width * height)
+        chosen = models.by_name(model, tuning, bpp)
+        encoder = Encoder(colour, mode.removesuffix("A"), chosen, EFFORTS[level], progress, timings)
+        if bound is None:
+            bare = encoder.at(rate_control.guess_rate(bpp, chosen.bpp))
         else:
             bare = encoder.within(max(1, bound - len(container.between(extra, payload))))
         return _dressed(bare, mode, extra, payload)
@@ -92,7 +98,10 @@ def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timin
         header = parsed.header
         limits.check_pixels(header.width, header.height)
         with stage(timings, "load"):
-            model = runtime(models.by_id(header.model_id))
+            named = models.by_id(header.model_id)
+            if named.family != header.family:
+                raise ModelError(f"model family: the file says {header.family!r}, its model {named.family!r}")
+            model = runtime(named)
         pixels = reconstruct(model, parsed, scale, timings)
         if header.mode in ("L", "LA"):
             pixels = ((pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from pillow_cwic import container, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.layers import Symbols, encode_symbols, reconstruct, split
 from pillow_cwic.codec.session import Timings, runtime, stage
-from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed
+from pillow_cwic.networks.runtime import EXACT_UNIT
 from pillow_cwic.progress import Progress
 
 CODE_LIMIT = 511
@@ -51,6 +51,8 @@ EFFORTS = (
     Effort(_WEIGHTS, 3, 400),
 )
 
+PLAIN = Effort((0.0,), 1, 0)  # for models that have nothing to choose
+
 
 class Encoder:
     """One picture on its way to a file: runs the analysis transform as seldom as the search allows."""
@@ -68,7 +70,9 @@ class Encoder:
         self.effort, self.progress = effort, progress
         with stage(timings, "load"):
             self.runtime = runtime(model)
-        self.analysed: Analysed | None = None
+        if not self.runtime.networks.refines:
+            self.effort = PLAIN
+        self.analysed: Any = None  # what the networks' own ``analyse`` gives
         self.files: dict[tuple[int, float], bytes] = {}
 
     def analyse(self, t: int) -> None:
@@ -97,7 +101,7 @@ class Encoder:
         if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
             return None
         groups = self.runtime.entropy.groups
-        return [self.analysed.levels.copy(), *split(codes, groups)], split(exact, groups)
+        return [self.runtime.networks.levels(self.analysed, t), *split(codes, groups)], split(exact, groups)
 
     def file(self, t: int, weight: float) -> bytes | None:
         """The whole file at rate parameter t, from the last analysis; None if codes would pass the format's limit."""
@@ -134,7 +138,7 @@ class Encoder:
         height, width = self.pixels.shape[:2]
         weights = self.effort.weights
         usual = weights[len(weights) // 2]
-        t = rate_control.guess_rate(size * 8 / (height * width))
+        t = rate_control.guess_rate(size * 8 / (height * width), self.model.bpp)
         for _ in range(self.effort.analyses):
             self.analyse(t)
             better = rate_control.predict(t, self.measure(t, usual), size)

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import container, settings
-from pillow_cwic.codec.session import Runtime, Timings, stage
-from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.codec.families import Entropy, Runtime
+from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.errors import ContainerError, EntropyError
 from pillow_cwic.networks import draft
-from pillow_cwic.networks.runtime import code_side
 
-Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
+Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
 
 
 class _Tile(NamedTuple):
@@ -27,18 +26,19 @@ class _Tile(NamedTuple):
     left: int
     height: int
     width: int
+    codes: int  # codes per level, along a side
 
     def cut(self, plane: NDArray[np.int16], index: int) -> NDArray[np.int16]:
         """View of the tile's part of layer ``index``, (channels, rows, columns)."""
-        unit = 1 if index == 0 else code_side(1)
+        unit = 1 if index == 0 else self.codes
         rows = slice(self.top * unit, (self.top + self.height) * unit)
         return plane[:, rows, self.left * unit : (self.left + self.width) * unit]
 
 
-def _tiles(rows: int, columns: int, exponent: int) -> list[_Tile]:
-    side = 2**exponent // 16
+def _tiles(entropy: Entropy, rows: int, columns: int, exponent: int) -> list[_Tile]:
+    side = 2**exponent // entropy.map_stride
     return [
-        _Tile(top, left, min(side, rows - top), min(side, columns - left))
+        _Tile(top, left, min(side, rows - top), min(side, columns - left), entropy.codes_per_level)
         for top in range(0, rows, side)
         for left in range(0, columns, side)
     ]
@@ -63,7 +63,7 @@ def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
 
 
 def encode_symbols(
-    entropy: EntropyModel,
+    entropy: Entropy,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
     weight: float,
@@ -76,11 +76,11 @@ def encode_symbols(
     bits for a squared step, or None.
     """
     _, rows, columns = symbols[0].shape
-    tiles = _tiles(rows, columns, exponent)
+    tiles = _tiles(entropy, rows, columns, exponent)
     streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
 
     def code(k: int) -> None:
-        coder = TileCoder(entropy, t, tiles[k].height, tiles[k].width)
+        coder = entropy.tile(t, tiles[k].height, tiles[k].width)
         for index, plane in enumerate(symbols):
             part = np.ascontiguousarray(tiles[k].cut(plane, index))
             values = exact[index]
@@ -97,7 +97,7 @@ def encode_symbols(
 
 
 def decode_symbols(
-    entropy: EntropyModel, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+    entropy: Entropy, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
 ) -> Symbols:
     """The layers of a file that arrived, up to so many groups; others are zero.
 
@@ -106,14 +106,15 @@ def decode_symbols(
     header = parsed.header
     if len(parsed.layers) > 1 + len(entropy.groups) or (parsed.complete and len(parsed.layers) <= len(entropy.groups)):
         raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
-    tiles = _tiles(rows, columns, header.tile_exponent)
+    tiles = _tiles(entropy, rows, columns, header.tile_exponent)
     layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
     streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
-    symbols += [np.zeros((c, code_side(rows), code_side(columns)), np.int16) for c in entropy.groups]
+    n = entropy.codes_per_level
+    symbols += [np.zeros((c, n * rows, n * columns), np.int16) for c in entropy.groups]
 
     def decode(k: int) -> None:
-        coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
+        coder = entropy.tile(header.rate, tiles[k].height, tiles[k].width)
         for index in range(len(streams)):
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
 

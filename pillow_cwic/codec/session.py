@@ -7,22 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple
 
 import torch
 
 from pillow_cwic import models, settings
-from pillow_cwic.entropy import EntropyModel
-from pillow_cwic.networks.runtime import Networks
+from pillow_cwic.codec.families import FAMILIES, Runtime
 
 Timings = dict[str, float]
-
-
-class Runtime(NamedTuple):
-    """One model, ready to use on one device."""
-
-    networks: Networks
-    entropy: EntropyModel
 
 
 _lock = threading.Lock()
@@ -56,10 +47,7 @@ def limited_threads() -> Iterator[None]:
 
 @cache
 def _load(model: models.Model, device: str) -> Runtime:
-    networks = Networks(model.read(), device)
-    c = networks.config
-    arrays = networks.context_weights, networks.context_biases
-    return Runtime(networks, EntropyModel(*arrays, c.groups, c.context_hidden, c.map_hidden, c.levels))
+    return FAMILIES[model.family](model.read(), device)
 
 
 def runtime(model: models.Model) -> Runtime:

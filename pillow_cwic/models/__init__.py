@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,15 +15,24 @@ FOLDER = Path(__file__).parent
 ID_BYTES = 6  # a file names its model by the first bytes of the SHA-256 of the weights
 
 
+TYPICAL_BPP = 0.55
+
+
 @dataclass(frozen=True)
 class Model:
-    """One weights file. ``family`` is the container's name for the kind of network."""
+    """One weights file. ``family`` is the container's name for the kind of network.
+
+    ``bpp`` is the bits per pixel that rate parameter 0 gives on average over photographs. A model may have several
+    operating points, weights files of the same name and tuning, each of which ``point`` names.
+    """
 
     name: str
     tuning: str
     family: bytes
     sha256: str
     file: str
+    bpp: float = TYPICAL_BPP
+    point: str = ""
 
     @property
     def id(self) -> bytes:
@@ -47,11 +57,14 @@ def released() -> tuple[Model, ...]:
     return tuple(Model(**{**entry, "family": entry["family"].encode()}) for entry in entries)
 
 
-def by_name(name: str, tuning: str) -> Model:
-    """The model that encoders use. Raises ValueError, which lists the choices."""
-    for model in released():
-        if (model.name, model.tuning) == (name, tuning):
-            return model
+def by_name(name: str, tuning: str, bpp: float = TYPICAL_BPP) -> Model:
+    """The model that encoders use, at the operating point nearest to ``bpp`` if it has several.
+
+    Raises ValueError, which lists the choices.
+    """
+    points = [model for model in released() if (model.name, model.tuning) == (name, tuning)]
+    if points:
+        return min(points, key=lambda model: abs(math.log(max(bpp, 1e-9) / model.bpp)))
     choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in released()}))
     raise ValueError(f"model: {name}/{tuning} is none of {choices}")
 

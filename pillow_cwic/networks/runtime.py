@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load
 
 from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
@@ -21,6 +18,7 @@ from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
+from pillow_cwic.networks.weights import fill, read
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
@@ -42,15 +40,15 @@ class Networks:
     not fit its config. Read-only afterwards; may be shared between threads.
     """
 
+    refines = True  # effort buys something
+
     def __init__(self, weights: bytes, device: str) -> None:
+        metadata, values, tensors = read(weights)
         try:
-            length = struct.unpack_from("<Q", weights)[0]
-            metadata = json.loads(weights[8 : 8 + length])["__metadata__"]
-            config = self.config = Config.from_dict(json.loads(metadata["config"]))
+            config = self.config = Config.from_dict(values)
             self.tuning: str = metadata["tuning"]
-            tensors = load(weights)
-        except (struct.error, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"weights: not a readable model file: {error}") from error
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"weights: not those of cwic1: {error}") from error
         self.device = torch.device(device)
         slope = config.lambda_slope / 2
         shape = (config.wide, config.blocks, config.channels, slope)
@@ -61,19 +59,7 @@ class Networks:
             self.importance = ImportanceHead(config.wide, config.map_features)
             self.synthesis = Synthesis(*shape)
         for name in ("analysis", "importance", "synthesis"):
-            self._fill(getattr(self, name), name, tensors)
-
-    def _fill(self, part: torch.nn.Module, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-        try:
-            part.load_state_dict(own, assign=True)
-        except RuntimeError as error:
-            raise ModelError(f"weights: {name} does not fit the config: {error}") from error
-        part.requires_grad_(False).eval().to(self.device)
-        for parameter in part.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            fill(getattr(self, name), name, tensors, self.device)
 
     def _rate(self, rate: int) -> torch.Tensor:
         return torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=self.device)
@@ -126,6 +112,10 @@ class Networks:
                 progress=progress,
             )
         return analysed._replace(latents=latents / gain)
+
+    def levels(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
+        """The map's levels at rate T, (1, H/16, W/16); the caller's own."""
+        return analysed.levels.copy()
 
     @torch.inference_mode()
     def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
