@@ -32,7 +32,8 @@ from scipy.special import gammaln
 from benchmarks.codecs import CWIC_AT_RATE, TUNINGS, SizedCodec, available
 from benchmarks.tables import table
 from pillow_cwic import container, models
-from pillow_cwic.codec import layers, session
+from pillow_cwic.codec import session
+from pillow_cwic.symbols import decode_symbols
 
 TARGET = 0.25, 0.05  # at this rate in bits per pixel, the map's share should stay below this
 RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
@@ -84,7 +85,7 @@ def measure(data: bytes) -> Bytes:
     parsed = container.read_file(data)
     header = parsed.header
     networks, entropy = session.runtime(models.by_id(header.model_id))
-    levels, *groups = layers.decode_symbols(entropy, parsed, *networks.grid(header.height, header.width))
+    levels, *groups = decode_symbols(entropy, parsed, *networks.grid(header.height, header.width))
     map_layer, *code_layers = [len(layer.data) for layer in parsed.layers]
     channels = [channel[kept(codes, levels, layer)] for layer, codes in enumerate(groups, start=1) for channel in codes]
     return Bytes(

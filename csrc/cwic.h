@@ -44,10 +44,11 @@ void cwic_tile_free(cwic_tile *tile);
 /* Layers are coded in order: each call codes the next one, layer 0 (the map) first.
  * symbols: the layer's symbols, [channels][rows][columns]; encoding changes those that the format forces to their
  * prediction, decoding writes all. written: bytes produced. A failed call leaves the tile unusable.
- * exact: NULL, or the unrounded values of the symbols in units of 1/32; then each symbol is the one that minimises
- * bits + weight / 256 * (exact - symbol)^2 among those between the value and its prediction. */
-int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact, int32_t weight, uint8_t *out,
-                         size_t capacity, size_t *written);
+ * exact: NULL, or the unrounded values of the symbols in units of 1/32; then each symbol moves from the value towards
+ * its prediction while that lowers bits + weight / 256 * (exact - symbol)^2, with the weight of its position out of
+ * weights, [rows][columns]. */
+int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact, const uint16_t *weights,
+                         uint8_t *out, size_t capacity, size_t *written);
 int32_t cwic_tile_decode(cwic_tile *tile, const uint8_t *data, size_t length, int16_t *symbols);
 
 /* Predictors of model cwic2018 with their weights, read-only once made; any number of stacks and threads may share

@@ -205,7 +205,7 @@ static void test_tile(void)
             size_t n = g ? (size_t)groups[g - 1] * CODES : HEIGHT * WIDTH;
             for (i = 0; i < n; i++)
                 symbols[g][i] = (int16_t)(g ? (int32_t)(random32() % 9) - 4 : (int32_t)(random32() % LEVELS));
-            result = cwic_tile_encode(tile, symbols[g], NULL, 0, out[g], sizeof out[g], &length[g]);
+            result = cwic_tile_encode(tile, symbols[g], NULL, NULL, out[g], sizeof out[g], &length[g]);
             check(result == CWIC_OK, "a layer written");
             h = hash(h, out[g], length[g]);
             for (i = 0; i < n; i++) {
@@ -215,7 +215,7 @@ static void test_tile(void)
                 h = hash(h, bytes, 2);
             }
         }
-        check(tile && cwic_tile_encode(tile, symbols[0], NULL, 0, out[0], 9, &i) == CWIC_ERROR_ARGUMENT, "no fifth layer");
+        check(tile && cwic_tile_encode(tile, symbols[0], NULL, NULL, out[0], 9, &i) == CWIC_ERROR_ARGUMENT, "no fifth layer");
         cwic_tile_free(tile);
         tile = cwic_tile_new(model, 100, HEIGHT, WIDTH, &result);
         for (g = 0; g < 4 && tile; g++) {

@@ -139,8 +139,8 @@ static void dense_part(cwic_tile *t, const cwic_view *v, const int32_t *rate)
 /* What an encoder works on; a decoder has none. */
 typedef struct {
     cwic_encoder coder;
-    const int16_t *exact; /* as in cwic_tile_encode; same layout as the symbols */
-    int32_t weight;
+    const int16_t *exact;    /* as in cwic_tile_encode; same layout as the symbols */
+    const uint16_t *weights; /* and a plane of them */
 } cwic_writer;
 
 /* Which of the nine neighbourhoods a symbol is in: magnitudes to the left and above, counted up to 2. */
@@ -150,9 +150,9 @@ static int32_t neighbourhood(const cwic_view *v, const int16_t *symbol)
     return 3 * (left > 2 * CODE_UNIT ? 2 : left / CODE_UNIT) + (above > 2 * CODE_UNIT ? 2 : above / CODE_UNIT);
 }
 
-/* Codes the symbols of one position; sums: the affine part of b without the two taps to the left. */
+/* Codes the symbols of one position, numbered in its plane; sums: the affine part of b without the two taps to the left. */
 static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_writer *e, cwic_decoder *d, int16_t *at,
-                             const int32_t *sums, int16_t *symbols, const int16_t *exact, size_t plane)
+                             const int32_t *sums, int16_t *symbols, size_t position, size_t plane)
 {
     static const int32_t origin[1] = {0};
     const cwic_network *n = v->network;
@@ -168,15 +168,16 @@ static int32_t code_position(cwic_tile *t, const cwic_view *v, cwic_writer *e, c
     for (j = 0; j < v->channels; j++) {
         int32_t mean = clamp((wide[j] + 8192) >> 14, 16 * v->low, 16 * v->high);
         int32_t scale = clamp(((wide[v->channels + j] + 16384) >> 15) + 26, 0, 63);
-        int16_t *symbol = symbols + (size_t)j * plane;
+        const size_t place = position + (size_t)j * plane;
+        int16_t *symbol = symbols + place;
         const cwic_corrections k = {&t->channels[j], &t->around[neighbourhood(v, at + v->place + j)]};
         int32_t c;
         if (e) {
             if (*symbol < v->low || *symbol > v->high)
                 return CWIC_ERROR_ARGUMENT;
             c = *symbol;
-            if (exact)
-                c = cwic_choose_symbol(&k, c, exact[(size_t)j * plane], e->weight, mean, scale);
+            if (e->exact)
+                c = cwic_choose_symbol(&k, c, e->exact[place], e->weights[position], mean, scale);
             c = cwic_encode_symbol(&e->coder, &k, c, mean, scale);
         } else {
             c = cwic_decode_symbol(d, &k, mean, scale);
@@ -236,8 +237,8 @@ static int32_t code_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t
                     out[(size_t)k * plane + x] = 0;
                 continue;
             }
-            result = code_position(t, &v, e, d, row + (ptrdiff_t)x * v.step, t->sums + (size_t)x * hidden, out + x,
-                                   e && e->exact ? e->exact + (out + x - symbols) : NULL, plane);
+            result = code_position(t, &v, e, d, row + (ptrdiff_t)x * v.step, t->sums + (size_t)x * hidden, symbols,
+                                   (size_t)y * v.columns + x, plane);
             if (result != CWIC_OK)
                 return result;
         }
@@ -278,16 +279,16 @@ static int32_t next_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t
     return CWIC_OK;
 }
 
-int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact, int32_t weight, uint8_t *out,
-                         size_t capacity, size_t *written)
+int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact, const uint16_t *weights,
+                         uint8_t *out, size_t capacity, size_t *written)
 {
     cwic_writer e;
     int32_t result;
-    if (weight < 0 || weight > 65536)
+    if (exact && !weights)
         return CWIC_ERROR_ARGUMENT;
     cwic_encoder_init(&e.coder, out, capacity);
     e.exact = exact;
-    e.weight = weight;
+    e.weights = weights;
     result = next_layer(tile, &e, NULL, symbols);
     *written = e.coder.length;
     return result;

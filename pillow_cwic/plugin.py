@@ -13,7 +13,7 @@ from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import quality_to_rate
-from pillow_cwic.target import parse_target
+from pillow_cwic.target import Target, parse_target
 
 FORMAT = "CWIC"
 EXTENSION = ".cwic"
@@ -188,12 +188,23 @@ def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
     return meta.Metadata(exif or None, profile or None, xmp or None, meta.parse_dpi(dpi) if dpi else None)
 
 
+def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
+    """The mask in the picture's size. Raises ValueError if it is not a picture."""
+    if mask is None:
+        return None
+    if not isinstance(mask, Image.Image) or mask.mode not in ("1", "L") or not mask.width or not mask.height:
+        said = f"mode {mask.mode}, {mask.width} x {mask.height}" if isinstance(mask, Image.Image) else repr(mask)
+        raise ValueError(f"importance: {said} is not a picture of mode L, or 1")
+    return mask.convert("L").resize(size, Image.Resampling.BILINEAR)
+
+
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = im.encoderinfo
-    wanted = parse_target(options.get("rate"), options.get("size"), options.get("quality"))
+    wanted = parse_target(*(options.get(name) for name in Target._fields))
     if not im.width or not im.height:
         raise CwicError(f"cannot write an empty picture of {im.width} x {im.height} pixels")
     picture = _as_written(im)
+    importance = _importance(options.get("importance"), im.size)
     extra = meta.to_chunks(_metadata(im, picture.mode))
 
     import numpy as np
@@ -209,6 +220,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             tuning=tuning,
             effort=options.get("effort"),
             progress=progress,
+            importance=None if importance is None else np.asarray(importance),
             extra=extra,
         )
     fp.write(data)  # once, after encoding ended: a failed encoding writes nothing

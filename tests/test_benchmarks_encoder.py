@@ -20,7 +20,8 @@ from benchmarks import ablation, demo, effort, side_information
 from benchmarks.codecs import CWIC_AT_RATE, Codec
 from benchmarks.rows import MEASURES, Row
 from pillow_cwic import container, models
-from pillow_cwic.codec import layers, session
+from pillow_cwic.codec import session
+from pillow_cwic.symbols import decode_symbols
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_side_information_accounts_for_a_file(im: Image.Image) -> None:
     assert (found.file, found.map[0], found.codes[0]) == (len(data), sizes[0], sum(sizes[1:]))
     assert found.codes[0] < min(found.codes[1:])  # a context saves
     networks, entropy = session.runtime(models.by_id(parsed.header.model_id))
-    levels, *groups = layers.decode_symbols(entropy, parsed, *networks.grid(im.height, im.width))
+    levels, *groups = decode_symbols(entropy, parsed, *networks.grid(im.height, im.width))
     masks = [side_information.kept(codes, levels, layer) for layer, codes in enumerate(groups, start=1)]
     assert not any(codes[:, ~mask].any() for codes, mask in zip(groups, masks, strict=True))
     assert found.codes[1] <= sum(side_information.static_bits(channel) for codes in groups for channel in codes) / 8

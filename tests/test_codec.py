@@ -11,8 +11,9 @@ import reference_decoder
 from PIL import Image
 
 from pillow_cwic import codec, container, limits, models
-from pillow_cwic.codec import encoder, layers, session
+from pillow_cwic.codec import encoder, session
 from pillow_cwic.errors import ContainerError, EntropyError, LimitError, ModelError
+from pillow_cwic.symbols import decode_symbols
 from pillow_cwic.target import DEFAULT_EFFORT
 
 
@@ -29,7 +30,7 @@ def symbols(data: bytes) -> list[np.ndarray]:
     parsed = container.read_file(data)
     networks, entropy = session.runtime(models.by_id(parsed.header.model_id))
     rows, columns = networks.grid(parsed.header.height, parsed.header.width)
-    return layers.decode_symbols(entropy, parsed, rows, columns)
+    return decode_symbols(entropy, parsed, rows, columns)
 
 
 def rewritten(data: bytes, **changes: object) -> bytes:

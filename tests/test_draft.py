@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from test_plugin import psnr, saved
 
-from pillow_cwic import alpha, codec, plugin
-from pillow_cwic.codec import layers
+from pillow_cwic import alpha, codec, plugin, symbols
 from pillow_cwic.networks import draft
 from pillow_cwic.networks.runtime import Networks
 
@@ -40,8 +39,8 @@ def test_close_to_the_whole_picture_made_small(photo: Image.Image, file: bytes, 
 
 def test_only_the_first_layers_are_decoded(file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    crc = layers._symbol_crc
-    monkeypatch.setattr(layers, "_symbol_crc", lambda symbols, index: read.append(index) or crc(symbols, index))
+    crc = symbols._symbol_crc
+    monkeypatch.setattr(symbols, "_symbol_crc", lambda plane, index: read.append(index) or crc(plane, index))
     monkeypatch.delattr(Networks, "synthesise")
     codec.decode(file, scale=8)
     codec.decode(file, scale=4)

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 import pillow_cwic
-from pillow_cwic import codec, settings
-from pillow_cwic.codec import layers
+from pillow_cwic import codec, settings, symbols
 
 
 @pytest.fixture(autouse=True)
@@ -104,9 +103,9 @@ def test_the_codec_keeps_to_the_threads(
             pools.append(workers)
             super().__init__(workers)
 
-    crc = layers._symbol_crc
-    monkeypatch.setattr(layers, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(layers, "_symbol_crc", lambda *args: seen.append(torch.get_num_threads()) or crc(*args))
+    crc = symbols._symbol_crc
+    monkeypatch.setattr(symbols, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(symbols, "_symbol_crc", lambda *args: seen.append(torch.get_num_threads()) or crc(*args))
     wide = np.asarray(photo.resize((1040, 16)))
     with pillow_cwic.options(threads=1):
         data = codec.encode(wide, quality=10)

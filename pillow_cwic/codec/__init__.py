@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pillow_cwic import alpha, container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
-from pillow_cwic.codec.layers import reconstruct
+from pillow_cwic.codec.picture import reconstruct
+from pillow_cwic.codec.quality import grey
 from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
-from pillow_cwic.errors import ModelError
+from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
@@ -27,10 +28,13 @@ def encode(
     rate: float | None = None,
     size: int | None = None,
     quality: int | None = None,
+    psnr: float | None = None,
+    ssim: float | None = None,
     model: str = "cwic1",
     tuning: str = "mse",
     effort: int | None = None,
     progress: Progress | None = None,
+    importance: NDArray[np.uint8] | None = None,
     extra: Sequence[tuple[bytes, bytes]] = (),
     timings: Timings | None = None,
 ) -> bytes:
@@ -38,14 +42,16 @@ def encode(
 
     Alpha is kept without loss; where it is 0, colour is not kept.
 
-    At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound) and
-    ``quality`` (1 to 100, default 50). If no file is small enough, the smallest that the model can make is returned.
+    At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound),
+    ``quality`` (1 to 100, default 50), ``psnr`` (dB) and ``ssim`` (of the luma), lower bounds of the decoded colours.
+    If no file is small enough, the smallest that the model can make is returned.
+    ``importance``, uint8 (H, W), says where the bits go: 128 as usual, 255 most, 0 least; only differences count.
     ``effort``, 0 to 9, buys fewer bits with time (docs/results/effort.md); from 5 on gradient descent takes most of
     it, and ``progress(done, all)`` is called after each of its steps. ``extra`` are ancillary chunks (type, payload),
     counted in the size. ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for
-    arguments out of range and LimitError for too large a picture.
+    arguments out of range, LimitError for too large a picture and CwicError if the quality cannot be reached.
     """
-    target, level = parse_target(rate, size, quality), parse_effort(effort)
+    target, level = parse_target(rate, size, quality, psnr, ssim), parse_effort(effort)
     with stage(timings, "total"), limited_threads():
         mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
         if pixels.dtype != np.uint8 or mode is None:
@@ -54,6 +60,8 @@ def encode(
         if not height or not width:
             raise ValueError(f"pixels: a picture of {width} x {height} is empty")
         limits.check_pixels(width, height)
+        if importance is not None and (importance.dtype != np.uint8 or importance.shape != (height, width)):
+            raise ValueError(f"importance: {importance.dtype} {importance.shape}, wanted uint8 {(height, width)}")
         planes = pixels.reshape(height, width, -1)
         payload = None
         if mode in container.ALPHA_MODES:
@@ -61,20 +69,35 @@ def encode(
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-        bound = target.bytes_for(width, height)
-        if bound is None:
-            assert target.quality is not None
+
+        def encoder(chosen: models.Model) -> Encoder:
+            picture = colour, mode.removesuffix("A")
+            return Encoder(*picture, chosen, EFFORTS[level], progress, timings, importance)
+
+        if (bound := target.bytes_for(width, height)) is not None:
+            chosen = models.by_name(model, tuning, 8 * bound / (width * height))
+            bare = encoder(chosen).within(max(1, bound - len(container.between(extra, payload))))
+        elif target.quality is not None:
             t = rate_control.quality_to_rate(target.quality)
-            bpp = rate_control.typical_bpp(t, models.TYPICAL_BPP)
+            bpp = rate_control.typical_bpp(t)
+            chosen = models.by_name(model, tuning, bpp)
+            bare = encoder(chosen).at(rate_control.guess_rate(bpp, chosen.bpp) if chosen.bpp else t)
         else:
-            bpp = 8 * bound / (width * height)
-        chosen = models.by_name(model, tuning, bpp)
-        encoder = Encoder(colour, mode.removesuffix("A"), chosen, EFFORTS[level], progress, timings)
-        if bound is None:
-            bare = encoder.at(rate_control.guess_rate(bpp, chosen.bpp))
-        else:
-            bare = encoder.within(max(1, bound - len(container.between(extra, payload))))
+            name, wanted = next((name, value) for name, value in target._asdict().items() if value is not None)
+            bare = smallest(lambda point: encoder(point).reaching(name, wanted), models.points(model, tuning))
         return _dressed(bare, mode, extra, payload)
+
+
+def smallest(make: Callable[[models.Model], bytes], points: Sequence[models.Model]) -> bytes:
+    """The smallest file of those that a model's operating points make; the last one's CwicError if none makes any."""
+    files = []
+    for point in points:
+        try:
+            files.append(make(point))
+        except CwicError:
+            if point is points[-1] and not files:
+                raise
+    return min(files, key=len)
 
 
 def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], payload: bytes | None) -> bytes:
@@ -104,7 +127,7 @@ def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timin
             model = runtime(named)
         pixels = reconstruct(model, parsed, scale, timings)
         if header.mode in ("L", "LA"):
-            pixels = ((pixels.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
+            pixels = grey(pixels)
         if parsed.alpha is not None:
             with stage(timings, "alpha"):
                 plane = alpha.decode(parsed.alpha, header.height, header.width)

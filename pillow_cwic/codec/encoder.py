@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 
 from pillow_cwic import container, models
 from pillow_cwic import rate as rate_control
-from pillow_cwic.codec.layers import Symbols, encode_symbols, reconstruct, split
+from pillow_cwic.codec import quality
+from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.session import Timings, runtime, stage
+from pillow_cwic.errors import CwicError
 from pillow_cwic.networks.runtime import EXACT_UNIT
 from pillow_cwic.progress import Progress
+from pillow_cwic.symbols import Symbols, encode_symbols, split
 
 CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
+MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
+CLOSE = {"psnr": 0.08, "ssim": 0.0015}  # how far above the wanted quality the search may end
+SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
+LEAST = 2  # the level below which importance shifts none, because what is even must stay smooth
 
 
 class Effort(NamedTuple):
@@ -32,9 +39,9 @@ def code_weight(t: int) -> float:
     """What a squared error of one code step costs, in bits, when a code is weighed against its cheaper neighbour.
 
     At high rate a quantiser whose step suits its Lagrangian has 6 / ln 2 = 8.7; the analysis transform has learned to
-    leave less to gain, the more so the lower the rate. Fitted to the best constants on the validation split.
+    leave less to gain, the more so the lower the rate. Fitted to the best constants at equal rate (validation split).
     """
-    return 24 * math.exp(-0.55 * min(max(t / 512, -1.5), 1.5))
+    return 36 * math.exp(-0.35 * min(max(t / 512, -1.5), 1.5))
 
 
 _WEIGHT, _WEIGHTS = (1.0,), (0.65, 1.0, 1.5)
@@ -65,6 +72,7 @@ class Encoder:
         effort: Effort,
         progress: Progress | None,
         timings: Timings | None,
+        importance: NDArray[np.uint8] | None = None,
     ) -> None:
         self.pixels, self.mode, self.model, self.timings = pixels, mode, model, timings
         self.effort, self.progress = effort, progress
@@ -72,14 +80,38 @@ class Encoder:
             self.runtime = runtime(model)
         if not self.runtime.networks.refines:
             self.effort = PLAIN
+        self.importance = None if importance is None else self._relative(importance)
         self.analysed: Any = None  # what the networks' own ``analyse`` gives
         self.files: dict[tuple[int, float], bytes] = {}
+
+    def _relative(self, importance: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Importance (H, W), 0 to 255, to one value for each map level, 0 for the most important and down to -2."""
+        rows, columns = self.runtime.networks.grid(*importance.shape)
+        side = self.runtime.entropy.level_pixels
+        below, right = side * rows - importance.shape[0], side * columns - importance.shape[1]
+        padded = np.pad(importance, ((0, below), (0, right)), mode="edge")
+        mean = padded.reshape(rows, side, columns, side).mean(axis=(1, 3))
+        relative: NDArray[np.float64] = (mean - mean.max()) / 127.5
+        return relative
 
     def analyse(self, t: int) -> None:
         """Runs the analysis transform for rate parameter t; files made before are forgotten."""
         with stage(self.timings, "analysis"):
             self.analysed = self.runtime.networks.analyse(self.pixels, t)
+        if self.importance is not None:
+            levels, shift = self.analysed.levels, SHIFT * self.runtime.entropy.levels
+            shifted = np.maximum(levels + np.round(shift * self.importance).astype(np.int16), LEAST)
+            self.analysed = self.analysed._replace(levels=np.minimum(levels, shifted))
         self.files.clear()
+
+    def _weights(self, t: int, weight: float) -> float | NDArray[np.float64]:
+        """Bits for a squared step, one for all codes or, (rows, columns), by how important each place is."""
+        usual = weight * code_weight(t)
+        if self.importance is None:
+            return usual
+        n = self.runtime.entropy.codes_per_level
+        weights: NDArray[np.float64] = usual * np.exp2(DOUBLINGS * np.kron(self.importance, np.ones((n, n))))
+        return weights
 
     def refine(self, t: int) -> None:
         """Moves the latents to better ones for rate parameter t, if the effort asks for it."""
@@ -109,9 +141,9 @@ class Encoder:
         if made is None:
             return None
         symbols, exact = made
-        choices = [None, *exact] if weight else [None] * len(symbols)
+        choices = [None, *exact] if weight or self.importance is not None else [None] * len(symbols)
         with stage(self.timings, "entropy"):
-            layers = encode_symbols(self.runtime.entropy, symbols, choices, weight * code_weight(t), t, TILE_EXPONENT)
+            layers = encode_symbols(self.runtime.entropy, symbols, choices, self._weights(t, weight), t, TILE_EXPONENT)
         with stage(self.timings, "container"):
             height, width = self.pixels.shape[:2]
             header = container.Header(width, height, self.mode, TILE_EXPONENT, t, self.model.id, self.model.family)
@@ -162,9 +194,53 @@ class Encoder:
 
     def _error(self, file: bytes) -> float:
         """What the tuning minimises at equal size: the distortion of the decoded file."""
+        shown = self._shown(file)
+        with stage(self.timings, "comparison"):
+            return self.runtime.networks.distortion(*shown)
+
+    def reaching(self, name: str, wanted: float) -> bytes:
+        """The smallest file whose picture has at least the wanted ``psnr`` or ``ssim``.
+
+        Raises CwicError, which names both values, if none has.
+        """
+        measure, goal, enough = getattr(quality, name), wanted, CLOSE[name]
+        if name == "ssim":
+            goal, enough = (quality.decibel(x) for x in (wanted, min(wanted + enough, (1 + wanted) / 2)))
+            enough -= goal
+        found: dict[int, tuple[bytes, float]] = {}
+
+        def decibel(t: int, weight: float, follow: bool) -> float | None:
+            if follow:
+                self.analyse(t)
+            if (made := self.file(t, weight)) is None:
+                return None
+            reached = measure(*self._shown(made))
+            found[t] = made, reached
+            return quality.decibel(reached) if name == "ssim" else reached
+
+        def smallest(weight: float, start: int, follow: bool) -> int | None:
+            return rate_control.search_quality(lambda t: decibel(t, weight, follow), goal, start, enough)
+
+        weights = self.effort.weights
+        usual = weights[len(weights) // 2]
+        t = smallest(usual, round((goal - MIDDLE[name]) / rate_control.DECIBEL_SLOPE), True)
+        if t is None:
+            best = max(reached for _, reached in found.values())
+            raise CwicError(f"{name}: {wanted:g} is not reached, the best that the model can make is {best:.4g}")
+        made = [found[t][0]]
+        if self.effort.steps or len(weights) > 1:
+            self.analyse(t)
+            self.refine(t)
+            for weight in weights if self.effort.steps else [w for w in weights if w != usual]:
+                other = smallest(weight, t, False)
+                made += [found[other][0]] if other is not None else []
+        return min(made, key=len)
+
+    def _shown(self, file: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The original and the picture that a file shows, the same for a grey file as for its three equal channels."""
         with stage(self.timings, "comparison"):
             made = reconstruct(self.runtime, container.read_file(file))
-            return self.runtime.networks.distortion(self.pixels, made)
+        return self.pixels, np.repeat(quality.grey(made)[..., None], 3, axis=2) if self.mode == "L" else made
 
     def at(self, t: int) -> bytes:
         """The file at rate parameter t, or at the highest below it at which all codes are within the limit."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pillow_cwic.entropy import EntropyModel, PlaneModel
+from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
 from pillow_cwic.networks.paper_runtime import PaperNetworks
 from pillow_cwic.networks.runtime import Networks
-
-Entropy = EntropyModel | PlaneModel
 
 
 class Runtime(NamedTuple):

@@ -3,4 +3,6 @@
 from pillow_cwic.entropy.coder import EntropyModel, TileCoder, decode_bits, encode_bits
 from pillow_cwic.entropy.planes import PlaneCoder, PlaneModel
 
-__all__ = ["EntropyModel", "PlaneCoder", "PlaneModel", "TileCoder", "decode_bits", "encode_bits"]
+Entropy = EntropyModel | PlaneModel
+
+__all__ = ["Entropy", "EntropyModel", "PlaneCoder", "PlaneModel", "TileCoder", "decode_bits", "encode_bits"]

@@ -45,7 +45,7 @@ class EntropyModel:
     of each group. Raises ModelError if they do not fit or if a sum could pass 32 bits.
     """
 
-    map_stride = 16  # pixels per level
+    level_pixels = 16  # pixels per level
     codes_per_level = 2  # along a side
 
     def __init__(
@@ -107,25 +107,34 @@ class TileCoder:
             return 1, self._height, self._width
         return self._model.groups[self._layer - 1], 2 * self._height, 2 * self._width
 
-    def encode(self, symbols: NDArray[np.int16], exact: NDArray[np.int16] | None = None, weight: float = 0) -> bytes:
+    def encode(
+        self,
+        symbols: NDArray[np.int16],
+        exact: NDArray[np.int16] | None = None,
+        weight: float | NDArray[np.floating] = 0,
+    ) -> bytes:
         """Writes the next layer.
 
         ``symbols`` (channels, rows, columns), C-contiguous, levels 0 .. L-1 or codes in [-511, 511]. Symbols that
         the format does not write (masked or certain ones) are changed in place to what a decoder will see.
 
         ``exact``, if given, holds the unrounded symbols in units of 1/32, same shape. Each symbol then moves towards
-        its prediction as long as that lowers ``bits + weight * (exact / 32 - symbol) ** 2``; weight is 0 to 256.
+        its prediction as long as that lowers ``bits + weight * (exact / 32 - symbol) ** 2``; the weight, from 0 to
+        below 256, may differ from place to place, (rows, columns).
         """
         if symbols.shape != self._shape() or symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
             raise ValueError(f"layer {self._layer}: {symbols.dtype} {symbols.shape}, wanted int16 {self._shape()}")
         if exact is not None and (exact.shape != symbols.shape or exact.dtype != np.int16):
             raise ValueError(f"layer {self._layer}: exact values {exact.dtype} {exact.shape}, symbols {symbols.shape}")
-        values = ffi.NULL if exact is None else ffi.from_buffer("int16_t[]", np.ascontiguousarray(exact))
+        values, weights = ffi.NULL, ffi.NULL
+        if exact is not None:
+            values = ffi.from_buffer("int16_t[]", np.ascontiguousarray(exact))
+            weights = ffi.from_buffer("uint16_t[]", _weights(weight, symbols.shape[1:]))
         capacity = SYMBOL_BYTES * symbols.size + 16
         out = uncleared("uint8_t[]", capacity)
         written = ffi.new("size_t *")
         result = lib.cwic_tile_encode(
-            self._tile, ffi.from_buffer("int16_t[]", symbols), values, round(256 * weight), out, capacity, written
+            self._tile, ffi.from_buffer("int16_t[]", symbols), values, weights, out, capacity, written
         )
         check(result, f"layer {self._layer}")
         self._layer += 1
@@ -140,6 +149,13 @@ class TileCoder:
         check(result, f"layer {self._layer}")
         self._layer += 1
         return symbols
+
+
+def _weights(weight: float | NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    wide = np.round(256 * np.asarray(weight, np.float64))
+    if not np.all((wide >= 0) & (wide < 65536)) or wide.shape not in ((), shape):
+        raise ValueError(f"weight: {weight!r} is not from 0 to below 256, one for all or of shape {shape}")
+    return np.full(shape, wide, np.uint16) if wide.ndim == 0 else np.ascontiguousarray(wide.astype(np.uint16))
 
 
 def encode_bits(bits: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> bytes:

@@ -21,7 +21,7 @@ class PlaneModel:
     of each layer. Raises ModelError if they do not fit or if a sum could pass 32 bits.
     """
 
-    map_stride = 8  # pixels per level
+    level_pixels = 8  # pixels per level
     codes_per_level = 1  # along a side
 
     def __init__(
@@ -72,7 +72,7 @@ class PlaneCoder:
             raise ValueError(f"layer {self._layer}: the model has {1 + len(self._model.groups)}")
         return (1 if self._layer == 0 else self._model.groups[self._layer - 1], *self._size)
 
-    def encode(self, symbols: NDArray[np.int16], exact: NDArray[np.int16] | None = None, weight: float = 0) -> bytes:
+    def encode(self, symbols: NDArray[np.int16], exact: NDArray[np.int16] | None = None, weight: object = 0) -> bytes:
         """Writes the next layer: (channels, rows, columns), C-contiguous, levels 0 .. L - 1 or bits.
 
         Masked bits are made 0 in place. ``exact`` and ``weight``, which other models choose symbols by, change

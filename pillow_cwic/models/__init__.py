@@ -15,15 +15,12 @@ FOLDER = Path(__file__).parent
 ID_BYTES = 6  # a file names its model by the first bytes of the SHA-256 of the weights
 
 
-TYPICAL_BPP = 0.55
-
-
 @dataclass(frozen=True)
 class Model:
     """One weights file. ``family`` is the container's name for the kind of network.
 
-    ``bpp`` is the bits per pixel that rate parameter 0 gives on average over photographs. A model may have several
-    operating points, weights files of the same name and tuning, each of which ``point`` names.
+    A model may have several operating points, weights files of the same name and tuning. Then ``point`` names each, and
+    ``bpp`` is the bits per pixel that rate parameter 0 gives on average over photographs.
     """
 
     name: str
@@ -31,7 +28,7 @@ class Model:
     family: bytes
     sha256: str
     file: str
-    bpp: float = TYPICAL_BPP
+    bpp: float | None = None
     point: str = ""
 
     @property
@@ -57,16 +54,26 @@ def released() -> tuple[Model, ...]:
     return tuple(Model(**{**entry, "family": entry["family"].encode()}) for entry in entries)
 
 
-def by_name(name: str, tuning: str, bpp: float = TYPICAL_BPP) -> Model:
-    """The model that encoders use, at the operating point nearest to ``bpp`` if it has several.
+def points(name: str, tuning: str) -> list[Model]:
+    """The operating points of a model, the lowest rate first. Raises ValueError, which lists the choices."""
+    found = [model for model in released() if (model.name, model.tuning) == (name, tuning)]
+    if any(model.bpp is None for model in found):
+        return found[:1]  # one model for all rates
+    if found:
+        return sorted(found, key=lambda model: model.bpp or 0.0)
+    choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in released()}))
+    raise ValueError(f"model: {name}/{tuning} is none of {choices}")
+
+
+def by_name(name: str, tuning: str, bpp: float | None = None) -> Model:
+    """The model that encoders use, at the operating point nearest to ``bpp`` (default: the lowest) if it has several.
 
     Raises ValueError, which lists the choices.
     """
-    points = [model for model in released() if (model.name, model.tuning) == (name, tuning)]
-    if points:
-        return min(points, key=lambda model: abs(math.log(max(bpp, 1e-9) / model.bpp)))
-    choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in released()}))
-    raise ValueError(f"model: {name}/{tuning} is none of {choices}")
+    found = points(name, tuning)
+    if bpp is None or len(found) == 1:
+        return found[0]
+    return min(found, key=lambda model: abs(math.log(max(bpp, 1e-9) / (model.bpp or 1.0))))
 
 
 def by_id(model_id: bytes) -> Model:

@@ -1,7 +1,8 @@
 """Distortions that the tunings are trained for, each a differentiable function of pictures (B, 3, H, W) in 0..255.
 
 Structural similarity: Wang et al., 2004; multi-scale: Wang et al., 2003. Blurring is two products with a banded matrix,
-which needs no more than matrix multiplication and is fast in both directions on every device.
+which needs no more than matrix multiplication and is fast in both directions on every device; where sides are long,
+most of such a matrix is zero, and a convolution takes its place.
 """
 
 from __future__ import annotations
@@ -13,28 +14,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW, SIGMA = 11, 1.5
+LONG = 512
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_SCALE, SSIM_SCALE, MSE_SHARE = 600.0, 250.0, 0.04
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
+def _window() -> Tensor:
+    x = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
+    window = torch.exp(-x.square() / (2 * SIGMA**2))
+    return window / window.sum()
+
+
 @cache
 def _blur_matrix(side: int, device: torch.device) -> Tensor:
     """(side - 10, side): each row holds the Gaussian window at one place."""
-    x = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
-    window = torch.exp(-x.square() / (2 * SIGMA**2))
     rows = torch.arange(side - WINDOW + 1)[:, None]
     matrix = torch.zeros(side - WINDOW + 1, side)
-    matrix[rows, rows + torch.arange(WINDOW)] = window / window.sum()
+    matrix[rows, rows + torch.arange(WINDOW)] = _window()
     return matrix.to(device)
+
+
+def _blur(x: Tensor) -> Tensor:
+    """(..., H, W) to (..., H - 10, W - 10)."""
+    height, width = x.shape[-2:]
+    if max(height, width) <= LONG:
+        return _blur_matrix(height, x.device) @ x @ _blur_matrix(width, x.device).T
+    window = _window().to(x.device)
+    planes = x.reshape(-1, 1, height, width)
+    blurred = F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+    return blurred.view(*x.shape[:-2], *blurred.shape[-2:])
 
 
 def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean SSIM and mean of its contrast and structure part, each (B, C)."""
-    stack = torch.stack([x, y, x * x, y * y, x * y])
-    down, across = (_blur_matrix(side, x.device) for side in x.shape[-2:])
-    mx, my, xx, yy, xy = down @ stack @ across.T
+    mx, my, xx, yy, xy = _blur(torch.stack([x, y, x * x, y * y, x * y]))
     part = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
     light = (2 * mx * my + C1) / (mx * mx + my * my + C1)
     return (light * part).mean((2, 3)), part.mean((2, 3))
@@ -42,6 +57,11 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _luma(x: Tensor) -> Tensor:
     return torch.einsum("bchw,c->bhw", x, x.new_tensor(LUMA))[:, None]
+
+
+def luma_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of the luma, (B,). Sides of at least 11 pixels."""
+    return _similarity(_luma(x), _luma(y))[0][:, 0]
 
 
 def similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

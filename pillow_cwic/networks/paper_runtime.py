@@ -23,7 +23,7 @@ class PaperAnalysed(NamedTuple):
     """A picture after the encoder; good for every rate, since the rate only shifts the map."""
 
     bits: NDArray[np.int16]  # (n, H/8, W/8), zeros and ones, not masked
-    importance: NDArray[np.float32]  # (1, H/8, W/8), L p: the levels before they are shifted and rounded down
+    levels: NDArray[np.float32]  # (1, H/8, W/8), L p: before they are shifted and rounded down
 
 
 class PaperNetworks:
@@ -76,7 +76,7 @@ class PaperNetworks:
     def levels(self, analysed: PaperAnalysed, rate: int) -> NDArray[np.int16]:
         """The map's levels at rate T, (1, H/8, W/8): all shifted by T / 1024 of their range."""
         levels = self.config.levels
-        shifted = np.floor(analysed.importance + rate * levels / FULL_SHIFT)
+        shifted = np.floor(analysed.levels + rate * levels / FULL_SHIFT)
         return np.clip(shifted, 0, levels - 1).astype(np.int16)
 
     def codes(self, analysed: PaperAnalysed, rate: int) -> NDArray[np.int16]:

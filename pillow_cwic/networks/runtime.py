@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.context import ContextModel
+from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
-from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
+from pillow_cwic.networks.model import MAP_STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
@@ -22,6 +23,7 @@ from pillow_cwic.networks.weights import fill, read
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
+WINDOW = 768  # pixels along a side, of a part whose distortion is measured at a time
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 
 
@@ -133,11 +135,21 @@ class Networks:
 
     @torch.inference_mode()
     def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
-        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it."""
-        first, second = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
-        return float(distortion(self.tuning, first, second)[0])
+        """What this tuning was trained to keep low, for a picture (H, W, 3) and what is made of it.
+
+        The mean over windows, so that memory stays bounded; squared error where there is no room for similarity.
+        """
+        tuning = self.tuning if min(original.shape[:2]) >= SIMILARITY_WINDOW else "mse"
+        total = 0.0
+        for top, bottom in _parts(original.shape[0]):
+            for left, right in _parts(original.shape[1]):
+                place = slice(top, bottom), slice(left, right)
+                pair = (torch.from_numpy(p[place].copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
+                total += float(distortion(tuning, *pair)[0]) * (bottom - top) * (right - left)
+        return total / (original.shape[0] * original.shape[1])
 
 
-def code_side(levels: int) -> int:
-    """Codes along a side that has so many map levels."""
-    return levels * (MAP_STRIDE // STRIDE)
+def _parts(length: int) -> list[tuple[int, int]]:
+    """A side in even parts of at most ``WINDOW``."""
+    count = -(-length // WINDOW)
+    return [(length * k // count, length * (k + 1) // count) for k in range(count)]

@@ -1,20 +1,18 @@
-"""Symbols of a picture to the layers of a file and back, tile by tile; and layers to pixels."""
+"""Symbols of a picture to the layers of a file and back, tile by tile. Integers alone, and so without torch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import container, settings
-from pillow_cwic.codec.families import Entropy, Runtime
-from pillow_cwic.codec.session import Timings, stage
+from pillow_cwic.entropy import Entropy
 from pillow_cwic.errors import ContainerError, EntropyError
-from pillow_cwic.networks import draft
 
 Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
 
@@ -28,7 +26,7 @@ class _Tile(NamedTuple):
     width: int
     codes: int  # codes per level, along a side
 
-    def cut(self, plane: NDArray[np.int16], index: int) -> NDArray[np.int16]:
+    def cut(self, plane: NDArray[Any], index: int) -> NDArray[Any]:
         """View of the tile's part of layer ``index``, (channels, rows, columns)."""
         unit = 1 if index == 0 else self.codes
         rows = slice(self.top * unit, (self.top + self.height) * unit)
@@ -36,7 +34,7 @@ class _Tile(NamedTuple):
 
 
 def _tiles(entropy: Entropy, rows: int, columns: int, exponent: int) -> list[_Tile]:
-    side = 2**exponent // entropy.map_stride
+    side = 2**exponent // entropy.level_pixels
     return [
         _Tile(top, left, min(side, rows - top), min(side, columns - left), entropy.codes_per_level)
         for top in range(0, rows, side)
@@ -66,14 +64,14 @@ def encode_symbols(
     entropy: Entropy,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
-    weight: float,
+    weight: float | NDArray[np.float64],
     t: int,
     exponent: int,
 ) -> list[container.Layer]:
     """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
 
     ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation with ``weight``
-    bits for a squared step, or None.
+    bits for a squared step, one for all or a plane of the codes' rows and columns; or None.
     """
     _, rows, columns = symbols[0].shape
     tiles = _tiles(entropy, rows, columns, exponent)
@@ -86,7 +84,8 @@ def encode_symbols(
             values = exact[index]
             if values is not None:
                 values = np.ascontiguousarray(tiles[k].cut(values, index))
-            streams[index][k] = coder.encode(part, values, weight)
+            bits = weight if isinstance(weight, float) else tiles[k].cut(weight[None], 1)[0]
+            streams[index][k] = coder.encode(part, values, bits)
             tiles[k].cut(plane, index)[...] = part
 
     _each(code, len(tiles))
@@ -124,21 +123,3 @@ def decode_symbols(
         if found != layer.crc:
             raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
     return symbols
-
-
-def reconstruct(
-    runtime: Runtime, parsed: container.Parsed, scale: int = 1, timings: Timings | None = None
-) -> NDArray[np.uint8]:
-    """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
-
-    Raises EntropyError or ContainerError if a layer it needs is damaged.
-    """
-    networks, header = runtime.networks, parsed.header
-    groups = None if scale == 1 else draft.groups_for(networks, scale)
-    with stage(timings, "entropy"):
-        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups)
-    with stage(timings, "synthesis"):
-        codes = np.concatenate(symbols[1:][:groups])
-        if scale == 1:
-            return networks.synthesise(codes, header.rate, header.height, header.width)
-        return draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)

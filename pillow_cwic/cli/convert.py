@@ -1,0 +1,68 @@
+"""``cwic encode`` and ``cwic decode``: pictures to CWIC files and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from PIL import Image
+
+from pillow_cwic import models
+from pillow_cwic.cli.files import SUFFIX, Job, for_files, plan_files, run_jobs, usage_errors
+from pillow_cwic.target import DEFAULT_EFFORT, parse_target
+
+
+@click.command()
+@for_files
+@click.option("--rate", type=float, help="At most so many bits per pixel.")
+@click.option("--size", type=int, help="At most so many bytes.")
+@click.option("--quality", type=int, help="1 to 100; 50 if nothing is given.")
+@click.option("--model", default="cwic1", show_default=True)
+@click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
+@click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
+def encode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    quiet: bool,
+    jobs: int,
+    model: str,
+    tuning: str,
+    effort: int,
+    **options: Any,
+) -> None:
+    """Make .cwic files of pictures that Pillow can open.
+
+    INPUTS are files, folders (with all that is in them) and patterns such as '*.jpg'. A file is written beside its
+    source unless -o says where. Metadata is kept.
+    """
+    target = {name: options.pop(name) for name in ("rate", "size", "quality")}
+    with usage_errors():
+        parse_target(**target)
+        models.by_name(model, tuning)
+    save = {"format": "CWIC", "model": model, "tuning": tuning, "effort": effort, **target}
+    Image.init()
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN} - {SUFFIX}
+    plan = plan_files(inputs, output, suffixes, SUFFIX)
+    run_jobs([Job(*each, save, **options) for each in plan], jobs, quiet)
+
+
+@click.command()
+@for_files
+@click.option("--to", "suffix", default="png", show_default=True, help="Format, where -o does not name it.")
+def decode(inputs: tuple[str, ...], output: str | None, quiet: bool, jobs: int, suffix: str, **options: Any) -> None:
+    """Make other files of .cwic files.
+
+    INPUTS are files, folders (with all .cwic files in them) and patterns such as '*.cwic'. A file is written beside
+    its source unless -o says where. Metadata is kept where the other format has a place for it.
+    """
+    suffix = "." + suffix.lower().removeprefix(".")
+    Image.init()
+    formats = {suffix: name for suffix, name in Image.registered_extensions().items() if name in Image.SAVE}
+    if suffix not in formats:
+        raise click.UsageError(f"--to: {suffix} is no format that Pillow writes")
+    plan = plan_files(inputs, output, {SUFFIX}, suffix)
+    for _, target in plan:
+        if target.suffix.lower() not in formats:
+            raise click.UsageError(f"{target}: {target.suffix or 'no suffix'} is no format that Pillow writes")
+    todo = [Job(*each, {"format": formats[each[1].suffix.lower()]}, **options) for each in plan]
+    run_jobs(todo, jobs, quiet)

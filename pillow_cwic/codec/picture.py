@@ -1,0 +1,30 @@
+"""The layers of a file to pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic import container
+from pillow_cwic.codec.families import Runtime
+from pillow_cwic.codec.session import Timings, stage
+from pillow_cwic.networks import draft
+from pillow_cwic.symbols import decode_symbols
+
+
+def reconstruct(
+    runtime: Runtime, parsed: container.Parsed, scale: int = 1, timings: Timings | None = None
+) -> NDArray[np.uint8]:
+    """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
+
+    Raises EntropyError or ContainerError if a layer it needs is damaged.
+    """
+    networks, header = runtime.networks, parsed.header
+    groups = None if scale == 1 else draft.groups_for(networks, scale)
+    with stage(timings, "entropy"):
+        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups)
+    with stage(timings, "synthesis"):
+        codes = np.concatenate(symbols[1:][:groups])
+        if scale == 1:
+            return networks.synthesise(codes, header.rate, header.height, header.width)
+        return draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)

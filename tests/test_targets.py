@@ -1,0 +1,131 @@
+"""Files that meet a quality, and files whose bits go where a mask says."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+import pillow_cwic
+from pillow_cwic import codec
+from pillow_cwic.codec import quality
+
+
+def saved(im: Image.Image, **options: Any) -> tuple[int, Image.Image]:
+    data = BytesIO()
+    im.save(data, format="CWIC", **options)
+    back = Image.open(data)
+    back.load()
+    return data.getbuffer().nbytes, back
+
+
+def psnr(first: Image.Image, second: Image.Image, where: np.ndarray | None = None) -> float:
+    difference = np.asarray(first).astype(float) - np.asarray(second)
+    return float(10 * np.log10(255**2 / np.mean(np.square(difference if where is None else difference[where]))))
+
+
+def ssim(first: Image.Image, second: Image.Image) -> float:
+    x, y = (np.asarray(im.convert("RGB")) @ np.array([0.299, 0.587, 0.114]) for im in (first, second))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    return float(structural_similarity(x, y, **options))
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("RGB", 27.0), ("RGB", 36.5), ("L", 33.0)])
+def test_psnr_is_met_within_a_tenth(photo: Image.Image, mode: str, wanted: float) -> None:
+    picture = photo.convert(mode)
+    size, back = saved(picture, psnr=wanted)
+    assert wanted <= psnr(picture, back) <= wanted + 0.1
+    assert size < saved(picture, psnr=wanted + 1)[0]
+
+
+@pytest.mark.parametrize("wanted", [0.8, 0.96])
+@pytest.mark.parametrize("tuning", ["mse", "ssim"])
+def test_ssim_is_met_within_two_thousandths(photo: Image.Image, wanted: float, tuning: str) -> None:
+    _, back = saved(photo, ssim=wanted, tuning=tuning)
+    assert wanted <= ssim(photo, back) <= wanted + 0.002
+
+
+def test_more_effort_reaches_the_same_quality_with_fewer_bytes(small: Image.Image) -> None:
+    usual, _ = saved(small, psnr=32)
+    searched, back = saved(small, psnr=32, effort=6)
+    assert searched < usual and psnr(small, back) >= 32
+
+
+def test_alpha_does_not_count(small: Image.Image) -> None:
+    size, _ = saved(small, psnr=30)
+    picture = small.copy()
+    picture.putalpha(Image.linear_gradient("L").resize(small.size))
+    larger, back = saved(picture, psnr=30)
+    assert larger > size and psnr(small, back.convert("RGB")) >= 29.9
+
+
+def test_quality_out_of_reach_says_what_the_best_is() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8))
+    with pytest.raises(pillow_cwic.CwicError, match=r"psnr: 60 is not reached, the best that the model can make is \d"):
+        saved(noise, psnr=60)
+    with pytest.raises(ValueError, match="ssim: a picture of 10 x 20 is smaller than the window of 11"):
+        saved(Image.new("RGB", (10, 20)), ssim=0.9)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"psnr": 61}, "psnr: 61 is not a number of dB from 10 to 60"),
+        ({"psnr": "high"}, "psnr: 'high' is not"),
+        ({"ssim": 1}, "ssim: 1 is not a number between 0 and 1"),
+        ({"ssim": 0.9, "rate": 1}, "options rate and ssim: only one of"),
+        ({"importance": "face"}, "importance: 'face' is not a picture of mode L"),
+        ({"importance": Image.new("RGB", (3, 4))}, "importance: mode RGB, 3 x 4 is not a picture of mode L"),
+    ],
+)
+def test_wrong_options(small: Image.Image, option: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        saved(small, **option)
+
+
+def test_own_measures_are_those_of_others(photo: Image.Image) -> None:
+    _, back = saved(photo, rate=0.3)
+    x, y = np.asarray(photo), np.asarray(back)
+    assert quality.psnr(x, y) == pytest.approx(psnr(photo, back), abs=1e-9)
+    assert quality.ssim(x, y) == pytest.approx(ssim(photo, back), abs=1e-4)
+    assert quality.psnr(x, x) == np.inf and quality.ssim(x, x) == pytest.approx(1)
+    tall = np.tile(x, (4, 1, 1))  # several strips
+    other = np.tile(y, (4, 1, 1))
+    assert quality.psnr(tall, other) == pytest.approx(psnr(photo, back), abs=1e-9)
+    whole = structural_similarity(
+        *(p @ np.array([0.299, 0.587, 0.114]) for p in (tall, other)),
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255,
+    )  # fmt: skip
+    assert quality.ssim(tall, other) == pytest.approx(whole, abs=1e-4)
+
+
+def test_bits_go_where_the_mask_is_bright(photo: Image.Image) -> None:
+    """At 0.15 bpp the marked part gains more than a decibel, the rest loses less, and the file is no larger."""
+    width, height = photo.size
+    box = (width // 4, height // 4, width // 2, 3 * height // 4)
+    mask = Image.new("L", (width // 2, height // 2), 128)  # of another size than the picture
+    mask.paste(255, tuple(side // 2 for side in box))
+    inside = np.zeros((height, width), bool)
+    inside[box[1] : box[3], box[0] : box[2]] = True
+    _, plain = saved(photo, rate=0.15)
+    size, steered = saved(photo, rate=0.15, importance=mask)
+    assert size <= 0.15 * width * height / 8
+    gain, loss = psnr(photo, steered, inside) - psnr(photo, plain, inside), 0.0
+    loss = psnr(photo, plain, ~inside) - psnr(photo, steered, ~inside)
+    assert gain > 1 and 0 < loss < gain
+
+
+def test_an_even_mask_changes_nothing(small: Image.Image) -> None:
+    pixels = np.asarray(small)
+    plain = codec.encode(pixels, rate=0.5)
+    for value in (0, 128, 255):
+        assert codec.encode(pixels, rate=0.5, importance=np.full(pixels.shape[:2], value, np.uint8)) == plain
+
+
+def test_masks_of_arrays_are_checked(small: Image.Image) -> None:
+    with pytest.raises(ValueError, match=r"importance: float64 \(3, 4\), wanted uint8"):
+        codec.encode(np.asarray(small), importance=np.ones((3, 4)))  # type: ignore[arg-type]
