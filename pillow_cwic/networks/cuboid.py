@@ -98,3 +98,23 @@ def to_integers(model: CuboidModel) -> tuple[NDArray[np.int16], NDArray[np.int32
         weights.append(fixed_point(columns, WEIGHT_BITS, np.int16, f"{name} weights"))
         biases.append(fixed_point(added, SUM_BITS, np.int32, f"{name} biases"))
     return np.concatenate(weights), np.concatenate(biases)
+
+
+@torch.no_grad()
+def from_integers(model: CuboidModel, weights: NDArray[np.int16], biases: NDArray[np.int32]) -> None:
+    """Gives float predictors the values of released integers."""
+    columns = torch.from_numpy(weights.reshape(-1, MACS) / 2**WEIGHT_BITS).float()
+    added = torch.from_numpy(biases.reshape(-1, 2 * HIDDEN + 1) / 2**SUM_BITS).float()
+    start = 0
+    for part in (model.map, model.codes):
+        own = columns[start : start + part.planes]
+        near, mix, out = own.split([TAPS * HIDDEN, HIDDEN**2, HIDDEN], dim=1)
+        part.near.weight.zero_()
+        part.near.weight.reshape(part.planes, HIDDEN, -1)[:, :, :TAPS] = near.reshape(-1, TAPS, HIDDEN).mT
+        part.mix.weight.copy_(mix.reshape(-1, HIDDEN, HIDDEN).mT.reshape(part.mix.weight.shape))
+        part.out.weight.copy_(out.reshape(part.out.weight.shape))
+        values = added[start : start + part.planes].split([HIDDEN, HIDDEN, 1], dim=1)
+        for layer, value in zip((part.near, part.mix, part.out), values, strict=True):
+            assert layer.bias is not None
+            layer.bias.copy_(value.flatten())
+        start += part.planes
