@@ -8,6 +8,7 @@ import pillow_cwic
 from pillow_cwic.cli.convert import decode, encode
 from pillow_cwic.cli.hook import manage_autoload
 from pillow_cwic.cli.show import info, list_models
+from pillow_cwic.cli.shrink import shrink
 
 __all__ = ["main"]
 
@@ -18,5 +19,5 @@ def main() -> None:
     """Content-weighted image compression."""
 
 
-for command in (encode, decode, info, list_models, manage_autoload):
+for command in (encode, decode, shrink, info, list_models, manage_autoload):
     main.add_command(command)

@@ -109,7 +109,7 @@ def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], paylo
 def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived. ``scale`` 4 or 8 makes a picture with sides
+    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha. ``scale`` 4 or 8 makes a picture with sides
     divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
     the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
     """
@@ -132,4 +132,6 @@ def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timin
             with stage(timings, "alpha"):
                 plane = alpha.decode(parsed.alpha, header.height, header.width)
                 pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
+        elif header.mode in container.ALPHA_MODES:  # cut off
+            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
         return pixels

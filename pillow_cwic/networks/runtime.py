@@ -16,7 +16,7 @@ from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
 from pillow_cwic.networks.model import MAP_STRIDE, Config
-from pillow_cwic.networks.quantisers import quantise_map
+from pillow_cwic.networks.quantisers import quantise_map, useful_levels
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
 from pillow_cwic.networks.weights import fill, read
@@ -80,11 +80,18 @@ class Networks:
 
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
-        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T."""
-        blocks = self._blocks(pixels)
-        features = self.analysis.features(blocks, self._rate(rate))
-        levels = quantise_map(self.importance(features), self.config.levels)
-        return Analysed(self.analysis.latents(blocks, features), levels[0].cpu().numpy().astype(np.int16), rate)
+        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T.
+
+        No level masks codes that pay for their bits, however the head errs; below the rates that it was trained for it
+        is not asked.
+        """
+        blocks, t = self._blocks(pixels), self._rate(rate)
+        features = self.analysis.features(blocks, t)
+        latents = self.analysis.latents(blocks, features)
+        levels = useful_levels(latents * self.analysis.gain(t), self.config.groups)
+        if rate >= -RATE_UNIT:
+            levels = torch.maximum(levels, quantise_map(self.importance(features), self.config.levels))
+        return Analysed(latents, levels[0].cpu().numpy().astype(np.int16), rate)
 
     @cached_property
     def _context(self) -> ContextModel:
