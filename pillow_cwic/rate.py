@@ -78,7 +78,7 @@ def _bracket(
     """
     below: tuple[int, float] | None = None  # rate and value, at most the wanted one; wanted itself is on either side
     above: tuple[int, float] | None = None
-    rate, goal = start, wanted + aim
+    rate, goal = min(max(start, LOWEST), HIGHEST), wanted + aim
     reach = 1.1  # how far beyond the guess a step goes; doubles while all trials lie on one side
     for _ in range(MAX_TRIALS):
         value = measure(rate)

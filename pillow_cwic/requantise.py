@@ -18,7 +18,7 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.symbols import CODES_PER_LEVEL, Symbols, decode_symbols, encode_symbols, grid, split
+from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, grid, split
 from pillow_cwic.target import parse_target
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
@@ -111,7 +111,7 @@ class _Coarser:
 
     def __init__(self, parsed: container.Parsed, model: _Model) -> None:
         self.parsed, self.model = parsed, model
-        rows, columns = grid(parsed.header.height, parsed.header.width)
+        rows, columns = grid(model.entropy, parsed.header.height, parsed.header.width)
         self.levels, *groups = decode_symbols(model.entropy, parsed, rows, columns)
         self.codes = np.concatenate(groups)
         self.files: dict[int, bytes] = {}
@@ -146,6 +146,7 @@ def _needed(levels: NDArray[np.int16], groups: Symbols) -> NDArray[np.int16]:
     _, rows, columns = levels.shape
     needed = np.zeros_like(levels)
     for index, codes in enumerate(groups):
-        cells = codes.any(axis=0).reshape(rows, CODES_PER_LEVEL, columns, CODES_PER_LEVEL)
+        side = EntropyModel.codes_per_level
+        cells = codes.any(axis=0).reshape(rows, side, columns, side)
         needed[0, cells.any(axis=(1, 3))] = index
     return np.minimum(needed, levels)

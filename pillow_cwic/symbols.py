@@ -56,9 +56,9 @@ def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
     return container.symbol_crc(symbols.astype(np.uint8 if index == 0 else "<i2", order="C").tobytes())
 
 
-def grid(height: int, width: int) -> tuple[int, int]:
+def grid(entropy: Entropy, height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the map for a picture of this size in pixels."""
-    return -(-height // LEVEL_PIXELS), -(-width // LEVEL_PIXELS)
+    return -(-height // entropy.level_pixels), -(-width // entropy.level_pixels)
 
 
 def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:

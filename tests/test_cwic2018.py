@@ -22,9 +22,7 @@ from pillow_cwic.errors import ContainerError, CwicError, EntropyError, ModelErr
 from pillow_cwic.networks import cuboid, paper
 from pillow_cwic.networks.cuboid import CuboidModel
 from pillow_cwic.networks.paper import Paper, PaperConfig
-from training import export, paper_context, paper_export
-from training.data import Crops
-from training.paper import PaperRun, PaperSchedule, fallen, load_average, train
+from training import export, paper_export
 
 TINY = PaperConfig(width=16, channels=8, levels=4, groups=(2, 2, 4))
 GROUPS, LEVELS = TINY.groups, TINY.levels
@@ -265,6 +263,19 @@ def test_files_meet_their_rate_by_shifting_the_map(released: Path, photo: Image.
     assert save(im, size=size, effort=9) == save(im, size=size, effort=0)
 
 
+def test_a_quality_takes_the_smallest_file_of_all_operating_points(released: Path, small: Image.Image) -> None:
+    assert len(save(small, psnr=10)) <= min(len(save(small, quality=q)) for q in (1, 100))
+    with pytest.raises(CwicError, match="psnr: 60"):
+        save(small, psnr=60)
+
+
+def test_importance_leaves_fewer_bits_where_it_is_low(released: Path, small: Image.Image) -> None:
+    mask = Image.new("L", small.size, 255)
+    mask.paste(0, (0, 0, 50, 75))
+    data = save(small, quality=60, importance=mask)
+    assert len(data) < len(save(small, quality=60))
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 def test_modes_and_odd_sizes(released: Path, small: Image.Image, mode: str) -> None:
     im = small.crop((0, 0, 37, 11)).convert(mode)
@@ -332,67 +343,3 @@ def test_weights_of_another_family_are_refused(released: Path) -> None:
     model = models.by_name("cwic2018", "mse")
     with pytest.raises(ModelError, match="not those of cwic1"):
         session.runtime(replace(model, family=b"cwc1"))
-
-
-# training
-
-
-@pytest.fixture
-def crops(photo: Image.Image) -> Crops:
-    return Crops([np.asarray(photo.resize((192, 128)))], 64, 2, seed=1)
-
-
-def test_the_plateau_test() -> None:
-    assert not fallen([5, 4, 3], 3, 0.01)
-    assert fallen([5, 4, 3, 3.0, 2.99, 3.1], 3, 0.01)
-    assert not fallen([5, 4, 3, 3.0, 2.9, 3.1], 3, 0.01)
-
-
-def test_training_goes_through_the_stages_and_resumes(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
-    schedule = PaperSchedule(batch=2, crop=64, valid_every=10, patience=2, falls=0.5)
-    valid = [torch.from_numpy(np.asarray(photo.resize((64, 64)), np.float32)).permute(2, 0, 1)[None] / 255 - 0.5]
-    first = PaperRun(tmp_path / "first", TINY, schedule, torch.device("cpu"))
-    first.folder.mkdir()
-    train(first, crops, valid)
-    assert first.current is None and "falls no more" in first.ended[0]
-    assert min(first.losses[0]) < first.losses[0][0] + 1e-9
-
-    run = PaperRun(tmp_path / "second", TINY, replace(schedule, r=0.3), torch.device("cpu"))
-    run.folder.mkdir()
-    run.start_from_run(first.folder)
-    assert run.current is not None and run.current.use_map and run.current.lr == 1e-4
-    loss, mse, kept = run.train_step(crops)
-    assert 0.25 < kept < 0.35 and loss >= mse
-    run.save()
-    again = PaperRun(run.folder, TINY, replace(schedule, r=0.3), torch.device("cpu"))
-    again.restore()
-    train(again, crops, valid)
-    assert [e.split(":")[0] for e in again.ended] == ["map 0.0001", "map 1e-05", "map 1e-06"]
-    assert all(torch.isfinite(p).all() for p in load_average(run.folder)[0].parameters())
-
-
-def test_a_budget_ends_a_stage_and_more_of_it_reopens_it(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
-    schedule = PaperSchedule(batch=2, crop=64, minutes=1e-4)
-    valid = [torch.zeros(1, 3, 64, 64)]
-    run = PaperRun(tmp_path, TINY, schedule, torch.device("cpu"))
-    train(run, crops, valid)
-    assert "budget" in run.ended[0]
-    again = PaperRun(tmp_path, TINY, replace(schedule, minutes=60.0), torch.device("cpu"))
-    again.restore()
-    again.reopen()
-    assert again.current is not None and again.step == run.step and not again.ended
-
-
-def test_predictors_learn_and_are_released(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
-    torch.manual_seed(0)
-    model = Paper(TINY).eval().requires_grad_(False)
-    with torch.no_grad():
-        model.encoder.out.weight.mul_(20)
-    context, steps = paper_context.fit(model, crops, 0.03)
-    assert steps > 3
-    fresh = CuboidModel(TINY.planes, TINY.channels)
-    pictures = [np.asarray(photo.crop((200, 100, 584, 356)))]
-    trained, untrained = (paper_context.compare(model, c, pictures) for c in (context, fresh))
-    assert trained["bpp"] < untrained["bpp"]
-    assert abs(trained["excess"]) < 0.01
-    assert trained["bits_kept"] < trained["bits_all"] == TINY.channels / 64

@@ -24,7 +24,7 @@ ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis 
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = {"psnr": 0.08, "ssim": 0.0015}  # how far above the wanted quality the search may end
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
-LEAST = 2  # the level below which importance shifts none, because what is even must stay smooth
+LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
 
 
 class Effort(NamedTuple):
@@ -99,8 +99,9 @@ class Encoder:
         with stage(self.timings, "analysis"):
             self.analysed = self.runtime.networks.analyse(self.pixels, t)
         if self.importance is not None:
-            levels, shift = self.analysed.levels, SHIFT * self.runtime.entropy.levels
-            shifted = np.maximum(levels + np.round(shift * self.importance).astype(np.int16), LEAST)
+            levels, count = self.analysed.levels, self.runtime.entropy.levels
+            shifted = levels + np.round(SHIFT * count * self.importance).astype(np.int16)
+            shifted = np.maximum(shifted, int(LEAST * count))
             self.analysed = self.analysed._replace(levels=np.minimum(levels, shifted))
         self.files.clear()
 

@@ -108,12 +108,12 @@ def from_integers(model: CuboidModel, weights: NDArray[np.int16], biases: NDArra
     start = 0
     for part in (model.map, model.codes):
         own = columns[start : start + part.planes]
-        near, mix, out = own.split([TAPS * HIDDEN, HIDDEN**2, HIDDEN], dim=1)
+        near, mix, out = torch.split(own, [TAPS * HIDDEN, HIDDEN**2, HIDDEN], dim=1)
         part.near.weight.zero_()
         part.near.weight.reshape(part.planes, HIDDEN, -1)[:, :, :TAPS] = near.reshape(-1, TAPS, HIDDEN).mT
         part.mix.weight.copy_(mix.reshape(-1, HIDDEN, HIDDEN).mT.reshape(part.mix.weight.shape))
         part.out.weight.copy_(out.reshape(part.out.weight.shape))
-        values = added[start : start + part.planes].split([HIDDEN, HIDDEN, 1], dim=1)
+        values = torch.split(added[start : start + part.planes], [HIDDEN, HIDDEN, 1], dim=1)
         for layer, value in zip((part.near, part.mix, part.out), values, strict=True):
             assert layer.bias is not None
             layer.bias.copy_(value.flatten())
