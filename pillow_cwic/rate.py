@@ -24,9 +24,9 @@ def guess_rate(bpp: float, middle: float | None) -> int:
     return max(-700, min(800, round(math.log(max(bpp, 1e-3) / (middle or MIDDLE_RATE)) / TYPICAL_SLOPE)))
 
 
-def typical_bpp(rate: int) -> float:
-    """About what a photograph takes at a rate parameter of a model for all rates."""
-    return MIDDLE_RATE * math.exp(rate * TYPICAL_SLOPE)
+def typical_bpp(rate: int, middle: float | None) -> float:
+    """About what a photograph takes at a rate parameter; ``middle`` as in ``guess_rate``."""
+    return (middle or MIDDLE_RATE) * math.exp(rate * TYPICAL_SLOPE)
 
 
 def predict(rate: int, size: int | None, wanted: int) -> int:

@@ -269,6 +269,13 @@ def test_a_quality_takes_the_smallest_file_of_all_operating_points(released: Pat
         save(small, psnr=60)
 
 
+@pytest.mark.parametrize("quality", [20, 50, 70])
+def test_a_file_tells_its_quality_whatever_its_operating_point(
+    released: Path, small: Image.Image, quality: int
+) -> None:
+    assert abs(Image.open(io.BytesIO(save(small, quality=quality))).info["quality"] - quality) <= 1
+
+
 def test_importance_leaves_fewer_bits_where_it_is_low(released: Path, small: Image.Image) -> None:
     mask = Image.new("L", small.size, 255)
     mask.paste(0, (0, 0, 50, 75))

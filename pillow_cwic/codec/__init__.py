@@ -79,7 +79,7 @@ def encode(
             bare = encoder(chosen).within(max(1, bound - len(container.between(extra, payload))))
         elif target.quality is not None:
             t = rate_control.quality_to_rate(target.quality)
-            bpp = rate_control.typical_bpp(t)
+            bpp = rate_control.typical_bpp(t, None)
             chosen = models.by_name(model, tuning, bpp)
             bare = encoder(chosen).at(rate_control.guess_rate(bpp, chosen.bpp) if chosen.bpp else t)
         else:
