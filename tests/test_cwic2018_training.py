@@ -57,6 +57,13 @@ def test_training_goes_through_the_stages_and_resumes(tmp_path: Path, photo: Ima
     assert all(torch.isfinite(p).all() for p in load_average(run.folder)[0].parameters())
 
 
+def test_a_warm_stage_comes_before_those_of_the_paper() -> None:
+    stages = PaperSchedule(r=0.3, warm=1e-3).stages()
+    assert [s.lr for s in stages] == [1e-3, 1e-4, 1e-5, 1e-6] and all(s.use_map for s in stages)
+    assert sum(s.share for s in stages) == pytest.approx(1)
+    assert [s.lr for s in PaperSchedule(r=0.3).stages()] == [1e-4, 1e-5, 1e-6]
+
+
 def test_a_budget_ends_a_stage_and_more_of_it_reopens_it(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:
     schedule = PaperSchedule(batch=2, crop=64, minutes=1e-4)
     valid = [torch.zeros(1, 3, 64, 64)]

@@ -45,8 +45,9 @@ class PaperSchedule:
     """What fixes a run besides the model's config. The paper gives the last three learning rates and no more."""
 
     r: float | None = None  # wanted mean of the importance map; None trains the stage without the map
-    gamma: float = 2000.0  # weight of the rate loss max(0, mean of P - r) against the MSE on 0..255
+    gamma: float = 4000.0  # weight of the rate loss max(0, mean of P - r) against the MSE on 0..255
     lr: float = 1e-3  # of the first stage
+    warm: float = 0.0  # learning rate of a stage with the map before those of the paper, for short runs; 0 for none
     minutes: float = math.inf  # budget of all stages of this run, in the process's own time
     batch: int = 8
     crop: int = 128
@@ -62,7 +63,10 @@ class PaperSchedule:
         if self.r is None:
             return [Stage("codes", self.lr, False, 1.0)]
         rates = ((1e-4, 0.6), (1e-5, 0.25), (1e-6, 0.15))
-        return [Stage(f"map {lr:g}", lr, True, share) for lr, share in rates]
+        published = [Stage(f"map {lr:g}", lr, True, share) for lr, share in rates]
+        if not self.warm:
+            return published
+        return [Stage("warm", self.warm, True, 0.6), *(replace(s, share=0.4 * s.share) for s in published)]
 
 
 def fallen(losses: list[float], patience: int, falls: float) -> bool:
@@ -233,6 +237,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="run of the first stage that a run with --r starts from")
     parser.add_argument("--gamma", type=float, default=PaperSchedule.gamma)
     parser.add_argument("--lr", type=float, default=PaperSchedule.lr, help="learning rate of the first stage")
+    parser.add_argument("--warm", type=float, default=0.0, help="learning rate of a stage before the three with --r")
     parser.add_argument("--batch", type=int, default=PaperSchedule.batch)
     parser.add_argument("--muon", type=float, default=PaperSchedule.muon)
     parser.add_argument("--minutes", type=float, default=math.inf, help="budget of this run in machine time")
@@ -245,7 +250,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     groups = tuple(g * args.channels // 64 for g in PaperConfig.groups)
     config = PaperConfig(args.width, args.channels, args.channels // 4, groups)
-    named = {k: getattr(args, k) for k in ("r", "gamma", "lr", "batch", "muon", "minutes")}
+    named = {k: getattr(args, k) for k in ("r", "gamma", "lr", "warm", "batch", "muon", "minutes")}
     args.run.mkdir(parents=True, exist_ok=True)
     if args.start:
         config = PaperConfig.from_dict(json.loads((args.start / "state.json").read_text())["config"])
