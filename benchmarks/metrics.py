@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from pillow_cwic.compare.measure import MS_SSIM_SIDE, decibel
 
-MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
+__all__ = ["MS_SSIM_SIDE", "Curve", "bd_rate", "common_range", "decibel", "luma", "ms_ssim", "psnr", "ssim"]
+
+Pixels = NDArray[np.uint8]
 
 
 def psnr(original: Pixels, decoded: Pixels) -> float:
@@ -50,11 +52,6 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
     first, second = (torch.from_numpy(p.astype(np.float32)).permute(2, 0, 1)[None] for p in (original, decoded))
     with torch.inference_mode():
         return float(pytorch_msssim.ms_ssim(first, second, data_range=255))
-
-
-def decibel(similarity: float) -> float:
-    """-10 log10(1 - x), the scale on which SSIM and MS-SSIM are compared; infinite at 1."""
-    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 ``imageio.imread('x.cwic')`` work. Neither torch nor numpy is imported before a picture is decoded or encoded.
 """
 
+from pillow_cwic.arrays import decode, encode
 from pillow_cwic.errors import ContainerError, CwicError, EntropyError, LimitError, ModelError
 from pillow_cwic.plugin import is_registered, register, save_atomic, unregister
 from pillow_cwic.settings import options
@@ -16,6 +17,8 @@ __all__ = [
     "EntropyError",
     "LimitError",
     "ModelError",
+    "decode",
+    "encode",
     "is_registered",
     "options",
     "register",

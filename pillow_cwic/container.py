@@ -91,7 +91,7 @@ class Parsed(NamedTuple):
     complete: bool
 
 
-class _CutShort(ContainerError):
+class _CutShortError(ContainerError):
     """The bytes end too early: the file is cut, or a length in it damaged."""
 
 
@@ -199,7 +199,7 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
             if (kind := _chunk_start(view, offset)[1]) != b"CODE":
                 raise ContainerError(f"chunk {kind!r}: follows ALPH instead of CODE")
         layers, offset = _read_code(view, offset, allow_truncated)
-    except _CutShort:
+    except _CutShortError:
         if not allow_truncated or bytes(view[-len(_TAIL) :]) == _TAIL:  # whole: it is a length that is wrong
             raise
         return Parsed(header, [], extra, alpha, False)
@@ -246,7 +246,7 @@ def get_varint(data: bytes | memoryview, offset: int, end: int, field: str) -> t
     value = 0
     for n in range(VARINT_BYTES):
         if offset + n >= end:
-            raise _CutShort(f"{field}: number cut short after {n} bytes, at byte {end}")
+            raise _CutShortError(f"{field}: number cut short after {n} bytes, at byte {end}")
         byte = data[offset + n]
         value |= (byte & 0x7F) << 7 * n
         if byte < 0x80:
@@ -318,7 +318,7 @@ _TAIL = _chunk(b"TAIL", b"")
 def _chunk_start(view: memoryview, offset: int) -> tuple[int, bytes]:
     """Length (not yet checked) and type of the chunk at ``offset``."""
     if len(view) - offset < _CHUNK.size:
-        raise _CutShort(f"chunk at byte {offset}: {len(view) - offset} bytes left of {_CHUNK_OVERHEAD} or more")
+        raise _CutShortError(f"chunk at byte {offset}: {len(view) - offset} bytes left of {_CHUNK_OVERHEAD} or more")
     length, kind = _CHUNK.unpack_from(view, offset)
     _check_type(kind)
     return length, kind
@@ -330,7 +330,7 @@ def _read_chunk(view: memoryview, offset: int) -> tuple[bytes, memoryview, int]:
     start = offset + _CHUNK.size
     if length > len(view) - start - _U32.size:
         left = max(0, len(view) - start - _U32.size)
-        raise _CutShort(f"chunk {kind!r}: length {length} exceeds the {left} bytes left")
+        raise _CutShortError(f"chunk {kind!r}: length {length} exceeds the {left} bytes left")
     end = start + length
     found = zlib.crc32(view[offset + 4 : end])
     (stored,) = _U32.unpack_from(view, end)
@@ -348,7 +348,7 @@ def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[li
         _read_chunk(view, offset)
     end = min(stop, len(view))
     if start >= end:
-        raise _CutShort(f"CODE: {end - start} bytes, too few for the number of layers")
+        raise _CutShortError(f"CODE: {end - start} bytes, too few for the number of layers")
     count = view[start]
     _check_range("layers", count, 1, MAX_LAYERS)
     table = []
@@ -356,7 +356,7 @@ def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[li
     for n in range(count):
         size, at = get_varint(view, at, end, f"layer {n}: length")
         if end - at < _U32.size:
-            raise _CutShort(f"layer {n}: symbol CRC of 4 bytes exceeds the {end - at} bytes left")
+            raise _CutShortError(f"layer {n}: symbol CRC of 4 bytes exceeds the {end - at} bytes left")
         table.append((size, _U32.unpack_from(view, at)[0]))
         at += _U32.size
     # Compared with the length that CODE states, not with the bytes that arrived: a cut file passes, a wrong one fails.

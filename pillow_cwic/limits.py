@@ -11,6 +11,9 @@ MAX_PIXELS = 1 << 30
 # An EXIF, ICC or XMP block of this size is none; so few compressed bytes cannot make a reader hold more than this.
 MAX_METADATA = 1 << 24
 
+# Released weights have 5 MB and a header of 15 KB; no model that a CPU can run needs more than these.
+MAX_WEIGHTS, MAX_WEIGHTS_HEADER = 1 << 28, 1 << 20
+
 
 def check_pixels(width: int, height: int) -> None:
     """Raises LimitError if a picture of ``width`` x ``height`` pixels is larger than ``MAX_PIXELS``."""

@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pillow_cwic.errors import ContainerError, LimitError
 from pillow_cwic.limits import MAX_METADATA
@@ -46,6 +46,23 @@ def from_chunks(chunks: Mapping[bytes, bytes]) -> Metadata:
     """The reverse; other chunks are skipped. Raises ContainerError if a payload is not as FORMAT.md says."""
     blocks = {field: _inflate(kind, chunks[kind]) for field, kind in _TYPES.items() if kind in chunks}
     return Metadata(**blocks, dpi=_resolution(chunks.get(_RESOLUTION)))
+
+
+def from_options(exif: Any = None, icc_profile: Any = None, xmp: Any = None, dpi: Any = None) -> Metadata:
+    """What the save options of these names say. Raises ValueError for what is none of their kinds.
+
+    ``exif`` is bytes, with or without the leading ``Exif\\0\\0``, or has ``tobytes()`` as ``PIL.Image.Exif``;
+    ``icc_profile`` is bytes, ``xmp`` bytes or str, ``dpi`` two numbers. What is empty is left out.
+    """
+    if hasattr(exif, "tobytes"):
+        exif = exif.tobytes() if exif else None
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    for field, block in (("exif", exif), ("icc_profile", icc_profile), ("xmp", xmp)):
+        if block is not None and not isinstance(block, bytes):
+            raise ValueError(f"{field}: {type(block).__name__} is not bytes")
+    exif = exif and exif.removeprefix(b"Exif\0\0")
+    return Metadata(exif or None, icc_profile or None, xmp or None, parse_dpi(dpi) if dpi else None)
 
 
 def parse_dpi(dpi: object) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pillow_cwic import alpha, atomic, container, imageio_support, limits, models
+from pillow_cwic import alpha, atomic, container, imageio_support, limits, models, settings
 from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.progress import shown
@@ -74,24 +74,50 @@ class CwicImageFile(ImageFile.ImageFile):
             self.info["exif"] = b"Exif\0\0" + found.exif  # as Pillow's own plugins have it
 
     def _data(self) -> bytes:
-        assert self.fp is not None
+        if self.fp is None:
+            raise ValueError("the file is closed, or was verified: open it again")
         self.fp.seek(0)
         return self.fp.read()
+
+    def importance_map(self, size: tuple[int, int] | None = None) -> Image.Image:
+        """Where the bits went: the file's importance map as a picture of mode L, before or after ``load()``.
+
+        A sample stands for 16 x 16 pixels (those at the right and lower edge for what is left of them), so there are
+        ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is shown as 255 k / (L - 1),
+        rounded; the higher, the more of the code's channel groups were kept there. With ``size``, ``im.size`` for
+        one, every pixel of a picture of that size gets the sample it lies in. Only the map is decoded, without torch,
+        and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the file is damaged; one that
+        is cut short will do if LOAD_TRUNCATED_IMAGES is set.
+        """
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(f"size: {size!r} is not two numbers of pixels, 1 and above")
+        data = self._data() if self._whole is None else self._whole
+        from pillow_cwic import symbols
+
+        levels, count = symbols.read_map(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        shown = Image.fromarray(levels).point([min(255, round(255 * k / (count - 1))) for k in range(256)])
+        if size is None:
+            return shown
+        header = container.read_header(data)
+        return shown.resize(size, Image.Resampling.NEAREST, box=(0, 0, header.width / 16, header.height / 16))
 
     def load(self) -> Any:
         """Decodes the file. Raises a CwicError if it is damaged, or cut short unless LOAD_TRUNCATED_IMAGES is set."""
         if self.tile and not self._decoded:
             from pillow_cwic import codec
 
-            pixels = codec.decode(self._data(), partial=ImageFile.LOAD_TRUNCATED_IMAGES, scale=self._scale)
+            data, partial = self._data(), ImageFile.LOAD_TRUNCATED_IMAGES
+            with shown(settings.progress(), "decoding") as progress:
+                pixels = codec.decode(data, partial=partial, scale=self._scale, progress=progress)
             if self._exclusive_fp and self.fp:
                 self.fp.close()
             self.fp = BytesIO(pixels.tobytes())
             self._exclusive_fp = True
-            self._decoded = True
+            self._decoded, self._whole = True, data
         return super().load()
 
     _decoded = False
+    _whole: bytes | None = None  # the file, kept for its map when the pixels have taken the place of fp
     _scale = 1
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
@@ -172,22 +198,11 @@ def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
 
     Such a profile is left out if it is for another kind of pixels than the file has. Raises ValueError.
     """
-    options: dict[str, Any] = im.encoderinfo
-    exif, xmp = options.get("exif"), options.get("xmp")
-    if isinstance(exif, Image.Exif):
-        exif = exif.tobytes() if exif else None
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    profile = options.get("icc_profile")
-    if "icc_profile" not in options:
+    given: dict[str, Any] = {name: im.encoderinfo.get(name) for name in ("exif", "icc_profile", "xmp", "dpi")}
+    if "icc_profile" not in im.encoderinfo:
         carried = im.info.get("icc_profile")
-        profile = carried if carried and carried[16:20] == PROFILE_SPACES[mode] else None
-    for field, block in (("exif", exif), ("icc_profile", profile), ("xmp", xmp)):
-        if block is not None and not isinstance(block, bytes):
-            raise ValueError(f"{field}: {type(block).__name__} is not bytes")
-    exif = exif and exif.removeprefix(b"Exif\0\0")
-    dpi = options.get("dpi")
-    return meta.Metadata(exif or None, profile or None, xmp or None, meta.parse_dpi(dpi) if dpi else None)
+        given["icc_profile"] = carried if carried and carried[16:20] == PROFILE_SPACES[mode] else None
+    return meta.from_options(**given)
 
 
 def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
@@ -213,8 +228,8 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
     from pillow_cwic import codec
 
-    model, tuning = options.get("model", "cwic1"), options.get("tuning", "mse")
-    with shown(options.get("progress")) as progress:
+    model, tuning = options.get("model", "cwic1"), options.get("tuning")
+    with shown(settings.progress(options.get("progress")), "encoding") as progress:
         data = codec.encode(
             np.asarray(picture),
             **wanted._asdict(),

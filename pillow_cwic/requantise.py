@@ -1,14 +1,17 @@
 """A finished file made smaller from its own codes: coarser steps, chosen by what they cost. No networks, no torch.
 
 The synthesis transform divides codes by a gain for each channel, which grows with the rate parameter. Codes of a
-lower parameter are those of the file, times the quotient of the gains, rounded again (docs/results/shrink.md).
+lower parameter are those of the file, times the quotient of the gains, rounded again; why so, and not by fewer
+layers, says docs/decisions/0008-shrink-by-coarser-steps.md.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,16 +21,20 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, grid, split
+from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_model, grid, split
 from pillow_cwic.target import parse_target
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 UNIT = 32  # the coder weighs unrounded codes in steps of 1/32
 CODE_LIMIT = 511
-# What a squared error of one step costs, in bits: the rounded codes were exact once, but are no more, so that cheap
-# ones count for more than when a picture is encoded.
-CODE_WEIGHT = 8.0
+# What a squared error of one step costs, in bits, to begin with. The rounded codes were exact once, but are no more:
+# cheap ones count for more than when a picture is encoded.
+USUAL_WEIGHT, HIGHEST_WEIGHT = 8.0, 250.0
+WEIGHT_SLOPE = 5.2 / 512  # growth of the logarithm of the weight that changes a file as much as the rate parameter does
+STEPS = 0.85  # the share of the way to the wanted size that coarser steps go; cheaper codes go the rest
+REACH = 64  # how far cheaper codes may go, in units of the rate parameter, before the steps change again
+MAX_STEPS = 4
 
 
 def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -> bytes:
@@ -45,12 +52,7 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     model = models.by_id(header.model_id)
     if model.family != FAMILY:
         raise ModelError(f"model {model.name}: family {model.family!r} has codes of fixed size, wanted {FAMILY!r}")
-    coarser = _Coarser(parsed, _load(model))
-    start = rate_control.predict(header.rate, len(data), wanted)
-    found = rate_control.search(coarser.measure, wanted, start)
-    if found is not None:
-        return coarser.file(found)
-    return min([bytes(data), *coarser.files.values()], key=len)
+    return _Coarser(parsed, _load(model)).within(wanted) or bytes(data)
 
 
 class Gain(NamedTuple):
@@ -79,12 +81,12 @@ class _Model(NamedTuple):
 @cache
 def _load(model: models.Model) -> _Model:
     """What of a model can be used without torch. Raises ModelError if its weights file is damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     data = model.read()
     try:
-        length = int.from_bytes(data[:8], "little")
-        config = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
         tensors = load(data)
         part = {name: tensors[f"analysis.gain.{name}"].astype(np.float64) for name in _GAIN_ARRAYS}
         gain = Gain(
@@ -96,11 +98,13 @@ def _load(model: models.Model) -> _Model:
         )
         if gain.logarithm(0).shape != (sum(config["groups"]),):
             raise ValueError(f"gain of shape {gain.logarithm(0).shape} for groups {config['groups']}")
-        arrays = tensors["context.weights"], tensors["context.biases"]
-        shape = (config[name] for name in ("groups", "context_hidden", "map_hidden", "levels"))
-    except (ValueError, KeyError, TypeError) as error:
+        if not np.isfinite(gain.logarithm(0)).all():
+            raise ValueError("gains that are not finite")
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
-    return _Model(EntropyModel(*arrays, *shape), gain)
+    entropy = entropy_model(model)
+    assert isinstance(entropy, EntropyModel)  # as its family says
+    return _Model(entropy, gain)
 
 
 _GAIN_ARRAYS = ("offset", "slope", "mlp.hidden.weight", "mlp.hidden.bias", "mlp.out.weight", "mlp.out.bias")
@@ -111,34 +115,58 @@ class _Coarser:
 
     def __init__(self, parsed: container.Parsed, model: _Model) -> None:
         self.parsed, self.model = parsed, model
-        rows, columns = grid(model.entropy, parsed.header.height, parsed.header.width)
-        self.levels, *groups = decode_symbols(model.entropy, parsed, rows, columns)
+        header = parsed.header
+        self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(model.entropy, header.height, header.width))
         self.codes = np.concatenate(groups)
-        self.files: dict[int, bytes] = {}
+        self.extra = list(parsed.extra.items())
+        self.fixed = len(container.between(self.extra, parsed.alpha))
+        self.files: dict[tuple[int, float], bytes] = {}
 
-    def measure(self, rate: int) -> int:
-        """Size of the file at T = ``rate``, or at the file's own if that is lower."""
-        return len(self.file(rate))
+    def within(self, size: int) -> bytes | None:
+        """The best file of at most ``size`` bytes; if there is none the smallest, None if that is the file itself.
 
-    def file(self, rate: int) -> bytes:
-        """The whole file at T = ``rate``, or at the file's own if that is lower."""
-        rate = min(rate, self.parsed.header.rate)
-        if rate not in self.files:
-            self.files[rate] = self._make(rate)
-        return self.files[rate]
+        The steps grow first, until few trials show them to be about right. The size of a file hardly ever falls
+        smoothly with them, as whole channels round to zero together; it does with the weight, which does the rest.
+        """
+        own, wanted = self.parsed.header.rate, max(1, size - self.fixed)
+        before = len(container.write_file(self.parsed.header, self.parsed.layers))
+        t = own + round(STEPS * (rate_control.predict(own, before, wanted) - own))
+        above = own
+        for _ in range(MAX_STEPS):
+            better = rate_control.predict(t, self.measure(t, USUAL_WEIGHT), wanted)
+            if better < t:
+                above = t
+            better = min(better, (t + above) // 2)
+            if abs(better - t) <= REACH:
+                break
+            t = better
 
-    def _make(self, rate: int) -> bytes:
+        def weight(offset: int) -> float:
+            return min(HIGHEST_WEIGHT, USUAL_WEIGHT * math.exp(WEIGHT_SLOPE * offset))
+
+        found = rate_control.search(lambda offset: self.measure(t, weight(offset)), wanted, better - t)
+        if found is not None:
+            return self.files[t, weight(found)]
+        smallest = min(self.files.values(), key=len)
+        return smallest if len(smallest) < before + self.fixed else None
+
+    def measure(self, t: int, weight: float) -> int:
+        """Size of the file at t without alpha and metadata; the file is kept."""
+        if (t, weight) not in self.files:
+            self.files[t, weight] = self._make(t, weight)
+        return len(self.files[t, weight]) - self.fixed
+
+    def _make(self, t: int, weight: float) -> bytes:
         header, entropy = self.parsed.header, self.model.entropy
-        change = self.model.gain.logarithm(rate) - self.model.gain.logarithm(header.rate)
+        change = self.model.gain.logarithm(t) - self.model.gain.logarithm(header.rate)
         factors = (UNIT * np.exp(change)).astype(np.float32)[:, None, None]
         exact = np.rint(self.codes * factors).clip(-CODE_LIMIT * UNIT, CODE_LIMIT * UNIT).astype(np.int16)
         rounded = (exact + (UNIT // 2 - 1) + (exact < 0)) // UNIT  # to the nearest, halves towards zero
         groups = split(rounded.astype(np.int16), entropy.groups)
         symbols = [_needed(self.levels, groups), *groups]
         choices = [None, *split(exact, entropy.groups)]
-        layers = encode_symbols(entropy, symbols, choices, CODE_WEIGHT, rate, header.tile_exponent)
-        extra = list(self.parsed.extra.items())
-        return container.write_file(replace(header, rate=rate), layers, extra, self.parsed.alpha)
+        layers = encode_symbols(entropy, symbols, choices, weight, t, header.tile_exponent)
+        return container.write_file(replace(header, rate=t), layers, self.extra, self.parsed.alpha)
 
 
 def _needed(levels: NDArray[np.int16], groups: Symbols) -> NDArray[np.int16]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, settings
-from pillow_cwic.entropy import Entropy
-from pillow_cwic.errors import ContainerError, EntropyError
+from pillow_cwic import container, limits, models, settings
+from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
+from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 
 Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
 
@@ -100,10 +103,21 @@ def encode_symbols(
     ]
 
 
+def decode_steps(parsed: container.Parsed, groups: int | None = None) -> int:
+    """How often ``decode_symbols`` calls its ``step``: for each layer of each tile."""
+    layers = len(parsed.layers)
+    return parsed.header.tiles * (layers if groups is None else min(layers, 1 + groups))
+
+
 def decode_symbols(
-    entropy: Entropy, parsed: container.Parsed, rows: int, columns: int, groups: int | None = None
+    entropy: Entropy,
+    parsed: container.Parsed,
+    rows: int,
+    columns: int,
+    groups: int | None = None,
+    step: Callable[[], None] | None = None,
 ) -> Symbols:
-    """The layers of a file that arrived, up to so many groups; others are zero.
+    """The layers of a file that arrived, up to so many groups; others are zero. ``step()`` follows each tile's layer.
 
     Raises EntropyError if a symbol CRC differs.
     """
@@ -121,6 +135,8 @@ def decode_symbols(
         coder = entropy.tile(header.rate, tiles[k].height, tiles[k].width)
         for index in range(len(streams)):
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
+            if step:
+                step()
 
     _each(decode, len(tiles))
     for index, layer in enumerate(layers):
@@ -128,3 +144,39 @@ def decode_symbols(
         if found != layer.crc:
             raise EntropyError(f"layer {index}: symbol CRC is {found:08x}, the file says {layer.crc:08x}")
     return symbols
+
+
+def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], int]:
+    """The importance map of a ``.cwic`` file: a level, 0 to L - 1, for each 16 x 16 pixels, (H/16, W/16); and L.
+
+    A model of family ``cw18`` has one for each 8 x 8 pixels.
+
+    No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
+    by its checksum any chunk, is damaged, or if the model is not installed.
+    """
+    parsed = container.read_file(data, allow_truncated=partial)
+    header = parsed.header
+    limits.check_pixels(header.width, header.height)
+    if not parsed.layers:
+        raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
+    entropy = entropy_model(models.by_id(header.model_id))
+    levels, *_ = decode_symbols(entropy, parsed, *grid(entropy, header.height, header.width), groups=0)
+    return levels[0].astype(np.uint8), entropy.levels
+
+
+@cache
+def entropy_model(model: models.Model) -> Entropy:
+    """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = model.read()
+    try:
+        config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
+        tensors = load(data)
+        arrays = tensors["context.weights"], tensors["context.biases"]
+        if model.family == b"cw18":
+            return PlaneModel(*arrays, config["groups"], config["levels"])
+        return EntropyModel(*arrays, *(config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")))
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error

@@ -15,6 +15,7 @@ import reference_planes
 import torch
 from PIL import Image
 
+import pillow_cwic
 from pillow_cwic import codec, container, models
 from pillow_cwic.codec import encoder, session
 from pillow_cwic.entropy import PlaneModel
@@ -22,6 +23,7 @@ from pillow_cwic.errors import ContainerError, CwicError, EntropyError, ModelErr
 from pillow_cwic.networks import cuboid, paper
 from pillow_cwic.networks.cuboid import CuboidModel
 from pillow_cwic.networks.paper import Paper, PaperConfig
+from pillow_cwic.symbols import read_map
 from training import export, paper_export
 
 TINY = PaperConfig(width=16, channels=8, levels=4, groups=(2, 2, 4))
@@ -77,7 +79,10 @@ def test_configs_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="no multiple"):
         PaperConfig(channels=60)
     with pytest.raises(ValueError, match="power of two"):
-        PaperConfig(levels=1, channels=60, groups=(60,)).__class__(levels=6, channels=60, groups=(60,))
+        PaperConfig(levels=6, channels=60, groups=(60,))
+    for bad in ({"width": 10**6}, {"width": 20}, {"width": 64.0}, {"channels": 256}, {"levels": True}, {"groups": ()}):
+        with pytest.raises(ValueError, match=r"config: |no multiple"):
+            PaperConfig(**bad)
 
 
 def test_binarizer_and_its_proxy_gradient() -> None:
@@ -344,6 +349,18 @@ def test_damaged_files_raise_and_never_show(released: Path, small: Image.Image) 
         codec.decode(container.write_file(parsed.header, parsed.layers[:2]))
     with pytest.raises(ModelError, match="model family"):
         codec.decode(container.write_file(replace(parsed.header, family=b"cwc1"), parsed.layers))
+
+
+def test_batches_hold_files_of_any_operating_point(released: Path, small: Image.Image) -> None:
+    files = [codec.encode(np.asarray(small), model="cwic2018", quality=q) for q in (10, 90)]
+    assert len({container.read_header(f).model_id for f in files}) == 2
+    batch = pillow_cwic.decode(files)
+    assert all(np.abs(a.astype(int) - codec.decode(f)).max() <= 1 for a, f in zip(batch, files, strict=True))
+
+
+def test_the_map_can_be_read_alone(released: Path, small: Image.Image) -> None:
+    levels, count = read_map(codec.encode(np.asarray(small), model="cwic2018", quality=50))
+    assert levels.shape == (10, 13) and count == LEVELS and levels.max() < count
 
 
 def test_weights_of_another_family_are_refused(released: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -13,12 +14,15 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pillow_cwic import cli, models, plugin, settings
+from pillow_cwic.networks.model import Config, Cwic1
 from pillow_cwic.target import parse_target
+from training import export
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_PYTHON = [path for path in DOCUMENTS if "```python\n" in path.read_text(encoding="utf-8")]
-WITH_COMMANDS = [path for path in DOCUMENTS if re.search(r"^cwic ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+COMMAND = re.compile(r"^((?:\w+=\S+ )*)cwic (.*)$", re.MULTILINE)  # with variables before it, or without
+WITH_COMMANDS = [path for path in DOCUMENTS if COMMAND.search(path.read_text(encoding="utf-8"))]
 
 
 def short(path: Path) -> str:
@@ -34,8 +38,12 @@ def samples(path: Path, language: str) -> Iterator[tuple[int, str]]:
 
 @pytest.fixture
 def folder(small: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: photo.jpg, another.png, holiday/beach.jpg."""
+    """The current folder: photo.jpg, another.png, holiday/beach.jpg and a model, models/mine.safetensors."""
     monkeypatch.chdir(tmp_path)
+    os.mkdir("models")
+    config = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
+    weights = export.freeze(Cwic1(config), {"name": "mine", "tuning": "mse"})
+    (tmp_path / "models" / "mine.safetensors").write_bytes(weights)
     exif = Image.Exif()
     exif[0x013B] = "somebody"
     small.save("photo.jpg", quality=95, exif=exif)
@@ -60,11 +68,12 @@ def test_python_samples_run(path: Path, folder: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=short)
 def test_commands_run(path: Path, folder: Path) -> None:
-    lines = [line for _, block in samples(path, "sh") for line in block.splitlines() if line.startswith("cwic ")]
-    assert lines
-    for line in lines:
-        result = CliRunner().invoke(cli.main, shlex.split(line, comments=True)[1:])
-        assert result.exit_code == 0, (line, result.output, result.exception)
+    commands = [match for _, block in samples(path, "sh") for match in COMMAND.finditer(block)]
+    assert commands
+    for match in commands:
+        variables = dict(pair.split("=", 1) for pair in match[1].split())
+        result = CliRunner().invoke(cli.main, shlex.split(match[2], comments=True), env=variables)
+        assert result.exit_code == 0, (match[0], result.output, result.exception)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=short)
@@ -97,7 +106,10 @@ def test_option_reference_is_complete() -> None:
         assert f"| `{option}` |" in text
     for mode in plugin.CONVERSIONS:
         assert re.search(rf"^\| [^|]*\b{mode}\b[^|]* \|", text, re.MULTILINE), mode
-    for variable in (settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE, "PILLOW_CWIC_AUTOLOAD"):
+    for option in inspect.signature(settings.options).parameters:
+        assert f"| `{option}` |" in text
+    variables = settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE, settings.MODELS_VARIABLE
+    for variable in (*variables, "PILLOW_CWIC_AUTOLOAD"):
         assert f"`{variable}`" in text
     for model in models.released():
         assert f'`"{model.name}"`' in text and f'"{model.tuning}"' in text

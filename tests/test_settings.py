@@ -1,4 +1,4 @@
-"""Device and threads: who sets them, for how long, and that the codec obeys."""
+"""Device, threads and progress: who sets them, for how long, and that the codec obeys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pillow_cwic import codec, settings, symbols
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE):
+    for name in (settings.DEVICE_VARIABLE, settings.THREADS_VARIABLE, settings.MODELS_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -60,6 +60,7 @@ def test_a_block_is_of_its_own_thread() -> None:
         ({"threads": 1025}, "threads: 1025 is not"),
         ({"threads": 1.5}, "threads: 1.5 is not"),
         ({"threads": True}, "threads: True is not"),
+        ({"progress": "bar"}, "progress: 'bar' is neither True, False nor a function"),
     ],
 )
 def test_bad_values_name_themselves(options: dict[str, object], words: str) -> None:
@@ -115,3 +116,65 @@ def test_the_codec_keeps_to_the_threads(
     with pillow_cwic.options(threads=2):
         assert np.abs(codec.decode(data).astype(int) - picture).max() <= 1
     assert pools[-1] == 2 and seen[-1] == 2
+
+
+@pytest.fixture
+def two_tiles(photo: Image.Image) -> bytes:
+    return codec.encode(np.asarray(photo.resize((1040, 24))), quality=10, effort=0)
+
+
+def test_progress_of_a_decoding(two_tiles: bytes) -> None:
+    """A step for each layer of each tile and one for the picture, from any thread, in order."""
+    steps: list[tuple[int, int]] = []
+    im = Image.open(io.BytesIO(two_tiles))
+    with pillow_cwic.options(progress=lambda *each: steps.append(each)):
+        im.load()
+        im.load()  # nothing is decoded again
+    assert steps == [(k + 1, 2 * 9 + 1) for k in range(2 * 9 + 1)]
+    steps.clear()
+    im = Image.open(io.BytesIO(two_tiles))
+    with pillow_cwic.options(progress=lambda *each: steps.append(each)):
+        im.draft(None, (130, 3))
+        im.load()
+    assert 0 < len(steps) < 19 and steps[-1] == (len(steps), len(steps))
+
+
+def test_progress_of_a_batch(small_file: bytes, small: Image.Image) -> None:
+    steps: list[tuple[int, int]] = []
+    pillow_cwic.decode([small_file] * 3, progress=lambda *each: steps.append(each))
+    assert steps == [(k + 1, 30) for k in range(30)]
+    steps.clear()
+    with pillow_cwic.options(progress=lambda *each: steps.append(each)):
+        pillow_cwic.encode(np.stack([np.asarray(small)] * 3), quality=5, effort=0)
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_progress_of_a_block_serves_saving_too(small: Image.Image) -> None:
+    block: list[tuple[int, int]] = []
+    own: list[tuple[int, int]] = []
+    tiny = small.crop((0, 0, 32, 32))
+    with pillow_cwic.options(progress=lambda *each: block.append(each)):
+        tiny.save(io.BytesIO(), format="CWIC", effort=5)
+        tiny.save(io.BytesIO(), format="CWIC", effort=5, progress=lambda *each: own.append(each))
+        with pillow_cwic.options(progress=False):
+            tiny.save(io.BytesIO(), format="CWIC", effort=5)
+    assert block == own == [(k + 1, 12) for k in range(12)]
+
+
+def test_a_bar_for_decoding(small_file: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with pillow_cwic.options(progress=True):
+        Image.open(io.BytesIO(small_file)).load()
+    assert "decoding" in capsys.readouterr().err
+    Image.open(io.BytesIO(small_file)).load()
+    assert capsys.readouterr().err == ""
+
+
+def test_what_progress_raises_ends_the_decoding(two_tiles: bytes) -> None:
+    def stop(done: int, steps: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    im = Image.open(io.BytesIO(two_tiles))
+    with pillow_cwic.options(progress=stop), pytest.raises(KeyboardInterrupt):
+        im.load()
+    im.load()

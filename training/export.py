@@ -28,13 +28,28 @@ FAMILIES = {"cwic1": "cwc1", "cwic2018": "cw18"}
 
 
 def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:
-    """The weights file of a model; ``facts`` go into its metadata."""
+    """The weights file of a model; ``facts`` go into its metadata. Raises ValueError if it cannot hold the values."""
     weights, biases = to_integers(model.context)
     tensors = {"context.weights": torch.from_numpy(weights), "context.biases": torch.from_numpy(biases)}
     for name, value in model.state_dict().items():
         if not name.startswith("context."):
             tensors[name] = value.to(torch.float16).contiguous()
-    return save(tensors, {"config": json.dumps(model.config.to_dict()), **facts})
+            if not torch.isfinite(tensors[name]).all():
+                raise ValueError(f"{name}: values of up to {value.abs().max().item():.3g} do not fit 16 bits")
+    return _canonical(save(tensors, {"config": json.dumps(model.config.to_dict()), **facts}))
+
+
+def _canonical(data: bytes) -> bytes:
+    """The same safetensors file with its header in order: the library's differs from call to call, and so would ids."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the arrays stay aligned
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+
+def facts_of(name: str, tuning: str, facts: dict) -> dict[str, str]:
+    """What a weights file says of itself in its metadata, by which it is found on the model path."""
+    return {"name": name, "tuning": tuning, "family": FAMILIES["cwic1"], "step": str(facts["step"])}
 
 
 def load_average(run: Path) -> tuple[Cwic1, dict]:
@@ -132,7 +147,7 @@ def main() -> None:
     parser.add_argument("--note", help="a sentence for the model card, on what the run's own facts do not say")
     args = parser.parse_args()
     model, facts = load_average(args.run)
-    data = freeze(model, {"name": args.name, "tuning": args.tuning, "step": str(facts["step"])})
+    data = freeze(model, facts_of(args.name, args.tuning, facts))
     path = release(data, args.name, args.tuning)
     with (args.run / "log.csv").open(newline="") as f:
         log = list(csv.DictReader(f))

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from pillow_cwic import models
 from pillow_cwic.networks.cuboid import MACS, CuboidModel, to_integers
 from pillow_cwic.networks.paper import Paper, count_macs
-from training.export import licences, release
+from training.export import FAMILIES, licences, release
 from training.paper import load_average
 from training.paper_context import load_context
 
@@ -30,7 +30,16 @@ def freeze(model: Paper, context: CuboidModel, facts: dict[str, str]) -> bytes:
     weights, biases = to_integers(context)
     tensors = {"context.weights": torch.from_numpy(weights), "context.biases": torch.from_numpy(biases)}
     tensors |= {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
-    return save(tensors, {"config": json.dumps(model.config.to_dict()), "name": NAME, "tuning": TUNING, **facts})
+    return save(
+        tensors,
+        {
+            "config": json.dumps(model.config.to_dict()),
+            "name": NAME,
+            "tuning": TUNING,
+            "family": FAMILIES[NAME],
+            **facts,
+        },
+    )
 
 
 def card(rows: list[dict[str, Any]], model: Paper, data: list[str]) -> str:

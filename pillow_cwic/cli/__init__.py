@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import pillow_cwic
+from pillow_cwic.cli.compare import compare
 from pillow_cwic.cli.convert import decode, encode
 from pillow_cwic.cli.hook import manage_autoload
 from pillow_cwic.cli.show import info, list_models
@@ -19,5 +20,5 @@ def main() -> None:
     """Content-weighted image compression."""
 
 
-for command in (encode, decode, shrink, info, list_models, manage_autoload):
+for command in (encode, decode, shrink, info, compare, list_models, manage_autoload):
     main.add_command(command)

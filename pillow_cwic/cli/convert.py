@@ -18,7 +18,7 @@ from pillow_cwic.target import DEFAULT_EFFORT, parse_target
 @click.option("--size", type=int, help="At most so many bytes.")
 @click.option("--quality", type=int, help="1 to 100; 50 if nothing is given.")
 @click.option("--model", default="cwic1", show_default=True)
-@click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
+@click.option("--tuning", help="mse, or ssim for structural similarity; mse if nothing is given.")
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
 def encode(
     inputs: tuple[str, ...],
@@ -26,7 +26,7 @@ def encode(
     quiet: bool,
     jobs: int,
     model: str,
-    tuning: str,
+    tuning: str | None,
     effort: int,
     **options: Any,
 ) -> None:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import json
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import click
 from PIL import Image
 
-from pillow_cwic import container, limits, models
+from pillow_cwic import atomic, container, limits, models, plugin
 from pillow_cwic.cli.files import FAILURES, SUFFIX, complaint, plan_files
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each file.")
-def info(inputs: tuple[str, ...], as_json: bool) -> None:
-    """Say what is in .cwic files, after checking all their checksums."""
+@click.option("--map", "target", type=click.Path(path_type=Path), help="Write a file's picture under its map here.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite that picture.")
+def info(inputs: tuple[str, ...], as_json: bool, target: Path | None, force: bool) -> None:
+    """Say what is in .cwic files, after checking all their checksums.
+
+    With --map, show where the bits of one file went: its importance map in translucent colour, from dark violet for
+    few by red to light yellow for many, over the picture in grey.
+    """
     found, failed = [], False
-    for source, _ in plan_files(inputs, None, {SUFFIX}, SUFFIX):
+    sources = [source for source, _ in plan_files(inputs, None, {SUFFIX}, SUFFIX)]
+    if target is not None:
+        Image.init()
+        if len(sources) > 1:
+            raise click.UsageError(f"--map: shows one file, not {len(sources)}")
+        if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
+            raise click.UsageError(f"--map: {target.suffix or 'no suffix'} is no format that Pillow writes")
+    for source in sources:
         try:
             found.append(_describe(source))
+            if target is not None:
+                _write_map(source, target, force)
         except FAILURES as error:
             failed = True
             click.echo(complaint(source, error), err=True)
@@ -40,10 +56,10 @@ def info(inputs: tuple[str, ...], as_json: bool) -> None:
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each model.")
 def list_models(as_json: bool) -> None:
-    """List the installed models."""
+    """List the models: those that came with the package, then those in the folders of PILLOW_CWIC_MODELS."""
     found = [
         {"model": m.name, "tuning": m.tuning, "id": m.id.hex(), "sha256": m.sha256, "file": m.file}
-        for m in models.released()
+        for m in models.installed()
     ]
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -78,6 +94,22 @@ def _describe(source: Path) -> dict[str, Any]:
         "chunk_bytes": {kind.decode(): len(payload) for kind, payload in parsed.extra.items()},
         "dpi": facts.get("dpi"),
     }
+
+
+def _write_map(source: Path, target: Path, force: bool) -> None:
+    """Writes a file's picture under its map. Raises OSError."""
+    from pillow_cwic.compare.heat import overlaid
+
+    if not force and target.exists():
+        raise FileExistsError(f"{target} exists already, --force overwrites it")
+    with Image.open(source, formats=["CWIC"]) as im:
+        assert isinstance(im, plugin.CwicImageFile)
+        levels = im.importance_map(im.size)
+        shown = overlaid(im, levels)
+    data = BytesIO()
+    shown.save(data, Image.registered_extensions()[target.suffix.lower()])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(target, data.getvalue(), overwrite=force)
 
 
 def _shown(value: Any) -> str:

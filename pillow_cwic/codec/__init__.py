@@ -13,8 +13,8 @@ from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.quality import grey
-from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
-from pillow_cwic.errors import CwicError, ModelError
+from pillow_cwic.codec.session import Timings, limited_threads, loaded, stage
+from pillow_cwic.errors import CwicError
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
@@ -31,7 +31,7 @@ def encode(
     psnr: float | None = None,
     ssim: float | None = None,
     model: str = "cwic1",
-    tuning: str = "mse",
+    tuning: str | None = None,
     effort: int | None = None,
     progress: Progress | None = None,
     importance: NDArray[np.uint8] | None = None,
@@ -49,7 +49,8 @@ def encode(
     ``effort``, 0 to 9, buys fewer bits with time (docs/results/effort.md); from 5 on gradient descent takes most of
     it, and ``progress(done, all)`` is called after each of its steps. ``extra`` are ancillary chunks (type, payload),
     counted in the size. ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for
-    arguments out of range, LimitError for too large a picture and CwicError if the quality cannot be reached.
+    arguments out of range, LimitError for too large a picture, CwicError if the quality cannot be reached, and
+    ModelError if the model is out of order.
     """
     target, level = parse_target(rate, size, quality, psnr, ssim), parse_effort(effort)
     with stage(timings, "total"), limited_threads():
@@ -106,12 +107,20 @@ def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], paylo
     return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
 
 
-def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timings | None = None) -> NDArray[np.uint8]:
+def decode(
+    data: bytes,
+    *,
+    partial: bool = False,
+    scale: int = 1,
+    progress: Progress | None = None,
+    timings: Timings | None = None,
+) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha. ``scale`` 4 or 8 makes a picture with sides
-    divided by it and rounded up, from the first layers alone and many times faster, close to the mean over squares of
-    the whole one. Raises a CwicError if the file is damaged, in the layers it needs.
+    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha.
+    ``scale`` 4 or 8 makes a picture with sides divided by it and rounded up, from the first layers alone and many
+    times faster, close to the mean over squares of the whole one. ``progress(done, all)`` is called after each step,
+    from whichever thread took it. Raises a CwicError if the file is damaged, in the layers it needs.
     """
     if scale not in (1, *draft.SCALES):
         raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
@@ -121,11 +130,8 @@ def decode(data: bytes, *, partial: bool = False, scale: int = 1, timings: Timin
         header = parsed.header
         limits.check_pixels(header.width, header.height)
         with stage(timings, "load"):
-            named = models.by_id(header.model_id)
-            if named.family != header.family:
-                raise ModelError(f"model family: the file says {header.family!r}, its model {named.family!r}")
-            model = runtime(named)
-        pixels = reconstruct(model, parsed, scale, timings)
+            model = loaded(header)
+        pixels = reconstruct(model, parsed, scale, timings, progress)
         if header.mode in ("L", "LA"):
             pixels = grey(pixels)
         if parsed.alpha is not None:

@@ -13,7 +13,7 @@ from pillow_cwic import rate as rate_control
 from pillow_cwic.codec import quality
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.session import Timings, runtime, stage
-from pillow_cwic.errors import CwicError
+from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.networks.runtime import EXACT_UNIT
 from pillow_cwic.progress import Progress
 from pillow_cwic.symbols import Symbols, encode_symbols, split
@@ -180,18 +180,27 @@ class Encoder:
             t = better
         found = self._search(size, better, usual)
         if found is None:
-            return min(self.files.values(), key=len)
+            return self._smallest()
         if self.effort.steps:
             self.refine(found)
             found = self._search(size, rate_control.predict(found, self.measure(found, usual), size), usual)
             if found is None:
-                return min(self.files.values(), key=len)
+                return self._smallest()
         made = [self.files[found, usual]]
         for weight in weights:
             other = self._search(size, found, weight) if weight != usual else None
             if other is not None:
                 made.append(self.files[other, weight])
         return made[0] if len(made) == 1 else min(made, key=self._error)
+
+    def _smallest(self) -> bytes:
+        if not self.files:
+            raise self._useless()
+        return min(self.files.values(), key=len)
+
+    def _useless(self) -> ModelError:
+        name = f"{self.model.name}/{self.model.tuning}"
+        return ModelError(f"model {name}: its codes pass the limit of {CODE_LIMIT} even at the lowest rate")
 
     def _error(self, file: bytes) -> float:
         """What the tuning minimises at equal size: the distortion of the decoded file."""
@@ -225,6 +234,8 @@ class Encoder:
         weights = self.effort.weights
         usual = weights[len(weights) // 2]
         t = smallest(usual, round((goal - MIDDLE[name]) / rate_control.DECIBEL_SLOPE), True)
+        if not found:
+            raise self._useless()
         if t is None:
             best = max(reached for _, reached in found.values())
             raise CwicError(f"{name}: {wanted:g} is not reached, the best that the model can make is {best:.4g}")
@@ -249,5 +260,7 @@ class Encoder:
         self.refine(t)
         weight = self.effort.weights[len(self.effort.weights) // 2]
         while (made := self.file(t, weight)) is None:
+            if t == rate_control.LOWEST:
+                raise self._useless()
             t = max(rate_control.LOWEST, t - 32)
         return made

@@ -9,11 +9,13 @@ from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
 from pillow_cwic.networks.paper_runtime import PaperNetworks
 from pillow_cwic.networks.runtime import Networks
 
+AnyNetworks = Networks | PaperNetworks
+
 
 class Runtime(NamedTuple):
     """One model, ready to use on one device. All kinds have the same methods."""
 
-    networks: Networks | PaperNetworks
+    networks: AnyNetworks
     entropy: Entropy
 
 

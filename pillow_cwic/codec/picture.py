@@ -9,11 +9,16 @@ from pillow_cwic import container
 from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.networks import draft
-from pillow_cwic.symbols import decode_symbols
+from pillow_cwic.progress import Progress, Steps
+from pillow_cwic.symbols import decode_steps, decode_symbols
 
 
 def reconstruct(
-    runtime: Runtime, parsed: container.Parsed, scale: int = 1, timings: Timings | None = None
+    runtime: Runtime,
+    parsed: container.Parsed,
+    scale: int = 1,
+    timings: Timings | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
     """The picture of a file's layers, (H, W, 3) RGB, or a small one of sides divided by ``scale`` and rounded up.
 
@@ -21,10 +26,12 @@ def reconstruct(
     """
     networks, header = runtime.networks, parsed.header
     groups = None if scale == 1 else draft.groups_for(networks, scale)
+    steps = Steps(progress, decode_steps(parsed, groups) + 1)
     with stage(timings, "entropy"):
-        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups)
+        symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
     with stage(timings, "synthesis"):
         codes = np.concatenate(symbols[1:][:groups])
-        if scale == 1:
-            return networks.synthesise(codes, header.rate, header.height, header.width)
-        return draft.synthesise(networks, codes, header.rate, header.height, header.width, scale)
+        place = header.rate, header.height, header.width
+        pixels = draft.synthesise(networks, codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
+    steps()
+    return pixels

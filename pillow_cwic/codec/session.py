@@ -10,8 +10,9 @@ from functools import cache
 
 import torch
 
-from pillow_cwic import models, settings
+from pillow_cwic import container, models, settings
 from pillow_cwic.codec.families import FAMILIES, Runtime
+from pillow_cwic.errors import ModelError
 
 Timings = dict[str, float]
 
@@ -54,6 +55,14 @@ def runtime(model: models.Model) -> Runtime:
     """The model on the device of the moment; loaded at the first call."""
     with _lock:  # so that two threads do not load the same weights
         return _load(model, _device())
+
+
+def loaded(header: container.Header) -> Runtime:
+    """The model that a file names, which must be of the file's family. Raises ModelError."""
+    model = models.by_id(header.model_id)
+    if model.family != header.family:
+        raise ModelError(f"model family: the file says {header.family!r}, its model {model.family!r}")
+    return runtime(model)
 
 
 @contextmanager

@@ -58,8 +58,10 @@ class EntropyModel:
         levels: int,
         simd: int = BEST_SIMD,
     ) -> None:
-        weights = np.ascontiguousarray(weights, np.int16)
-        biases = np.ascontiguousarray(biases, np.int32)
+        for name, values, kind in (("weights", weights, np.int16), ("biases", biases, np.int32)):
+            if values.dtype != kind or values.ndim != 1:
+                raise ModelError(f"context model: {name} {values.dtype} {values.shape}, wanted {kind.__name__} (n,)")
+        weights, biases = np.ascontiguousarray(weights), np.ascontiguousarray(biases)
         result = ffi.new("int32_t *")
         model = lib.cwic_model_new(
             ffi.from_buffer("int16_t[]", weights),

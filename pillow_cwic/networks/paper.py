@@ -28,6 +28,13 @@ class PaperConfig:
     groups: tuple[int, ...] = (8, 8, 16, 32)
 
     def __post_init__(self) -> None:
+        numbers = {"width": (self.width, 8, 1024), "channels": (self.channels, 2, 128), "levels": (self.levels, 2, 32)}
+        numbers |= {f"group {n}": (size, 1, 128) for n, size in enumerate(self.groups)}
+        for name, (value, low, high) in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"config: {name} is {value!r}, wanted an int from {low} to {high}")
+        if self.width % 8 or len(self.groups) > 63:
+            raise ValueError(f"config: width {self.width} or the number of groups, {len(self.groups)}, does not fit")
         if self.channels % self.levels or sum(self.groups) != self.channels:
             raise ValueError(f"{self.channels} channels: no multiple of {self.levels} levels, or not {self.groups}")
         if self.levels & (self.levels - 1):

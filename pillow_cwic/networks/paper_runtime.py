@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from pillow_cwic.errors import ModelError
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.paper import STRIDE, Decoder, Encoder, ImportanceNet, PaperConfig
 from pillow_cwic.networks.runtime import EXACT_UNIT
-from pillow_cwic.networks.weights import fill, read
+from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
 from pillow_cwic.progress import Progress
 
 FULL_SHIFT = 1024  # the rate parameter T that shifts the map by all its levels
@@ -39,10 +40,10 @@ class PaperNetworks:
         _, values, tensors = read(weights)
         try:
             config = self.config = PaperConfig.from_dict(values)
-            self.context_weights = tensors["context.weights"].numpy()
-            self.context_biases = tensors["context.biases"].numpy()
-        except (KeyError, TypeError, ValueError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"weights: not those of cwic2018: {error}") from error
+        self.context_weights = take_integers(tensors, "context.weights", torch.int16)
+        self.context_biases = take_integers(tensors, "context.biases", torch.int32)
         self.device = torch.device(device)
         with torch.device("meta"):
             self.encoder = Encoder(config.width, config.channels)
@@ -50,6 +51,7 @@ class PaperNetworks:
             self.decoder = Decoder(config.width, config.channels)
         for name in ("encoder", "importance", "decoder"):
             fill(getattr(self, name), name, tensors, self.device)
+        check_empty(tensors)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the map for a picture of this size."""
@@ -84,12 +86,22 @@ class PaperNetworks:
         return (analysed.bits * EXACT_UNIT).astype(np.int16)
 
     @torch.inference_mode()
+    def _decoded(self, codes: NDArray[np.int16], height: int, width: int) -> torch.Tensor:
+        """Masked bits (N, n, H/8, W/8) to pictures (N, 3, height, width) in 0..255, not rounded."""
+        x = torch.from_numpy(codes).to(self.device).float().contiguous(memory_format=torch.channels_last)
+        return self.decoder(x)[:, :, :height, :width].add_(0.5).mul_(255).clamp_(0, 255)
+
+    @torch.inference_mode()
+    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
+        """Masked bits (N, n, H/8, W/8), whatever their rates, to pictures (N, 3, height, width) uint8 on the device."""
+        return self._decoded(codes, height, width).round_().to(torch.uint8)
+
+    @torch.inference_mode()
     def synthesise(
         self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int = 1
     ) -> NDArray[np.uint8]:
         """Masked bits (n, H/8, W/8) to the picture (height, width, 3) uint8, or to means over squares of ``scale``."""
-        x = torch.from_numpy(codes).to(self.device).float()[None].contiguous(memory_format=torch.channels_last)
-        picture = self.decoder(x)[:, :, :height, :width].add(0.5).mul(255).clamp(0, 255)
+        picture = self._decoded(codes[None], height, width)
         if scale > 1:
             picture = F.avg_pool2d(picture, scale, ceil_mode=True, count_include_pad=False)
         return picture[0].round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from pillow_cwic.networks.model import MAP_STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map, useful_levels
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
-from pillow_cwic.networks.weights import fill, read
+from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
@@ -39,29 +40,30 @@ class Networks:
     """Analysis, importance head and synthesis of one weights file on one device; and the context model's integers.
 
     ``weights`` is the whole safetensors file, already checked against its hash. Raises ModelError if its arrays do
-    not fit its config. Read-only afterwards; may be shared between threads.
+    not fit its config or are no numbers. Read-only afterwards; may be shared between threads.
     """
 
     refines = True  # effort buys something
 
     def __init__(self, weights: bytes, device: str) -> None:
         metadata, values, tensors = read(weights)
+        self.tuning: str = metadata["tuning"]
         try:
             config = self.config = Config.from_dict(values)
-            self.tuning: str = metadata["tuning"]
-        except (KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"weights: not those of cwic1: {error}") from error
         self.device = torch.device(device)
         slope = config.lambda_slope / 2
         shape = (config.wide, config.blocks, config.channels, slope)
-        self.context_weights = tensors.pop("context.weights").numpy()
-        self.context_biases = tensors.pop("context.biases").numpy()
+        self.context_weights = take_integers(tensors, "context.weights", torch.int16)
+        self.context_biases = take_integers(tensors, "context.biases", torch.int32)
         with torch.device("meta"):  # no time spent on initial values
             self.analysis = Analysis(*shape)
             self.importance = ImportanceHead(config.wide, config.map_features)
             self.synthesis = Synthesis(*shape)
         for name in ("analysis", "importance", "synthesis"):
             fill(getattr(self, name), name, tensors, self.device)
+        check_empty(tensors)
 
     def _rate(self, rate: int) -> torch.Tensor:
         return torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=self.device)
@@ -80,7 +82,7 @@ class Networks:
 
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Analysed:
-        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T.
+        """(H, W, 3) uint8 to latents and importance levels at the rate parameter T. Raises ModelError for overflow.
 
         No level masks codes that pay for their bits, however the head errs; below the rates that it was trained for it
         is not asked.
@@ -91,6 +93,8 @@ class Networks:
         levels = useful_levels(latents * self.analysis.gain(t), self.config.groups)
         if rate >= -RATE_UNIT:
             levels = torch.maximum(levels, quantise_map(self.importance(features), self.config.levels))
+        if not (levels.isfinite().all() and latents.isfinite().all()):
+            raise ModelError("weights: the analysis of this picture gives numbers that are not finite")
         return Analysed(latents, levels[0].cpu().numpy().astype(np.int16), rate)
 
     @cached_property
@@ -133,12 +137,16 @@ class Networks:
         return latents[0].clamp_(-32768, 32767).to(torch.int16).contiguous().cpu().numpy()
 
     @torch.inference_mode()
+    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
+        """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device."""
+        x = torch.from_numpy(codes).to(self.device).float().contiguous(memory_format=torch.channels_last)
+        t = torch.tensor(rates, dtype=torch.float32, device=self.device) / RATE_UNIT
+        picture = to_picture(self.synthesis(x, t))[:, :, :height, :width]
+        return picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
     def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
         """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3) uint8."""
-        x = torch.from_numpy(codes).to(self.device).float()[None].contiguous(memory_format=torch.channels_last)
-        picture = to_picture(self.synthesis(x, self._rate(rate)))[0, :, :height, :width]
-        shown = picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-        return shown.permute(1, 2, 0).contiguous().cpu().numpy()
+        return self.shown(codes[None], [rate], height, width)[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     @torch.inference_mode()
     def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:

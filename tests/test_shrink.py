@@ -1,0 +1,235 @@
+"""Finished files made smaller: the size is met, the picture is close to a freshly encoded one, the rest is kept."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image, ImageDraw, ImageFont
+from test_plugin import psnr, saved
+
+import pillow_cwic
+from pillow_cwic import ContainerError, CwicError, EntropyError, cli, codec, container, models, requantise
+from pillow_cwic.codec import encoder, session
+
+DATA = Path(__file__).parent / "data"
+
+
+def opened(data: bytes) -> Image.Image:
+    im = Image.open(io.BytesIO(data))
+    im.load()
+    return im
+
+
+def drawn() -> Image.Image:
+    """Text, lines and flat areas, as on a screen."""
+    im = Image.new("RGB", (400, 300), "white")
+    draw = ImageDraw.Draw(im)
+    for y in range(0, 300, 20):
+        draw.text((8, y), f"{y:3d}  The quick brown fox jumps over 13 lazy dogs.", "black", ImageFont.load_default(14))
+    draw.ellipse((250, 60, 390, 200), fill="orange", outline="navy", width=3)
+    draw.rectangle((300, 180, 395, 295), fill=(30, 90, 160))
+    return im
+
+
+def rendered() -> Image.Image:
+    """A smooth surface with a fine pattern and a little noise."""
+    y, x = np.mgrid[:288, :384] / 64
+    light = np.sin(x * 1.3) * np.cos(y * 1.7) + 0.2 * np.sin(30 * x + 9 * np.sin(y))
+    light += np.random.default_rng(3).normal(0, 0.05, light.shape)
+    return Image.fromarray(np.stack([128 + 80 * light, 110 + 60 * light, 90 + 50 * light**2], 2).astype(np.uint8))
+
+
+def picture(name: str) -> Image.Image:
+    if name in ("drawn", "rendered"):
+        return {"drawn": drawn, "rendered": rendered}[name]()
+    with Image.open(DATA / name) as im:
+        return im.convert("RGB")
+
+
+PICTURES = ["kodim04.png", "kodim15.png", "kodim23.png", "drawn", "rendered"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_half_the_rate_costs_little_quality(name: str) -> None:
+    im = picture(name)
+    whole, fresh = saved(im, rate=0.8), saved(im, rate=0.4)
+    small = pillow_cwic.shrink(whole, rate=0.4)
+    limit = 0.4 * im.width * im.height / 8
+    assert 0.95 * limit < len(small) <= limit
+    assert psnr(opened(small), im) > psnr(opened(fresh), im) - 1.5
+    Image.open(io.BytesIO(small)).verify()
+
+
+@pytest.fixture(scope="module")
+def whole(photo: Image.Image) -> bytes:
+    return saved(photo.crop((300, 100, 620, 324)), rate=1.2)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.3, 0.5, 0.8, 0.95, 0.99])
+def test_any_size_is_met(photo: Image.Image, whole: bytes, share: float) -> None:
+    size = int(share * len(whole))
+    small = pillow_cwic.shrink(whole, size=size)
+    assert 0.93 * size <= len(small) <= size
+    assert opened(small).size == (320, 224)
+    if share >= 0.3:
+        fresh = saved(photo.crop((300, 100, 620, 324)), size=size)
+        assert psnr(opened(small), opened(whole)) > psnr(opened(fresh), opened(whole)) - 1.5
+
+
+def test_twice_costs_little_more_than_once(photo: Image.Image, whole: bytes) -> None:
+    im = photo.crop((300, 100, 620, 324))
+    size = len(whole) // 3
+    once = pillow_cwic.shrink(whole, size=size)
+    twice = pillow_cwic.shrink(pillow_cwic.shrink(whole, size=2 * size), size=size)
+    assert len(twice) <= size
+    assert psnr(opened(twice), im) > psnr(opened(once), im) - 1.5
+
+
+def test_small_enough_is_returned_as_it_is(small_file: bytes) -> None:
+    assert pillow_cwic.shrink(small_file, size=len(small_file)) == small_file
+    assert pillow_cwic.shrink(small_file, rate=1.0) == small_file
+    assert pillow_cwic.shrink(memoryview(small_file), rate=1.0) == small_file
+
+
+def test_out_of_reach_gives_the_smallest(small: Image.Image, small_file: bytes) -> None:
+    made = pillow_cwic.shrink(small_file, size=1)
+    assert container.HEADER_BYTES < len(made) <= len(saved(small, size=1)) + 8
+    assert opened(made).size == small.size
+    assert pillow_cwic.shrink(made, size=1) == made  # no file grows
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (33, 70), (130, 65)])
+def test_modes_sizes_and_metadata(photo: Image.Image, mode: str, size: tuple[int, int]) -> None:
+    im = photo.resize(size).convert(mode)
+    if mode.endswith("A"):
+        im.putalpha(photo.resize(size).convert("L"))
+    exif = Image.Exif()
+    exif[0x013B] = "somebody"
+    data = saved(im, quality=90, exif=exif, xmp=b"<x/>", dpi=(300, 150), icc_profile=b"a profile")
+    made = pillow_cwic.shrink(data, size=len(data) - max(1, len(data) // 20))
+    assert len(made) < len(data)
+    before, after = opened(data), opened(made)
+    assert (after.mode, after.size) == (mode, size)
+    assert all(after.info[name] == before.info[name] for name in ("exif", "xmp", "dpi", "icc_profile", "model"))
+    if mode.endswith("A"):
+        assert after.getchannel("A").tobytes() == im.getchannel("A").tobytes()
+    assert list(container.read_file(made).extra) == list(container.read_file(data).extra)
+
+
+def test_tiles(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "TILE_EXPONENT", 6)
+    im = photo.resize((190, 100))
+    data = saved(im, rate=2.0)
+    made = pillow_cwic.shrink(data, rate=1.2)
+    assert len(made) <= 1.2 * 190 * 100 / 8
+    assert container.read_file(made).header.tile_exponent == 6
+    assert psnr(opened(made), im) > 24
+    for threads in (1, 3):
+        with pillow_cwic.options(threads=threads):
+            assert pillow_cwic.shrink(data, rate=1.2) == made
+
+
+@pytest.mark.parametrize("model", models.released(), ids=lambda model: model.tuning)
+def test_the_gain_is_that_of_the_networks(model: models.Model) -> None:
+    networks = session.runtime(model).networks
+    for rate in (-2048, -700, -512, -100, 0, 37, 512, 513, 2048):
+        wanted = networks.analysis.gain(torch.tensor([rate / 512], device=networks.device)).log()[0, :, 0, 0]
+        found = requantise._load(model).gain.logarithm(rate)
+        assert np.allclose(found, wanted.cpu().numpy(), atol=1e-4)
+
+
+def test_neither_torch_nor_a_picture_is_needed(small: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / "x.cwic"
+    path.write_bytes(saved(small, rate=1.5))
+    code = "import sys, pillow_cwic; data = open(sys.argv[1], 'rb').read(); size = len(data) // 2\n"
+    code += "assert 0 < len(pillow_cwic.shrink(data, size=size)) <= size; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+
+
+def test_fast(photo: Image.Image) -> None:
+    """Beside encoding, which runs the networks; the clock is the process's own, so that others do not disturb it."""
+    data = saved(photo, rate=0.8)
+    start = time.process_time()
+    pillow_cwic.shrink(data, rate=0.4)
+    middle = time.process_time()
+    codec.encode(np.asarray(photo), rate=0.4)
+    assert middle - start < (time.process_time() - middle) / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "neither rate nor size is given"),
+        ({"rate": 0.5, "size": 9}, "options rate and size"),
+        ({"rate": 0}, "rate: 0 is not a number of bits per pixel above 0 and up to 100"),
+        ({"rate": "1"}, "rate: '1' is not"),
+        ({"size": 0}, "size: 0 is not a whole number of bytes above 0"),
+        ({"size": 1.5}, "size: 1.5 is not"),
+    ],
+)
+def test_wrong_options(small_file: bytes, options: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pillow_cwic.shrink(small_file, **options)
+
+
+def test_cut_and_damaged_files_raise(small_file: bytes) -> None:
+    for length in range(0, len(small_file), 11):
+        with pytest.raises(ContainerError):
+            pillow_cwic.shrink(small_file[:length], size=1)
+    for at in range(0, len(small_file), 7):
+        damaged = bytearray(small_file)
+        damaged[at] ^= 4
+        with pytest.raises(CwicError):
+            pillow_cwic.shrink(bytes(damaged), size=1)
+
+
+def test_damage_that_was_made_to_fit_raises(small_file: bytes) -> None:
+    parsed = container.read_file(small_file)
+    layers = list(parsed.layers)
+    layers[1] = container.Layer(layers[2].data, layers[1].crc)
+    with pytest.raises(EntropyError):
+        pillow_cwic.shrink(container.write_file(parsed.header, layers), size=1)
+    with pytest.raises(ContainerError, match="layers: the file has 3, its model 9"):
+        pillow_cwic.shrink(container.write_file(parsed.header, parsed.layers[:3]), size=1)
+    unknown = replace(parsed.header, model_id=b"nobody")
+    with pytest.raises(pillow_cwic.ModelError, match=b"nobody".hex()):
+        pillow_cwic.shrink(container.write_file(unknown, parsed.layers), size=1)
+
+
+def test_command(small: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        Path(f"in/{name}.cwic").write_bytes(saved(small, rate=2.0))
+    before = Path("in/a.cwic").read_bytes()
+    Path("in/bad.cwic").write_bytes(before[:-1])
+
+    def cwic(*arguments: str, code: int = 0) -> tuple[str, str]:
+        result = CliRunner().invoke(cli.main, ["shrink", *arguments])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.stdout, result.stderr
+
+    out, err = cwic("in", "-o", "out", "--rate", "1", code=1)
+    assert len(out.splitlines()) == 2 and out.startswith("in/a.cwic -> out/a.cwic: ")
+    assert err.startswith("cwic: in/bad.cwic: ") and err.count("\n") == 1
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.cwic", "b.cwic"]
+    assert Path("out/a.cwic").read_bytes() == pillow_cwic.shrink(before, rate=1.0)
+    out, err = cwic("in/a.cwic", "-o", "out/a.cwic", "--size", "300", code=1)
+    assert "out/a.cwic exists already, --force overwrites it" in err
+    assert cwic("in/a.cwic", "-o", "out/a.cwic", "--size", "300", "--force", "--quiet") == ("", "")
+    assert Path("out/a.cwic").stat().st_size <= 300
+    assert cwic("in/a.cwic", "-o", "in/a.cwic", "--size", "300", "-f")[0].startswith("in/a.cwic -> in/a.cwic: ")
+    cwic("in/a.cwic", "-o", "x.cwic", code=2)
+    cwic("in/a.cwic", "-o", "x.cwic", "--rate", "0", code=2)
+    cwic("in/a.cwic", "--rate", "1", code=2)
