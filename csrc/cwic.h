@@ -51,6 +51,26 @@ int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact
                          uint8_t *out, size_t capacity, size_t *written);
 int32_t cwic_tile_decode(cwic_tile *tile, const uint8_t *data, size_t length, int16_t *symbols);
 
+/* Predictors of model cwic2018 with their weights, read-only once made; any number of stacks and threads may share
+ * them. weights and biases: the arrays of FORMAT.md section 7.3, copied. groups: channels of each layer, at most 128
+ * together, a multiple of levels; levels: a power of two, 2 to 32. simd, NULL and *result: as in cwic_model_new. */
+typedef struct cwic_planes cwic_planes;
+
+cwic_planes *cwic_planes_new(const int16_t *weights, size_t weight_count, const int32_t *biases, size_t bias_count,
+                             const int32_t *groups, int32_t group_count, int32_t levels, int32_t simd,
+                             int32_t *result);
+void cwic_planes_free(cwic_planes *planes);
+
+/* One tile of cwic2018 while it is coded: height x width levels, and as many codes a channel. */
+typedef struct cwic_stack cwic_stack;
+
+cwic_stack *cwic_stack_new(const cwic_planes *planes, int32_t height, int32_t width, int32_t *result);
+void cwic_stack_free(cwic_stack *stack);
+
+/* Layers in order, as in cwic_tile_encode: levels 0 .. levels - 1, then bits. Encoding makes masked bits 0. */
+int32_t cwic_stack_encode(cwic_stack *stack, int16_t *symbols, uint8_t *out, size_t capacity, size_t *written);
+int32_t cwic_stack_decode(cwic_stack *stack, const uint8_t *data, size_t length, int16_t *symbols);
+
 /* Decisions with given probabilities of 1 (16-bit, 1 to 65535): the range coder alone. */
 int32_t cwic_encode_bits(const uint8_t *bits, const uint16_t *probabilities, size_t count, uint8_t *out,
                          size_t capacity, size_t *written);

@@ -113,6 +113,9 @@ typedef struct {
     int16_t *weights;              /* [taps][inputs / 2][outputs][2] */
 } cwic_affine;
 
+/* Makes an affine map of zeros; returns 0 without memory. The caller frees its weights. */
+int cwic_affine_shape(cwic_affine *a, int32_t taps, int32_t inputs, int32_t outputs);
+
 /* For each of `count` positions, out[p][o] = start[p][o] + sum over taps and inputs of weight * input, where the
  * inputs of tap k at position p are at input + offsets[k] + p * step. start may be out, or a row of biases with
  * start_step 0. Integer sums that cannot overflow: every implementation gives the same result. */

@@ -14,7 +14,7 @@ typedef struct {
 
 static int32_t padded(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-static int shape(cwic_affine *a, int32_t taps, int32_t inputs, int32_t outputs)
+int cwic_affine_shape(cwic_affine *a, int32_t taps, int32_t inputs, int32_t outputs)
 {
     a->taps = taps;
     a->inputs = padded(inputs, 2);
@@ -83,9 +83,9 @@ static int32_t build(cwic_network *n, cwic_source *from, int32_t hidden, int32_t
     n->channels = channels;
     n->earlier = map ? 0 : earlier + 2;
     n->rate = calloc((size_t)hidden * 2, sizeof *n->rate);
-    if (!n->rate || !shape(&n->mix, mix_taps, hidden, hidden) || !shape(&n->own, 10, channels, hidden) ||
-        !shape(&n->left, 2, channels, hidden) || !shape(&n->inner, 1, hidden, hidden) ||
-        !shape(&n->out, 1, hidden, 2 * channels) || (!map && !shape(&n->dense, 9, earlier + 2, hidden)))
+    if (!n->rate || !cwic_affine_shape(&n->mix, mix_taps, hidden, hidden) || !cwic_affine_shape(&n->own, 10, channels, hidden) ||
+        !cwic_affine_shape(&n->left, 2, channels, hidden) || !cwic_affine_shape(&n->inner, 1, hidden, hidden) ||
+        !cwic_affine_shape(&n->out, 1, hidden, 2 * channels) || (!map && !cwic_affine_shape(&n->dense, 9, earlier + 2, hidden)))
         return CWIC_ERROR_MEMORY;
     for (i = 0; i < 2 * hidden; i++)
         n->rate[i] = *from->weights++;

@@ -8,6 +8,7 @@
 #include "internal.h"
 
 /* Pinned: a change of it is a change of the format. */
+#define EXPECTED_PLANES_HASH 0xed9a2387u
 #define EXPECTED_HASH 0xa5ab7b0cu
 
 static int failures;
@@ -239,6 +240,68 @@ static void test_tile(void)
           "weights that could overflow are refused");
 }
 
+/* The same for cwic2018: made-up predictors, a made-up map and bits, with every implementation of the dense part. */
+static void test_planes(void)
+{
+    static const int32_t groups[2] = {3, 5};
+    enum { HEIGHT = 6, WIDTH = 9, SIZE = HEIGHT * WIDTH, LEVELS = 4, PLANES = 2 + 8, WEIGHTS = 1664, BIASES = 33 };
+    static int16_t weights[PLANES * WEIGHTS], symbols[3][5 * SIZE], back[5 * SIZE];
+    static int32_t biases[PLANES * BIASES];
+    static uint8_t out[3][4096];
+    const size_t counts[3] = {SIZE, 3 * SIZE, 5 * SIZE};
+    size_t length[3], i;
+    uint32_t first_hash = 0;
+    int32_t g, simd, result;
+    for (simd = 0; simd <= 2; simd++) {
+        cwic_planes *model;
+        cwic_stack *stack;
+        uint32_t h = 2166136261u;
+        int good = 1;
+        random_state = 11;
+        for (i = 0; i < PLANES * WEIGHTS; i++)
+            weights[i] = (int16_t)((int32_t)(random32() % 8001) - 4000);
+        for (i = 0; i < PLANES * BIASES; i++)
+            biases[i] = (int32_t)(random32() % 200001) - 100000;
+        model = cwic_planes_new(weights, PLANES * WEIGHTS, biases, PLANES * BIASES, groups, 2, LEVELS, simd, &result);
+        check(model != NULL && result == CWIC_OK, "predictors");
+        if (!model)
+            return;
+        stack = cwic_stack_new(model, HEIGHT, WIDTH, &result);
+        for (g = 0; g < 3 && stack; g++) {
+            for (i = 0; i < counts[g]; i++)
+                symbols[g][i] = (int16_t)(random32() % (g ? 2 : LEVELS));
+            good &= cwic_stack_encode(stack, symbols[g], out[g], sizeof out[g], &length[g]) == CWIC_OK;
+            h = hash(h, out[g], length[g]);
+            for (i = 0; i < counts[g]; i++) {
+                uint8_t byte = (uint8_t)symbols[g][i];
+                h = hash(h, &byte, 1);
+            }
+        }
+        good &= stack && cwic_stack_encode(stack, symbols[0], out[0], 9, &i) == CWIC_ERROR_ARGUMENT;
+        cwic_stack_free(stack);
+        stack = cwic_stack_new(model, HEIGHT, WIDTH, &result);
+        for (g = 0; g < 3 && stack; g++)
+            good &= cwic_stack_decode(stack, out[g], length[g], back) == CWIC_OK &&
+                    memcmp(back, symbols[g], 2 * counts[g]) == 0;
+        cwic_stack_free(stack);
+        stack = cwic_stack_new(model, HEIGHT, WIDTH, &result);
+        check(stack && cwic_stack_decode(stack, out[0], 0, back) == CWIC_ERROR_SHORT, "planes: an empty stream");
+        cwic_stack_free(stack);
+        cwic_planes_free(model);
+        check(good, "planes: layers written and read back");
+        if (simd == 0)
+            first_hash = h;
+        check(h == first_hash, "planes: the same bytes with every instruction set");
+    }
+    printf("     planes: symbol and stream hash %08x\n", (unsigned)first_hash);
+    check(first_hash == EXPECTED_PLANES_HASH, "planes: the hash that every machine gives");
+    for (i = 0; i < PLANES * BIASES; i++)
+        biases[i] = INT32_MAX;
+    check(cwic_planes_new(weights, PLANES * WEIGHTS, biases, PLANES * BIASES, groups, 2, LEVELS, 0, &result) == NULL &&
+              result == CWIC_ERROR_WEIGHTS,
+          "planes: biases that could overflow are refused");
+}
+
 int main(void)
 {
     test_coder();
@@ -247,6 +310,7 @@ int main(void)
     test_symbols();
     test_choice();
     test_tile();
+    test_planes();
     printf(failures ? "%d FAILED\n" : "self-test passed\n", failures);
     return failures != 0;
 }

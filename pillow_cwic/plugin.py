@@ -12,7 +12,7 @@ from pillow_cwic import alpha, atomic, container, imageio_support, limits, model
 from pillow_cwic import metadata as meta
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.progress import shown
-from pillow_cwic.rate import quality_to_rate
+from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.target import Target, parse_target
 
 FORMAT = "CWIC"
@@ -55,6 +55,8 @@ class CwicImageFile(ImageFile.ImageFile):
         try:
             model = models.by_id(header.model_id)
             self.info["model"], self.info["tuning"] = model.name, model.tuning
+            if model.bpp is not None:  # an operating point, whose rates count from its own
+                self.info["quality"] = _nearest_quality(guess_rate(typical_bpp(header.rate, model.bpp), None))
         except ModelError:
             self.info["model"] = header.model_id.hex()  # load() says that it is not installed
         self.info["bpp"] = 8 * self.fp.seek(0, 2) / (header.width * header.height)

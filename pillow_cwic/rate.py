@@ -19,9 +19,14 @@ def quality_to_rate(quality: int) -> int:
     return round((quality - 50) * 512 * 1.25 / 50)
 
 
-def guess_rate(bpp: float) -> int:
-    """A first guess for a photograph, from the mean over many."""
-    return max(-700, min(800, round(math.log(max(bpp, 1e-3) / MIDDLE_RATE) / TYPICAL_SLOPE)))
+def guess_rate(bpp: float, middle: float | None) -> int:
+    """A first guess for a photograph, from the mean over many; ``middle`` is what rate parameter 0 gives, if known."""
+    return max(-700, min(800, round(math.log(max(bpp, 1e-3) / (middle or MIDDLE_RATE)) / TYPICAL_SLOPE)))
+
+
+def typical_bpp(rate: int, middle: float | None) -> float:
+    """About what a photograph takes at a rate parameter; ``middle`` as in ``guess_rate``."""
+    return (middle or MIDDLE_RATE) * math.exp(rate * TYPICAL_SLOPE)
 
 
 def predict(rate: int, size: int | None, wanted: int) -> int:
@@ -73,7 +78,7 @@ def _bracket(
     """
     below: tuple[int, float] | None = None  # rate and value, at most the wanted one; wanted itself is on either side
     above: tuple[int, float] | None = None
-    rate, goal = start, wanted + aim
+    rate, goal = min(max(start, LOWEST), HIGHEST), wanted + aim
     reach = 1.1  # how far beyond the guess a step goes; doubles while all trials lie on one side
     for _ in range(MAX_TRIALS):
         value = measure(rate)

@@ -21,7 +21,7 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.symbols import CODES_PER_LEVEL, Symbols, decode_symbols, encode_symbols, entropy_model, grid, split
+from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_model, grid, split
 from pillow_cwic.target import parse_target
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
@@ -102,7 +102,9 @@ def _load(model: models.Model) -> _Model:
             raise ValueError("gains that are not finite")
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
-    return _Model(entropy_model(model), gain)
+    entropy = entropy_model(model)
+    assert isinstance(entropy, EntropyModel)  # as its family says
+    return _Model(entropy, gain)
 
 
 _GAIN_ARRAYS = ("offset", "slope", "mlp.hidden.weight", "mlp.hidden.bias", "mlp.out.weight", "mlp.out.bias")
@@ -114,7 +116,7 @@ class _Coarser:
     def __init__(self, parsed: container.Parsed, model: _Model) -> None:
         self.parsed, self.model = parsed, model
         header = parsed.header
-        self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(header.height, header.width))
+        self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(model.entropy, header.height, header.width))
         self.codes = np.concatenate(groups)
         self.extra = list(parsed.extra.items())
         self.fixed = len(container.between(self.extra, parsed.alpha))
@@ -172,6 +174,7 @@ def _needed(levels: NDArray[np.int16], groups: Symbols) -> NDArray[np.int16]:
     _, rows, columns = levels.shape
     needed = np.zeros_like(levels)
     for index, codes in enumerate(groups):
-        cells = codes.any(axis=0).reshape(rows, CODES_PER_LEVEL, columns, CODES_PER_LEVEL)
+        side = EntropyModel.codes_per_level
+        cells = codes.any(axis=0).reshape(rows, side, columns, side)
         needed[0, cells.any(axis=(1, 3))] = index
     return np.minimum(needed, levels)

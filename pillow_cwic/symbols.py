@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import container, limits, models, settings
-from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 
-LEVEL_PIXELS = 16  # along a side of what one map level covers
-CODES_PER_LEVEL = 2  # along a side
-Symbols = list[NDArray[np.int16]]  # levels (1, H/16, W/16), then the codes of each group (channels, H/8, W/8)
+Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
 
 
 class _Tile(NamedTuple):
@@ -29,18 +27,19 @@ class _Tile(NamedTuple):
     left: int
     height: int
     width: int
+    codes: int  # codes per level, along a side
 
     def cut(self, plane: NDArray[Any], index: int) -> NDArray[Any]:
         """View of the tile's part of layer ``index``, (channels, rows, columns)."""
-        unit = 1 if index == 0 else CODES_PER_LEVEL
+        unit = 1 if index == 0 else self.codes
         rows = slice(self.top * unit, (self.top + self.height) * unit)
         return plane[:, rows, self.left * unit : (self.left + self.width) * unit]
 
 
-def _tiles(rows: int, columns: int, exponent: int) -> list[_Tile]:
-    side = 2**exponent // LEVEL_PIXELS
+def _tiles(entropy: Entropy, rows: int, columns: int, exponent: int) -> list[_Tile]:
+    side = 2**exponent // entropy.level_pixels
     return [
-        _Tile(top, left, min(side, rows - top), min(side, columns - left))
+        _Tile(top, left, min(side, rows - top), min(side, columns - left), entropy.codes_per_level)
         for top in range(0, rows, side)
         for left in range(0, columns, side)
     ]
@@ -60,9 +59,9 @@ def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
     return container.symbol_crc(symbols.astype(np.uint8 if index == 0 else "<i2", order="C").tobytes())
 
 
-def grid(height: int, width: int) -> tuple[int, int]:
+def grid(entropy: Entropy, height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the map for a picture of this size in pixels."""
-    return -(-height // LEVEL_PIXELS), -(-width // LEVEL_PIXELS)
+    return -(-height // entropy.level_pixels), -(-width // entropy.level_pixels)
 
 
 def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
@@ -70,7 +69,7 @@ def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
 
 
 def encode_symbols(
-    entropy: EntropyModel,
+    entropy: Entropy,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
     weight: float | NDArray[np.float64],
@@ -83,11 +82,11 @@ def encode_symbols(
     bits for a squared step, one for all or a plane of the codes' rows and columns; or None.
     """
     _, rows, columns = symbols[0].shape
-    tiles = _tiles(rows, columns, exponent)
+    tiles = _tiles(entropy, rows, columns, exponent)
     streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
 
     def code(k: int) -> None:
-        coder = TileCoder(entropy, t, tiles[k].height, tiles[k].width)
+        coder = entropy.tile(t, tiles[k].height, tiles[k].width)
         for index, plane in enumerate(symbols):
             part = np.ascontiguousarray(tiles[k].cut(plane, index))
             values = exact[index]
@@ -111,7 +110,7 @@ def decode_steps(parsed: container.Parsed, groups: int | None = None) -> int:
 
 
 def decode_symbols(
-    entropy: EntropyModel,
+    entropy: Entropy,
     parsed: container.Parsed,
     rows: int,
     columns: int,
@@ -125,14 +124,15 @@ def decode_symbols(
     header = parsed.header
     if len(parsed.layers) > 1 + len(entropy.groups) or (parsed.complete and len(parsed.layers) <= len(entropy.groups)):
         raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
-    tiles = _tiles(rows, columns, header.tile_exponent)
+    tiles = _tiles(entropy, rows, columns, header.tile_exponent)
     layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
     streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
-    symbols += [np.zeros((c, CODES_PER_LEVEL * rows, CODES_PER_LEVEL * columns), np.int16) for c in entropy.groups]
+    n = entropy.codes_per_level
+    symbols += [np.zeros((c, n * rows, n * columns), np.int16) for c in entropy.groups]
 
     def decode(k: int) -> None:
-        coder = TileCoder(entropy, header.rate, tiles[k].height, tiles[k].width)
+        coder = entropy.tile(header.rate, tiles[k].height, tiles[k].width)
         for index in range(len(streams)):
             tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
             if step:
@@ -149,6 +149,8 @@ def decode_symbols(
 def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], int]:
     """The importance map of a ``.cwic`` file: a level, 0 to L - 1, for each 16 x 16 pixels, (H/16, W/16); and L.
 
+    A model of family ``cw18`` has one for each 8 x 8 pixels.
+
     No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
     by its checksum any chunk, is damaged, or if the model is not installed.
     """
@@ -158,12 +160,12 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
     if not parsed.layers:
         raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
     entropy = entropy_model(models.by_id(header.model_id))
-    levels, *_ = decode_symbols(entropy, parsed, *grid(header.height, header.width), groups=0)
+    levels, *_ = decode_symbols(entropy, parsed, *grid(entropy, header.height, header.width), groups=0)
     return levels[0].astype(np.uint8), entropy.levels
 
 
 @cache
-def entropy_model(model: models.Model) -> EntropyModel:
+def entropy_model(model: models.Model) -> Entropy:
     """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -173,6 +175,8 @@ def entropy_model(model: models.Model) -> EntropyModel:
         config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
         tensors = load(data)
         arrays = tensors["context.weights"], tensors["context.biases"]
+        if model.family == b"cw18":
+            return PlaneModel(*arrays, config["groups"], config["levels"])
         return EntropyModel(*arrays, *(config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")))
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error

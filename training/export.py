@@ -24,7 +24,7 @@ from training.validate import draw_curve
 
 LOGS = Path(__file__).parents[1] / "docs" / "results"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-FAMILIES = {"cwic1": "cwc1"}
+FAMILIES = {"cwic1": "cwc1", "cwic2018": "cw18"}
 
 
 def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:
@@ -62,17 +62,23 @@ def load_average(run: Path) -> tuple[Cwic1, dict]:
     return model, facts
 
 
-def release(data: bytes, name: str, tuning: str) -> Path:
-    """Writes a weights file and enters it first in the registry, in place of the model's former one."""
+def release(data: bytes, name: str, tuning: str, point: str = "", **more: float) -> Path:
+    """Writes a weights file and enters it first in the registry, in place of the model's former one.
+
+    ``point`` names one operating point of several, and ``more`` holds further fields of ``models.Model``.
+    """
     digest = hashlib.sha256(data).hexdigest()
     path = models.FOLDER / f"{name}-{tuning}-{digest[:12]}.safetensors"
     path.write_bytes(data)
     registry = models.FOLDER / "registry.json"
     entries = json.loads(registry.read_text()) if registry.exists() else []
-    entry = {"name": name, "tuning": tuning, "family": FAMILIES[name], "sha256": digest, "file": path.name}
-    for old in [e for e in entries if (e["name"], e["tuning"]) == (name, tuning) and e["sha256"] != digest]:
-        (models.FOLDER / old["file"]).unlink(missing_ok=True)  # until 1.0.0 new weights replace the old ones
-    entries = [entry, *(e for e in entries if (e["name"], e["tuning"]) != (name, tuning))]
+    entry = {"name": name, "tuning": tuning, "family": FAMILIES[name], "sha256": digest, "file": path.name, **more}
+    entry |= {"point": point} if point else {}
+    former = [e for e in entries if (e["name"], e["tuning"], e.get("point", "")) == (name, tuning, point)]
+    for old in former:
+        if old["sha256"] != digest:
+            (models.FOLDER / old["file"]).unlink(missing_ok=True)  # until 1.0.0 new weights replace the old ones
+    entries = [entry, *(e for e in entries if e not in former)]
     registry.write_text(json.dumps(entries, indent=2) + "\n")
     return path
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -114,13 +115,18 @@ class Run:
         temporary = self.folder / "state.tmp"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
         temporary.replace(self.folder / "state.safetensors")
+        (self.folder / "state.json").write_text(json.dumps(self.facts(), indent=1))
+
+    def facts(self) -> dict[str, Any]:
+        """What ``state.json`` holds."""
         cuda = self.device.type == "cuda"
         machine = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU core(s)"
         facts = {"step": self.step, "seconds": self.seconds, "machine": machine, "config": self.config.to_dict()}
-        (self.folder / "state.json").write_text(json.dumps({**facts, "schedule": asdict(self.schedule)}, indent=1))
+        return {**facts, "schedule": asdict(self.schedule)}
 
-    def restore(self) -> None:
-        facts = json.loads((self.folder / "state.json").read_text())
+    def restore(self) -> dict[str, Any]:
+        """Goes on where the run was saved; returns the facts that were saved with it."""
+        facts: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
         self.step, self.seconds = facts["step"], facts["seconds"]
         tensors = load_file(self.folder / "state.safetensors")
 
@@ -136,6 +142,7 @@ class Run:
                 state = {k: moments[f"{name}.{k}"].to(self.device) for k in MOMENTS if f"{name}.{k}" in moments}
                 if id(parameter) in held and state:
                     optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
+        return facts
 
     def train_step(self, crops: Crops) -> tuple[float, float, float]:
         """One optimiser step; returns loss, bits per pixel and mean squared error on 0..255."""
@@ -158,16 +165,20 @@ class Run:
         bpp = (out.code_bits + out.map_bits) / (blocks[0].numel() / 3)
         loss = ((bpp + weight * error) / weight.sqrt()).mean()
         pull = schedule.pull(progress) * out.map_error.mean()
+        self.descend(loss + pull)
+        return loss.item(), bpp.mean().item(), mse.mean().item()
+
+    def descend(self, loss: torch.Tensor) -> None:
+        """One step of the optimisers down the gradient of ``loss``, and of the moving average."""
         self.model.zero_grad(set_to_none=True)
-        (loss + pull).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         for optimiser in self.optimisers:
             optimiser.step()
-        decay = min(schedule.ema, (self.step + 1) / (self.step + 10))
+        decay = min(self.schedule.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         self.step += 1
-        return loss.item(), bpp.mean().item(), mse.mean().item()
 
 
 @contextmanager

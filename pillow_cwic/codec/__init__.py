@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.quality import grey
-from pillow_cwic.codec.session import Timings, limited_threads, runtime, stage
+from pillow_cwic.codec.session import Timings, limited_threads, loaded, stage
+from pillow_cwic.errors import CwicError
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
@@ -69,16 +70,35 @@ def encode(
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-        chosen = models.by_name(model, tuning)
-        encoder = Encoder(colour, mode.removesuffix("A"), chosen, EFFORTS[level], progress, timings, importance)
+
+        def encoder(chosen: models.Model) -> Encoder:
+            picture = colour, mode.removesuffix("A")
+            return Encoder(*picture, chosen, EFFORTS[level], progress, timings, importance)
+
         if (bound := target.bytes_for(width, height)) is not None:
-            bare = encoder.within(max(1, bound - len(container.between(extra, payload))))
+            chosen = models.by_name(model, tuning, 8 * bound / (width * height))
+            bare = encoder(chosen).within(max(1, bound - len(container.between(extra, payload))))
         elif target.quality is not None:
-            bare = encoder.at(rate_control.quality_to_rate(target.quality))
+            t = rate_control.quality_to_rate(target.quality)
+            bpp = rate_control.typical_bpp(t, None)
+            chosen = models.by_name(model, tuning, bpp)
+            bare = encoder(chosen).at(rate_control.guess_rate(bpp, chosen.bpp) if chosen.bpp else t)
         else:
             name, wanted = next((name, value) for name, value in target._asdict().items() if value is not None)
-            bare = encoder.reaching(name, wanted)
+            bare = smallest(lambda point: encoder(point).reaching(name, wanted), models.points(model, tuning))
         return _dressed(bare, mode, extra, payload)
+
+
+def smallest(make: Callable[[models.Model], bytes], points: Sequence[models.Model]) -> bytes:
+    """The smallest file of those that a model's operating points make; the last one's CwicError if none makes any."""
+    files = []
+    for point in points:
+        try:
+            files.append(make(point))
+        except CwicError:
+            if point is points[-1] and not files:
+                raise
+    return min(files, key=len)
 
 
 def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], payload: bytes | None) -> bytes:
@@ -110,7 +130,7 @@ def decode(
         header = parsed.header
         limits.check_pixels(header.width, header.height)
         with stage(timings, "load"):
-            model = runtime(models.by_id(header.model_id))
+            model = loaded(header)
         pixels = reconstruct(model, parsed, scale, timings, progress)
         if header.mode in ("L", "LA"):
             pixels = grey(pixels)

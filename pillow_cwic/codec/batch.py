@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pillow_cwic import alpha, container, limits, models, settings
-from pillow_cwic.codec.session import limited_threads, runtime
+from pillow_cwic import alpha, container, limits, settings
+from pillow_cwic.codec.families import AnyNetworks
+from pillow_cwic.codec.session import limited_threads, loaded
 from pillow_cwic.errors import CwicError
-from pillow_cwic.networks.runtime import Networks
 from pillow_cwic.progress import Progress, Steps
 from pillow_cwic.symbols import decode_steps, decode_symbols
 
@@ -33,11 +33,11 @@ def decode_tensors(files: Sequence[bytes], progress: Progress | None = None) -> 
     if not files:
         raise ValueError("files: there are none, wanted one or more")
     with limited_threads():
-        parsed, loaded = [], []
+        parsed, runtimes = [], []
         for n, file in enumerate(files):
             with _naming(n, len(files)):
                 parsed.append(container.read_file(file))
-                loaded.append(runtime(models.by_id(parsed[n].header.model_id)))
+                runtimes.append(loaded(parsed[n].header))
         sizes = [(each.header.width, each.header.height, each.header.mode) for each in parsed]
         width, height, mode = sizes[0]
         limits.check_pixels(width, height)
@@ -48,15 +48,15 @@ def decode_tensors(files: Sequence[bytes], progress: Progress | None = None) -> 
         threads = settings.threads() or os.cpu_count() or 1
 
         def decode(n: int) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
-            payload, networks = parsed[n].alpha, loaded[n].networks
+            payload, networks = parsed[n].alpha, runtimes[n].networks
             with _naming(n, len(files)), settings.options(threads=max(1, threads // len(files))):
-                symbols = decode_symbols(loaded[n].entropy, parsed[n], *networks.grid(height, width), step=steps)
+                symbols = decode_symbols(runtimes[n].entropy, parsed[n], *networks.grid(height, width), step=steps)
                 return np.concatenate(symbols[1:]), None if payload is None else alpha.decode(payload, height, width)
 
         with ThreadPoolExecutor(min(threads, len(files))) as pool:
             decoded = list(pool.map(decode, range(len(files))))
         made: dict[int, torch.Tensor] = {}
-        for networks, places in _passes([each.networks for each in loaded], width * height):
+        for networks, places in _passes([each.networks for each in runtimes], width * height):
             codes = np.stack([decoded[n][0] for n in places])
             shown = networks.shown(codes, [parsed[n].header.rate for n in places], height, width)
             for n, picture in zip(places, shown, strict=True):
@@ -76,7 +76,7 @@ def _naming(n: int, count: int) -> Iterator[None]:
         raise type(error)(f"file {n}: {error}") from error
 
 
-def _passes(networks: list[Networks], pixels: int) -> list[tuple[Networks, list[int]]]:
+def _passes(networks: list[AnyNetworks], pixels: int) -> list[tuple[AnyNetworks, list[int]]]:
     """Which pictures go through one model together, in order."""
     alike: dict[int, list[int]] = {}
     for n, each in enumerate(networks):

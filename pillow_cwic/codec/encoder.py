@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from pillow_cwic.codec import quality
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.errors import CwicError, ModelError
-from pillow_cwic.networks.runtime import EXACT_UNIT, Analysed
+from pillow_cwic.networks.runtime import EXACT_UNIT
 from pillow_cwic.progress import Progress
 from pillow_cwic.symbols import Symbols, encode_symbols, split
 
@@ -23,8 +23,8 @@ TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, 
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = {"psnr": 0.08, "ssim": 0.0015}  # how far above the wanted quality the search may end
-SHIFT, DOUBLINGS = 2.0, 3.0  # levels and factors of 2 in bits between importance 255, or 0, and 128
-LEAST = 2  # the level below which importance shifts none, because what is even must stay smooth
+SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
+LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
 
 
 class Effort(NamedTuple):
@@ -58,6 +58,8 @@ EFFORTS = (
     Effort(_WEIGHTS, 3, 400),
 )
 
+PLAIN = Effort((0.0,), 1, 0)  # for models that have nothing to choose
+
 
 class Encoder:
     """One picture on its way to a file: runs the analysis transform as seldom as the search allows."""
@@ -76,16 +78,19 @@ class Encoder:
         self.effort, self.progress = effort, progress
         with stage(timings, "load"):
             self.runtime = runtime(model)
+        if not self.runtime.networks.refines:
+            self.effort = PLAIN
         self.importance = None if importance is None else self._relative(importance)
-        self.analysed: Analysed | None = None
+        self.analysed: Any = None  # what the networks' own ``analyse`` gives
         self.files: dict[tuple[int, float], bytes] = {}
 
     def _relative(self, importance: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Importance (H, W), 0 to 255, to one value for each map level, 0 for the most important and down to -2."""
         rows, columns = self.runtime.networks.grid(*importance.shape)
-        below, right = 16 * rows - importance.shape[0], 16 * columns - importance.shape[1]
+        side = self.runtime.entropy.level_pixels
+        below, right = side * rows - importance.shape[0], side * columns - importance.shape[1]
         padded = np.pad(importance, ((0, below), (0, right)), mode="edge")
-        mean = padded.reshape(rows, 16, columns, 16).mean(axis=(1, 3))
+        mean = padded.reshape(rows, side, columns, side).mean(axis=(1, 3))
         relative: NDArray[np.float64] = (mean - mean.max()) / 127.5
         return relative
 
@@ -94,8 +99,9 @@ class Encoder:
         with stage(self.timings, "analysis"):
             self.analysed = self.runtime.networks.analyse(self.pixels, t)
         if self.importance is not None:
-            levels = self.analysed.levels
-            shifted = np.maximum(levels + np.round(SHIFT * self.importance).astype(np.int16), LEAST)
+            levels, count = self.analysed.levels, self.runtime.entropy.levels
+            shifted = levels + np.round(SHIFT * count * self.importance).astype(np.int16)
+            shifted = np.maximum(shifted, int(LEAST * count))
             self.analysed = self.analysed._replace(levels=np.minimum(levels, shifted))
         self.files.clear()
 
@@ -104,7 +110,8 @@ class Encoder:
         usual = weight * code_weight(t)
         if self.importance is None:
             return usual
-        weights: NDArray[np.float64] = usual * np.exp2(DOUBLINGS * np.kron(self.importance, np.ones((2, 2))))
+        n = self.runtime.entropy.codes_per_level
+        weights: NDArray[np.float64] = usual * np.exp2(DOUBLINGS * np.kron(self.importance, np.ones((n, n))))
         return weights
 
     def refine(self, t: int) -> None:
@@ -127,7 +134,7 @@ class Encoder:
         if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
             return None
         groups = self.runtime.entropy.groups
-        return [self.analysed.levels.copy(), *split(codes, groups)], split(exact, groups)
+        return [self.runtime.networks.levels(self.analysed, t), *split(codes, groups)], split(exact, groups)
 
     def file(self, t: int, weight: float) -> bytes | None:
         """The whole file at rate parameter t, from the last analysis; None if codes would pass the format's limit."""
@@ -164,7 +171,7 @@ class Encoder:
         height, width = self.pixels.shape[:2]
         weights = self.effort.weights
         usual = weights[len(weights) // 2]
-        t = rate_control.guess_rate(size * 8 / (height * width))
+        t = rate_control.guess_rate(size * 8 / (height * width), self.model.bpp)
         for _ in range(self.effort.analyses):
             self.analyse(t)
             better = rate_control.predict(t, self.measure(t, usual), size)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import container
-from pillow_cwic.codec.session import Runtime, Timings, stage
+from pillow_cwic.codec.families import Runtime
+from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress, Steps
 from pillow_cwic.symbols import decode_steps, decode_symbols

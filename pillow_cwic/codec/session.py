@@ -7,22 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple
 
 import torch
 
-from pillow_cwic import models, settings
-from pillow_cwic.entropy import EntropyModel
-from pillow_cwic.networks.runtime import Networks
+from pillow_cwic import container, models, settings
+from pillow_cwic.codec.families import FAMILIES, Runtime
+from pillow_cwic.errors import ModelError
 
 Timings = dict[str, float]
-
-
-class Runtime(NamedTuple):
-    """One model, ready to use on one device."""
-
-    networks: Networks
-    entropy: EntropyModel
 
 
 _lock = threading.Lock()
@@ -56,16 +48,21 @@ def limited_threads() -> Iterator[None]:
 
 @cache
 def _load(model: models.Model, device: str) -> Runtime:
-    networks = Networks(model.read(), device)
-    c = networks.config
-    arrays = networks.context_weights, networks.context_biases
-    return Runtime(networks, EntropyModel(*arrays, c.groups, c.context_hidden, c.map_hidden, c.levels))
+    return FAMILIES[model.family](model.read(), device)
 
 
 def runtime(model: models.Model) -> Runtime:
     """The model on the device of the moment; loaded at the first call."""
     with _lock:  # so that two threads do not load the same weights
         return _load(model, _device())
+
+
+def loaded(header: container.Header) -> Runtime:
+    """The model that a file names, which must be of the file's family. Raises ModelError."""
+    model = models.by_id(header.model_id)
+    if model.family != header.family:
+        raise ModelError(f"model family: the file says {header.family!r}, its model {model.family!r}")
+    return runtime(model)
 
 
 @contextmanager

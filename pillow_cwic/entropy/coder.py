@@ -15,7 +15,7 @@ from pillow_cwic.errors import EntropyError, ModelError
 SYMBOL_BYTES = 29
 BEST_SIMD = 2  # 0 plain C, 1 AVX2, 2 AVX-512 VNNI; the best present one up to it is used
 
-_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 _MESSAGES = {
     lib.CWIC_ERROR_MEMORY: "out of memory",
@@ -28,7 +28,7 @@ _MESSAGES = {
 }
 
 
-def _check(result: int, what: str) -> None:
+def check(result: int, what: str) -> None:
     if result == lib.CWIC_OK:
         return
     if result == lib.CWIC_ERROR_MEMORY:
@@ -44,6 +44,9 @@ class EntropyModel:
     ``weights`` int16 and ``biases`` int32, one dimension each, as in FORMAT.md section 5.1; ``groups`` the channels
     of each group. Raises ModelError if they do not fit or if a sum could pass 32 bits.
     """
+
+    level_pixels = 16  # pixels per level
+    codes_per_level = 2  # along a side
 
     def __init__(
         self,
@@ -73,11 +76,15 @@ class EntropyModel:
             simd,
             result,
         )
-        _check(result[0], "context model")
+        check(result[0], "context model")
         self._model: Any = ffi.gc(model, lib.cwic_model_free)
         self.groups = tuple(groups)
         self.levels = levels
         self.simd: int = lib.cwic_model_simd(model)
+
+    def tile(self, rate: int, height: int, width: int) -> TileCoder:
+        """A coder for one tile of so many levels, at rate T."""
+        return TileCoder(self, rate, height, width)
 
 
 class TileCoder:
@@ -89,7 +96,7 @@ class TileCoder:
     def __init__(self, model: EntropyModel, rate: int, height: int, width: int) -> None:
         result = ffi.new("int32_t *")
         tile = lib.cwic_tile_new(model._model, rate, height, width, result)
-        _check(result[0], f"tile of {width} x {height} levels")
+        check(result[0], f"tile of {width} x {height} levels")
         self._tile: Any = ffi.gc(tile, lib.cwic_tile_free)
         self._model = model  # the tile points into it
         self._layer = 0
@@ -126,12 +133,12 @@ class TileCoder:
             values = ffi.from_buffer("int16_t[]", np.ascontiguousarray(exact))
             weights = ffi.from_buffer("uint16_t[]", _weights(weight, symbols.shape[1:]))
         capacity = SYMBOL_BYTES * symbols.size + 16
-        out = _uncleared("uint8_t[]", capacity)
+        out = uncleared("uint8_t[]", capacity)
         written = ffi.new("size_t *")
         result = lib.cwic_tile_encode(
             self._tile, ffi.from_buffer("int16_t[]", symbols), values, weights, out, capacity, written
         )
-        _check(result, f"layer {self._layer}")
+        check(result, f"layer {self._layer}")
         self._layer += 1
         return bytes(ffi.buffer(out, written[0]))
 
@@ -141,7 +148,7 @@ class TileCoder:
         result = lib.cwic_tile_decode(
             self._tile, ffi.from_buffer(data), len(data), ffi.from_buffer("int16_t[]", symbols)
         )
-        _check(result, f"layer {self._layer}")
+        check(result, f"layer {self._layer}")
         self._layer += 1
         return symbols
 
@@ -169,7 +176,7 @@ def encode_bits(bits: NDArray[np.uint8], probabilities: NDArray[np.uint16]) -> b
         len(out),
         written,
     )
-    _check(result, "decisions")
+    check(result, "decisions")
     return bytes(memoryview(out)[: written[0]])
 
 
@@ -184,5 +191,5 @@ def decode_bits(data: bytes, probabilities: NDArray[np.uint16]) -> NDArray[np.ui
         probabilities.size,
         ffi.from_buffer("uint8_t[]", bits),
     )
-    _check(result, "decisions")
+    check(result, "decisions")
     return bits

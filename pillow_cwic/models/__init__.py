@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -25,7 +26,7 @@ SUFFIX = ".safetensors"
 ID_BYTES = 6  # a file names its model by the first bytes of the SHA-256 of the weights
 DEFAULT_TUNING = "mse"
 TUNINGS = ("mse", "ssim")
-FAMILIES = ("cwc1",)
+FAMILIES = ("cwc1", "cw18")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -34,6 +35,8 @@ class Model:
     """One weights file. ``family`` is the container's name for the kind of network.
 
     ``file`` is a name in the package's folder for a released model, an absolute path for one on the model path.
+    A released model may have several operating points, weights files of the same name and tuning. Then ``point`` names
+    each, and ``bpp`` is the bits per pixel that rate parameter 0 gives on average over photographs.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Model:
     family: bytes
     sha256: str
     file: str
+    bpp: float | None = None
+    point: str = ""
 
     @property
     def id(self) -> bytes:
@@ -134,17 +139,32 @@ def installed() -> Iterator[Model]:
     yield from on_path()
 
 
-def by_name(name: str, tuning: str | None = None) -> Model:
-    """The model that encoders use. Without a tuning it is ``DEFAULT_TUNING``, or else the first of that name.
+def points(name: str, tuning: str | None = None) -> list[Model]:
+    """The operating points of a model, the lowest rate first; most have one for all rates.
 
-    Raises ValueError, which lists the choices.
+    Without a tuning it is ``DEFAULT_TUNING``, or else the first of that name. Raises ValueError, which lists the
+    choices.
     """
     found = list(installed())
     fitting = [model for model in found if model.name == name and tuning in (None, model.tuning)]
-    if fitting:
-        return next((model for model in fitting if model.tuning == (tuning or DEFAULT_TUNING)), fitting[0])
-    choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in found}))
-    raise ValueError(f"model: {name}{f'/{tuning}' if tuning else ''} is none of {choices}")
+    if not fitting:
+        choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in found}))
+        raise ValueError(f"model: {name}{f'/{tuning}' if tuning else ''} is none of {choices}")
+    first = next((model for model in fitting if model.tuning == (tuning or DEFAULT_TUNING)), fitting[0])
+    if first.bpp is None:
+        return [first]
+    return sorted((m for m in fitting if m.tuning == first.tuning and m.bpp), key=lambda model: model.bpp or 0.0)
+
+
+def by_name(name: str, tuning: str | None = None, bpp: float | None = None) -> Model:
+    """The model that encoders use, at the operating point nearest to ``bpp`` (default: the lowest) if it has several.
+
+    Raises ValueError as ``points`` does.
+    """
+    found = points(name, tuning)
+    if bpp is None or len(found) == 1:
+        return found[0]
+    return min(found, key=lambda model: abs(math.log(max(bpp, 1e-9) / (model.bpp or 1.0))))
 
 
 def by_id(model_id: bytes) -> Model:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pillow_cwic.networks.model import STRIDE
+from pillow_cwic.networks.paper_runtime import PaperNetworks
 from pillow_cwic.networks.runtime import RATE_UNIT, Networks
 
 SCALES = (8, 4)  # pixels of the picture per pixel of the small one
@@ -25,17 +26,24 @@ def _weights(networks: Networks, scale: int) -> Tensor:
     return weight.mean((2, 4)).flatten(0, 2)
 
 
-def groups_for(networks: Networks, scale: int) -> int:
-    """How many channel groups a small picture needs."""
+def groups_for(networks: Networks | PaperNetworks, scale: int) -> int | None:
+    """How many channel groups a small picture needs; None if it needs all."""
+    if isinstance(networks, PaperNetworks):
+        return None
     channels = REDUNDANCY * 3 * (STRIDE // scale) ** 2
     return int(np.searchsorted(np.cumsum(networks.config.groups[:-1]), channels)) + 1
 
 
 @torch.inference_mode()
 def synthesise(
-    networks: Networks, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int
+    networks: Networks | PaperNetworks, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int
 ) -> NDArray[np.uint8]:
-    """Codes (channels, H/8, W/8), the first groups or all, at rate T to (ceil(height/scale), ceil(width/scale), 3)."""
+    """Codes (channels, H/8, W/8), the first groups or all, at rate T to (ceil(height/scale), ceil(width/scale), 3).
+
+    A model without a linear path makes the whole picture, and the small one from its squares.
+    """
+    if isinstance(networks, PaperNetworks):
+        return networks.synthesise(codes, rate, height, width, scale)
     channels = len(codes)
     t = torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=networks.device)
     scaled = torch.from_numpy(codes).to(networks.device).float()[None] * networks.synthesis.gain(t)[:, :channels]

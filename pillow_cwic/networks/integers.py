@@ -37,7 +37,8 @@ def _networks(context: ContextModel) -> Iterator[GroupContext]:
         yield network
 
 
-def _round(values: Tensor, bits: int, kind: type[np.signedinteger[Any]], what: str) -> NDArray[Any]:
+def fixed_point(values: Tensor, bits: int, kind: type[np.signedinteger[Any]], what: str) -> NDArray[Any]:
+    """Values times 2**bits, rounded, one dimension. Raises ValueError, naming ``what``, if one is too large."""
     scaled = torch.round(values.double() * 2**bits).cpu().numpy().ravel()
     limit = np.iinfo(kind).max
     if np.abs(scaled).max() > limit:
@@ -50,8 +51,8 @@ def to_integers(context: ContextModel) -> tuple[NDArray[np.int16], NDArray[np.in
     weights, biases = [], []
     for index, network in enumerate(_networks(context)):
         more_weights, more_biases = _parts(network)
-        weights += [_round(p, WEIGHT_BITS, np.int16, f"layer {index} weights") for p in more_weights]
-        biases += [_round(b, SUM_BITS, np.int32, f"layer {index} biases") for b in more_biases]
+        weights += [fixed_point(p, WEIGHT_BITS, np.int16, f"layer {index} weights") for p in more_weights]
+        biases += [fixed_point(b, SUM_BITS, np.int32, f"layer {index} biases") for b in more_biases]
     return np.concatenate(weights), np.concatenate(biases)
 
 

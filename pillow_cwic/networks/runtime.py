@@ -43,6 +43,8 @@ class Networks:
     not fit its config or are no numbers. Read-only afterwards; may be shared between threads.
     """
 
+    refines = True  # effort buys something
+
     def __init__(self, weights: bytes, device: str) -> None:
         metadata, values, tensors = read(weights)
         self.tuning: str = metadata["tuning"]
@@ -123,6 +125,10 @@ class Networks:
                 progress=progress,
             )
         return analysed._replace(latents=latents / gain)
+
+    def levels(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
+        """The map's levels at rate T, (1, H/16, W/16); the caller's own."""
+        return analysed.levels.copy()
 
     @torch.inference_mode()
     def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
