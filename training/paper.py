@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pillow_cwic.networks.paper import Paper, PaperConfig, count_macs
 from training.data import Crops, find_pictures, load_pictures
-from training.train import Run
+from training.train import Run, flushed_denormals
 
 BUDGET = "its share of the budget is spent"
 SCALE = 100.0  # the loss is divided by it, so that gradients are about 1 when they are clipped
@@ -201,6 +201,7 @@ def centres(pictures: list[np.ndarray], side: int = 256) -> list[Tensor]:
     return out
 
 
+@flushed_denormals()
 def train(run: PaperRun, crops: Crops, valid: list[Tensor]) -> None:
     """Trains until every stage has ended."""
     log = run.folder / "log.csv"
@@ -247,7 +248,6 @@ def main() -> None:
     if (args.r is None) != (args.start is None):
         parser.error("--r and --start go together")
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     groups = tuple(g * args.channels // 64 for g in PaperConfig.groups)
     config = PaperConfig(args.width, args.channels, args.channels // 4, groups)
     named = {k: getattr(args, k) for k in ("r", "gamma", "lr", "warm", "batch", "muon", "minutes")}

@@ -24,6 +24,7 @@ from pillow_cwic.networks.cuboid import CuboidModel, to_integers
 from pillow_cwic.networks.paper import STRIDE, Paper, PaperConfig, binarize, first_channels, quantise
 from training.data import Crops, find_pictures, load_pictures
 from training.paper import load_average
+from training.train import flushed_denormals
 
 LARGEST = 7.99  # what the format's weights hold
 
@@ -38,6 +39,7 @@ def symbols(model: Paper, picture: Tensor, shift: Tensor | float = 0.0) -> tuple
     return level, binarize(model.encoder(features).float()) * mask, mask
 
 
+@flushed_denormals()
 def fit(model: Paper, crops: Crops, minutes: float, lr: float = 3e-3) -> tuple[CuboidModel, int]:
     """Trains predictors for so many minutes of the process's own time; returns them and the number of steps."""
     c = model.config
@@ -116,7 +118,6 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2, help="use every n-th training picture")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     torch.manual_seed(1)
     model = load_average(args.run)[0].eval().requires_grad_(False)
     crops = Crops(load_pictures(find_pictures(args.data)[:: args.every]), 256, 2, 1)
