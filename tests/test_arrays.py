@@ -13,7 +13,8 @@ from PIL import Image
 
 import pillow_cwic
 from pillow_cwic import codec, container, settings
-from pillow_cwic.codec import batch
+from pillow_cwic.codec import batch, session
+from pillow_cwic.networks.runtime import Networks
 
 COLOURS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
@@ -93,9 +94,9 @@ def test_a_batch_of_other_models_and_rates(photo: Image.Image, monkeypatch: pyte
     ]
     alone = np.stack([codec.decode(file) for file in files]).astype(int)
     passes: list[int] = []
-    shown = batch.Networks.shown
+    shown = Networks.shown
     monkeypatch.setattr(
-        batch.Networks, "shown", lambda self, codes, *rest: passes.append(len(codes)) or shown(self, codes, *rest)
+        Networks, "shown", lambda self, codes, *rest: passes.append(len(codes)) or shown(self, codes, *rest)
     )
     for limit, counts in ((64 * 48 * 2, [2, 1, 2]), (1, [1] * 5), (1 << 20, [3, 2])):
         monkeypatch.setattr(batch, "PASS_PIXELS_CPU", limit)
@@ -191,8 +192,8 @@ def test_damage_is_told_with_the_file(small_file: bytes) -> None:
 
 def test_the_device_is_that_of_the_call(small_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
-    loaded = batch.runtime
-    monkeypatch.setattr(batch, "runtime", lambda model: seen.append(settings.device()) or loaded(model))
+    loaded = session.runtime
+    monkeypatch.setattr(session, "runtime", lambda model: seen.append(settings.device()) or loaded(model))
     with pillow_cwic.options(device="cuda:99"):
         assert pillow_cwic.decode(small_file, as_tensor=True, device="cpu").device.type == "cpu"
         with pytest.raises(ValueError, match="device: 'cuda:99' is not available"):
