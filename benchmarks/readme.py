@@ -18,6 +18,7 @@ MORE = {  # reports that are linked where they have been written, and what they 
     "images/contact_sheet.jpg": "crops at equal bytes",
     "results/effort.md": "what each effort of the encoder gains",
     "results/side_information.md": "what the importance map costs and the context model saves",
+    "results/region.md": "a region of interest",
     "results/ablation.md": "ablations",
 }
 END = "<!-- results end -->\n"

@@ -16,7 +16,7 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import ablation, demo, effort, side_information
+from benchmarks import ablation, demo, effort, region, side_information
 from benchmarks.codecs import CWIC_AT_RATE, Codec
 from benchmarks.rows import MEASURES, Row
 from pillow_cwic import container, models
@@ -198,3 +198,19 @@ def test_the_demo_runs(im: Image.Image, tmp_path: Path, monkeypatch: pytest.Monk
     assert set(files) == {"comparison.png", *(f"small_{rate:g}.cwic" for rate in demo.RATES)}
     for rate in demo.RATES:
         assert 8 * files[f"small_{rate:g}.cwic"].stat().st_size <= rate * im.width * im.height
+
+
+def test_region_shows_what_a_mask_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--region", "0", "0", "160", "160", "--rate", "0.3", "--results", str(tmp_path / "results")]
+    with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
+        im.crop((128, 128, 448, 384)).save(tmp_path / "x.png")
+    monkeypatch.setattr("sys.argv", ["region", "--picture", str(tmp_path / "x.png"), *arguments])
+    region.main()
+    lines = (tmp_path / "results" / "region.md").read_text().splitlines()
+    plain, steered = (
+        [float(x.replace(",", "")) for x in line.split("|")[2:5]] for line in lines if "importance=" in line
+    )
+    assert steered[1] > plain[1] and steered[2] < plain[2]  # better inside, worse outside
+    assert max(plain[0], steered[0]) <= 0.3 * 320 * 256 / 8
+    with Image.open(tmp_path / "images" / "region.jpg") as sheet:
+        assert sheet.width > 3 * region.SIDE
