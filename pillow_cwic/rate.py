@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-LOWEST, HIGHEST = -2048, 2048  # rate parameters that the format can hold
+LOWEST = -2048  # the lowest rate parameter that the format can hold
+HIGHEST = (
+    832  # the format can hold more, but quality falls again from there on (t = 1.6; 2 bpp and more for photographs)
+)
 TYPICAL_SLOPE = 1.36 / 512  # growth of log size with the rate parameter, for the first steps
 DECIBEL_SLOPE = 5.8 / 512  # and of PSNR, and of SSIM in decibel
 MIDDLE_RATE = 0.40  # bpp of a photograph in the middle of the range
