@@ -17,6 +17,11 @@ ENOUGH = 0.99  # a file this close below the wanted size ends the search
 MAX_TRIALS = 16
 
 
+def decibel(similarity: float) -> float:
+    """-10 log10(1 - x), the scale on which SSIM and MS-SSIM grow evenly with the rate; infinite at 1."""
+    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
+
+
 def quality_to_rate(quality: int) -> int:
     """Quality 1 .. 100 to the rate parameter: linear, 50 in the middle of the trained range, 90 near its end."""
     return round((quality - 50) * 512 * 1.25 / 50)

@@ -7,11 +7,9 @@ layers, says docs/decisions/0008-shrink-by-coarser-steps.md.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from functools import cache
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +19,7 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_model, grid, split
+from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_model, grid, readable, split
 from pillow_cwic.target import parse_target
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
@@ -81,13 +79,7 @@ class _Model(NamedTuple):
 @cache
 def _load(model: models.Model) -> _Model:
     """What of a model can be used without torch. Raises ModelError if its weights file is damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    data = model.read()
-    try:
-        config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
-        tensors = load(data)
+    with readable(model) as (config, tensors):
         part = {name: tensors[f"analysis.gain.{name}"].astype(np.float64) for name in _GAIN_ARRAYS}
         gain = Gain(
             part["offset"],
@@ -100,8 +92,6 @@ def _load(model: models.Model) -> _Model:
             raise ValueError(f"gain of shape {gain.logarithm(0).shape} for groups {config['groups']}")
         if not np.isfinite(gain.logarithm(0)).all():
             raise ValueError("gains that are not finite")
-    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
     entropy = entropy_model(model)
     assert isinstance(entropy, EntropyModel)  # as its family says
     return _Model(entropy, gain)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -164,19 +165,24 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
     return levels[0].astype(np.uint8), entropy.levels
 
 
-@cache
-def entropy_model(model: models.Model) -> Entropy:
-    """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
+@contextmanager
+def readable(model: models.Model) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]]]]:
+    """Config and arrays of a weights file, read without torch; ModelError if it, or the block, finds them wrong."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     data = model.read()
     try:
-        config = json.loads(models.read_metadata(BytesIO(data), len(data))["config"])
-        tensors = load(data)
+        yield json.loads(models.read_metadata(BytesIO(data), len(data))["config"]), load(data)
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
+
+
+@cache
+def entropy_model(model: models.Model) -> Entropy:
+    """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
+    with readable(model) as (config, tensors):
         arrays = tensors["context.weights"], tensors["context.biases"]
         if model.family == b"cw18":
             return PlaneModel(*arrays, config["groups"], config["levels"])
         return EntropyModel(*arrays, *(config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")))
-    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error

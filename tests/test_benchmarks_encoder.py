@@ -16,7 +16,7 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import ablation, demo, effort, region, side_information
+from benchmarks import ablation, demo, effort, region, shrink, side_information
 from benchmarks.codecs import CWIC_AT_RATE, Codec
 from benchmarks.rows import MEASURES, Row
 from pillow_cwic import container, models
@@ -214,3 +214,15 @@ def test_region_shows_what_a_mask_does(tmp_path: Path, monkeypatch: pytest.Monke
     assert max(plain[0], steered[0]) <= 0.3 * 320 * 256 / 8
     with Image.open(tmp_path / "images" / "region.jpg") as sheet:
         assert sheet.width > 3 * region.SIDE
+
+
+def test_shrink_compares_with_files_encoded_for_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
+        im.crop((128, 128, 448, 384)).save(tmp_path / "x.png")
+    monkeypatch.setattr("sys.argv", ["shrink", "--pictures", str(tmp_path), "--results", str(tmp_path)])
+    shrink.main()
+    rows = [line.split("|")[1:-1] for line in (tmp_path / "shrink.md").read_text().splitlines() if line[:3] == "| 0"]
+    assert len(rows) == sum(high < 1 for high, _ in shrink.STEPS)
+    for _, _, mean, worst, seconds, share in (map(float, row) for row in rows):
+        assert -6 < mean < 0.2 and mean == worst  # there is one picture
+        assert seconds > 0 and 0.9 < share <= 1

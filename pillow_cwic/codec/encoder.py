@@ -215,7 +215,7 @@ class Encoder:
         """
         measure, goal, enough = getattr(quality, name), wanted, CLOSE[name]
         if name == "ssim":
-            goal, enough = (quality.decibel(x) for x in (wanted, min(wanted + enough, (1 + wanted) / 2)))
+            goal, enough = (rate_control.decibel(x) for x in (wanted, min(wanted + enough, (1 + wanted) / 2)))
             enough -= goal
         found: dict[int, tuple[bytes, float]] = {}
 
@@ -226,7 +226,7 @@ class Encoder:
                 return None
             reached = measure(*self._shown(made))
             found[t] = made, reached
-            return quality.decibel(reached) if name == "ssim" else reached
+            return min(rate_control.decibel(reached), 120.0) if name == "ssim" else reached
 
         def smallest(weight: float, start: int, follow: bool) -> int | None:
             return rate_control.search_quality(lambda t: decibel(t, weight, follow), goal, start, enough)

@@ -39,8 +39,3 @@ def ssim(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
         pair = (torch.from_numpy(p[rows].copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
         total += float(luma_ssim(*pair)) * (min(top + STRIP, places) - top)
     return float(total / places)
-
-
-def decibel(similarity: float) -> float:
-    """-10 log10(1 - x), on which scale similarity grows evenly with the rate."""
-    return -10 * math.log10(max(1 - similarity, 1e-12))

@@ -24,11 +24,6 @@ APART = 1.15  # each so many times as large as the next smaller one, and so many
 POINTS = 5  # measuring takes longer than most encoders
 
 
-def decibel(similarity: float) -> float:
-    """-10 log10(1 - x), the scale on which SSIM and MS-SSIM are compared; infinite at 1."""
-    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
-
-
 @dataclass(frozen=True)
 class Point:
     """A file's rate in bits per pixel, and its quality; the similarities are None for pictures too small for them."""
