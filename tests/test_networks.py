@@ -138,16 +138,6 @@ def test_distortion_of_a_tuning() -> None:
         distortion("psnr", x, x)
 
 
-def test_windows_cover_every_code_once() -> None:
-    for rows, columns in ((2, 2), (96, 98), (200, 64), (310, 400)):
-        seen = torch.zeros(rows, columns)
-        for outer, inner in refine._windows(rows, columns):
-            assert all(s.start % 2 == 0 for s in outer)
-            seen[outer][inner] += 1
-            assert all(s.stop - s.start <= refine.WINDOW + 2 for s in inner)
-        assert seen.min() == seen.max() == 1
-
-
 def test_a_mixture_favours_the_nearer_integer() -> None:
     random = torch.Generator().manual_seed(0)
     y = torch.full((4000,), 2.7)
