@@ -13,7 +13,7 @@ SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
 
-.PHONY: demo test lint selftest selftests check-long benchmarks wheel sdist clean
+.PHONY: demo test lint selftest selftests reliability check-long benchmarks wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
@@ -35,6 +35,11 @@ build/selftest: $(SOURCES) $(HEADERS)
 
 check-long: $(INSTALLED) selftests
 	$(PY) -m pytest -q -m long
+	$(PY) -m benchmarks.reliability --long
+
+# The quick rows of docs/RELIABILITY.md; `make check-long` measures all.
+reliability: $(INSTALLED)
+	$(PY) -m benchmarks.reliability
 
 # The self-test under every compiler and set of flags that works here; the others are named and left out.
 selftests: $(SOURCES) $(HEADERS)
