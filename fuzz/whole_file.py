@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import random
 import sys
 import time
@@ -99,8 +100,10 @@ def _guided(runs: int, seconds: float, corpus: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for n, seed in enumerate(files.made_up()):
         (corpus / f"seed{n}.cwic").write_bytes(seed)
-    for function in (container.read_file, container.read_header, container.read_extra, container.split_tiles):
-        function.__code__ = atheris.instrument_func(function).__code__
+    for module in (container, metadata, alpha, symbols):
+        for function in vars(module).values():
+            if inspect.isfunction(function) and function.__module__ == module.__name__:
+                function.__code__ = atheris.instrument_func(function).__code__
     limit = [f"-max_total_time={int(seconds)}"] if seconds < float("inf") else []
     artifacts = f"-artifact_prefix={corpus.parent}/finding-"
     options = [f"-atheris_runs={runs}", f"-max_len={MAX_BYTES}", "-timeout=20", artifacts, *limit]
