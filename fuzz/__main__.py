@@ -54,7 +54,13 @@ def _libfuzzer_report(name: str, done: subprocess.CompletedProcess[str]) -> Repo
 def libfuzzer(runs: int, seconds: float) -> Report:
     """The C code under libFuzzer, with AddressSanitizer and UndefinedBehaviorSanitizer."""
     program = build.make(build.LIBFUZZER)
-    limits = [f"-runs={runs}", f"-max_total_time={int(seconds)}", f"-max_len={MAX_BYTES}", "-timeout=20", "-len_control=0"]
+    limits = [
+        f"-runs={runs}",
+        f"-max_total_time={int(seconds)}",
+        f"-max_len={MAX_BYTES}",
+        "-timeout=20",
+        "-len_control=0",
+    ]
     artifacts = f"-artifact_prefix={build.BUILD}/finding-"
     command = [str(program), *limits, artifacts, "-print_final_stats=1", seeded("corpus-libfuzzer")]
     return _libfuzzer_report("libFuzzer", subprocess.run(command, capture_output=True, text=True, check=False))
@@ -65,7 +71,12 @@ def afl(runs: int, seconds: float) -> Report:
     program = build.make(build.AFL)
     out = build.BUILD / "out-afl"
     shutil.rmtree(out, ignore_errors=True)
-    quiet = {"AFL_NO_UI": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_NO_AFFINITY": "1", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1"}
+    quiet = {
+        "AFL_NO_UI": "1",
+        "AFL_SKIP_CPUFREQ": "1",
+        "AFL_NO_AFFINITY": "1",
+        "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1",
+    }
     limits = ["-V", str(int(seconds)), "-E", str(runs), "-G", str(MAX_BYTES), "-m", "none"]
     command = ["afl-fuzz", "-i", seeded("corpus-afl"), "-o", str(out), *limits, "--", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **quiet})

@@ -29,7 +29,9 @@ def entropy_models() -> dict[bytes, Entropy]:
         return rng.integers(-reach, reach, count, endpoint=True).astype(kind)
 
     groups, n = (2, 4), 16
-    dense = [2 * n + 9 * (1 + sum(groups[:g])) * n + 9 * n * n + 12 * c * n + n * n + 2 * c * n for g, c in enumerate(groups)]
+    dense = [
+        2 * n + 9 * (1 + sum(groups[:g])) * n + 9 * n * n + 12 * c * n + n * n + 2 * c * n for g, c in enumerate(groups)
+    ]
     weights, biases = 2 * n + n * n + 12 * n + n * n + 2 * n + sum(dense), 3 * n * 3 + 2 + 2 * sum(groups)
     planes = 2 + 4  # of the map and of the codes
     return {
@@ -49,7 +51,11 @@ def _made_up(family: bytes, mode: str, width: int, height: int, chunks: list[tup
         picture.append(codes.astype(np.int16))
     layers = symbols.encode_symbols(entropy, picture, [None] * len(picture), 0.0, 40, 6)
     header = container.Header(width, height, mode, 6, 40, MODEL_ID, family)
-    plane = rng.integers(0, 3, (height, width)).astype(np.uint8) if mode == "RGBA" else np.full((height, width), 9, np.uint8)
+    plane = (
+        rng.integers(0, 3, (height, width)).astype(np.uint8)
+        if mode == "RGBA"
+        else np.full((height, width), 9, np.uint8)
+    )
     return container.write_file(header, layers, chunks, alpha.encode(plane) if mode in container.ALPHA_MODES else None)
 
 
@@ -107,7 +113,9 @@ def eight() -> dict[str, bytes]:
         "RGBA": lambda: _saved(constant, quality=20),
         "1x1": lambda: _saved(small(1, 1), quality=50),
         "ssim": lambda: _saved(small(40, 40), rate=1.2, tuning="ssim"),
-        "metadata": lambda: _saved(small(20, 20), quality=20, exif=META.exif, icc_profile=META.icc_profile, dpi=META.dpi),
+        "metadata": lambda: _saved(
+            small(20, 20), quality=20, exif=META.exif, icc_profile=META.icc_profile, dpi=META.dpi
+        ),
         "tiles": lambda: _in_tiles(_saved(small(80, 66), quality=20)),
     }
     return {name: make() for name, make in made.items()}

@@ -47,7 +47,9 @@ def _strict(data: bytes) -> None:
     parsed = container.read_file(data)
     assert parsed.complete
     extra = list(parsed.extra.items())
-    assert container.write_file(parsed.header, parsed.layers, extra, parsed.alpha) == data, "another file reads the same"
+    assert container.write_file(parsed.header, parsed.layers, extra, parsed.alpha) == data, (
+        "another file reads the same"
+    )
     assert container.read_extra(BytesIO(data)) == parsed.extra
     for n, layer in enumerate(parsed.layers):
         streams = container.split_tiles(layer.data, parsed.header.tiles, f"layer {n}")

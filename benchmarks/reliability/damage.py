@@ -18,7 +18,13 @@ from pillow_cwic import container, models, symbols
 from pillow_cwic.errors import CwicError
 
 EDITS, RESIGNED = 1_000_000, 10_000
-PEER_OPTIONS: dict[str, dict[str, Any]] = {"PNG": {}, "AVIF": {}, "JPEG": {}, "JPEG2000": {"quality_layers": [20]}, "WEBP": {}}
+PEER_OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "AVIF": {},
+    "JPEG": {},
+    "JPEG2000": {"quality_layers": [20]},
+    "WEBP": {},
+}
 PEER_NAMES = {"JPEG2000": "JPEG 2000", "WEBP": "WebP"}
 
 Picture = tuple[str, tuple[int, int], bytes]
@@ -138,7 +144,9 @@ def prefix_faults(data: bytes) -> tuple[int, list[str]]:
             continue
         seen.add(state)
         found = symbols.decode_symbols(entropy, parsed, *grid)
-        if not all(np.array_equal(a, b if n < arrived else 0 * b) for n, (a, b) in enumerate(zip(found, planes, strict=True))):
+        if not all(
+            np.array_equal(a, b if n < arrived else 0 * b) for n, (a, b) in enumerate(zip(found, planes, strict=True))
+        ):
             faults.append(f"{size}: symbols differ from those of the whole file")
         with truncated_allowed():
             picture = shown(data[:size])
@@ -156,7 +164,9 @@ def prefixes() -> Row:
     return Row(claim, f"{len(faults)} faults in {tried:,} prefixes", command(prefixes), not faults)
 
 
-def edits(seed: int, edit: Callable[[random.Random, bytes, list[bytes]], bytes] = hostile.edited) -> Iterator[tuple[bytes, bytes]]:
+def edits(
+    seed: int, edit: Callable[[random.Random, bytes, list[bytes]], bytes] = hostile.edited
+) -> Iterator[tuple[bytes, bytes]]:
     """Edited files without end, each with the file it was; those that came out unchanged are left out."""
     rng, some = random.Random(seed), list(files.eight().values())
     while True:

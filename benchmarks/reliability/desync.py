@@ -27,7 +27,9 @@ def perturbed_coder() -> Iterator[Any]:
     ffi = cffi.FFI()
     ffi.cdef(build_coder.declarations(build.CSRC / "cwic.h") + GLOBALS)
     lib = ffi.dlopen(str(build.make(build.PERTURBED)))
-    before = [(module, name, getattr(module, name)) for module in (coder, planes) for name in ("ffi", "lib", "uncleared")]
+    before = [
+        (module, name, getattr(module, name)) for module in (coder, planes) for name in ("ffi", "lib", "uncleared")
+    ]
     replacement = {"ffi": ffi, "lib": lib, "uncleared": ffi.new_allocator(should_clear_after_alloc=False)}
     for module, name, _ in before:
         setattr(module, name, replacement[name])

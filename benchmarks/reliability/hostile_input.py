@@ -35,7 +35,9 @@ def fuzzed(name: str, claim: str, measure: Callable[[], Row]) -> Row:
 @row(quick=False)
 def libfuzzer() -> Row:
     """The C code under libFuzzer."""
-    claim = "C code (range coder, both context models, weights) under libFuzzer, ASan and UBSan: 5 M executions, 0 findings"
+    claim = (
+        "C code (range coder, both context models, weights) under libFuzzer, ASan and UBSan: 5 M executions, 0 findings"
+    )
     return fuzzed("libfuzzer", claim, libfuzzer)
 
 
