@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzz import files
 
+from fuzz import files
 from pillow_cwic.entropy import EntropyModel, PlaneModel, coder, decode_bits, encode_bits
 from pillow_cwic.errors import EntropyError, ModelError
 

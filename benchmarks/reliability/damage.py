@@ -10,10 +10,10 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from fuzz import files, hostile
 from PIL import Image, ImageFile
 
 from benchmarks.reliability.row import Row, command, row, within_time
+from fuzz import files, hostile
 from pillow_cwic import container, models, symbols
 from pillow_cwic.errors import CwicError
 

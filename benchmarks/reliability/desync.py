@@ -10,9 +10,9 @@ from typing import Any
 
 import cffi
 import numpy as np
-from fuzz import build, files
 
 from benchmarks.reliability.row import Row, command, row, within_time
+from fuzz import build, files
 from pillow_cwic import container, models, symbols
 from pillow_cwic.entropy import Entropy, build_coder, coder, planes
 from pillow_cwic.errors import EntropyError

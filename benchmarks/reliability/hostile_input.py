@@ -11,10 +11,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.reliability.row import Row, command, row, seconds
 from fuzz import build
 from fuzz.__main__ import FUZZERS, SEEDS, Report
-
-from benchmarks.reliability.row import Row, command, row, seconds
 
 FINDINGS = build.ROOT / "tests" / "fuzz_findings"
 EXECUTIONS = {"libfuzzer": 5_000_000, "afl": 500_000, "files": 500_000}
