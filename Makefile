@@ -13,7 +13,7 @@ SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
 
-.PHONY: demo test lint selftest selftests reliability check-long benchmarks wheel sdist clean
+.PHONY: demo test lint selftest selftests fuzz reliability check-long benchmarks wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
@@ -36,6 +36,10 @@ build/selftest: $(SOURCES) $(HEADERS)
 check-long: $(INSTALLED) selftests
 	$(PY) -m pytest -q -m long
 	$(PY) -m benchmarks.reliability --long
+
+# Seconds of each fuzzer that can be had here; `make check-long` runs millions of executions.
+fuzz: $(INSTALLED)
+	$(PY) -m fuzz
 
 # The quick rows of docs/RELIABILITY.md; `make check-long` measures all.
 reliability: $(INSTALLED)
