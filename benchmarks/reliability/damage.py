@@ -139,6 +139,7 @@ def prefix_faults(data: bytes) -> tuple[int, list[str]]:
         arrived = len(parsed.layers)
         if parsed.layers != whole.layers[:arrived] or arrived < before or parsed.complete:
             faults.append(f"{size}: other layers than arrived")
+            continue
         before = arrived
         if (state := (arrived, parsed.alpha, len(parsed.extra))) in seen:
             continue
