@@ -78,7 +78,7 @@ $(INSTALLED): pyproject.toml setup.py pillow_cwic/entropy/build_coder.py $(SOURC
 	@$(PY) -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' \
 	  || { echo 'installing $(TORCH)' && $(PY) -m pip install -q '$(TORCH)'; }
 	$(PY) -m pip install -q 'setuptools>=77' wheel 'cffi>=1.16'
-	$(PY) -m pip install -q --no-build-isolation -e '.[test,bench]'
+	$(PY) -m pip install -q --no-build-isolation -e '.[test,bench,reliability]'
 	@touch $@
 
 clean:
