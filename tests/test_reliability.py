@@ -47,6 +47,18 @@ def test_a_quick_run_keeps_the_long_rows(
     assert list(json.loads((tmp_path / "results" / "reliability.json").read_text())) == ["damage.quick", "damage.slow"]
 
 
+def test_a_measure_that_is_left_out_keeps_its_row(
+    measures: dict[str, Measure], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def without_tool() -> Row:
+        raise rows.LeftOutError("no tool")
+
+    run(monkeypatch, "--long", "--docs", str(tmp_path))
+    measures["damage.slow"] = Measure("damage.slow", False, without_tool)
+    assert run(monkeypatch, "--long", "--docs", str(tmp_path)) == 0
+    assert "2 of 3" in (tmp_path / "RELIABILITY.md").read_text()
+
+
 def test_rows_that_are_gone_are_dropped(
     measures: dict[str, Measure], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.reliability.row import Row, command, row, seconds
+from benchmarks.reliability.row import LeftOutError, Row, command, row, seconds
 from fuzz import build
 from fuzz.__main__ import FUZZERS, SEEDS, Report
 
@@ -26,7 +26,7 @@ def fuzzed(name: str, claim: str, measure: Callable[[], Row]) -> Row:
     wanted = EXECUTIONS[name]
     program, run = FUZZERS[name]
     if program and (why := build.missing(program)):
-        return Row(claim, f"not run: {why}", command(measure), False)
+        raise LeftOutError(why)
     report: Report = run(wanted, seconds() or 1e6)
     return Row(claim, str(report), command(measure), not report.findings and report.executions >= wanted)
 
@@ -70,7 +70,7 @@ def findings() -> Row:
     """What was found, or made by hand to be hostile, over again."""
     claim = "Every seed and every file of tests/fuzz_findings replayed: 0 findings"
     if why := build.missing(build.REPLAY):
-        return Row(claim, f"not run: {why}", command(findings), False)
+        raise LeftOutError(why)
     count, faults = replayed()
     return Row(claim, f"{len(faults)} findings in {count} files", command(findings), not faults)
 
@@ -103,7 +103,7 @@ def coverage_c() -> Row:
     """Lines of csrc that the C fuzz target reaches."""
     claim = "Line coverage of csrc/ by the fuzz target, its seeds and random inputs: at least 95 %"
     if why := build.missing(build.COVERAGE):
-        return Row(claim, f"not run: {why}", command(coverage_c), False)
+        raise LeftOutError(why)
     counts = native_coverage()
     reached, lines = (sum(pair[n] for pair in counts.values()) for n in (0, 1))
     lowest = min(counts, key=lambda name: counts[name][0] / counts[name][1])

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.reliability.row import Row, command, row, seconds
+from benchmarks.reliability.row import LeftOutError, Row, command, row, seconds
 from fuzz.build import ROOT
 
 LEAST_KILLED = 0.9
@@ -42,11 +42,11 @@ def killed() -> Row:
     """Mutation testing of the container and of the Python side of the coder."""
     claim = "Mutants of container.py, entropy/coder.py and entropy/planes.py: at least 90 % killed by the tests"
     if importlib.util.find_spec("mutmut") is None:
-        return Row(claim, "not run: mutmut is not installed", command(killed), False)
+        raise LeftOutError("mutmut is not installed")
     counts = mutmut_counts()
     dead = sum(counts[ending] for ending in ("killed", "timeout", "segfault"))
     tried = counts["total"] - counts["not_checked"] - counts["skipped"] - counts["check_was_interrupted_by_user"]
     if not tried:
-        return Row(claim, "not run: mutmut tried no mutant", command(killed), False)
+        raise LeftOutError("mutmut tried no mutant in the time it had")
     figure = f"{dead / tried:.1%} of {tried:,} mutants; {counts['total']:,} in all"
     return Row(claim, figure, command(killed), dead / tried >= LEAST_KILLED and tried == counts["total"])
