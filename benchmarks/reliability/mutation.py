@@ -32,9 +32,18 @@ def mutmut_counts(workers: int = 2) -> dict[str, int]:
         run = [*tool, "run", "--max-children", str(workers)]
         with contextlib.suppress(subprocess.TimeoutExpired):  # those that were not reached count as such
             subprocess.run(run, cwd=folder, timeout=limit, capture_output=True)
-        subprocess.run([*tool, "export-cicd-stats"], cwd=folder, check=True, capture_output=True)
-        stats: dict[str, int] = json.loads(Path(folder, "mutants", "mutmut-cicd-stats.json").read_text())
-    return stats
+        return counts_in(Path(folder))
+
+
+def counts_in(folder: Path) -> dict[str, int]:
+    """The ends of the mutants that mutmut has tried in a folder, and how many there are (``total``)."""
+    tool = [sys.executable, "-m", "mutmut", "export-cicd-stats"]
+    done = subprocess.run(tool, cwd=folder, capture_output=True, text=True, check=False)
+    stats = folder / "mutants" / "mutmut-cicd-stats.json"
+    if done.returncode or not stats.exists():
+        raise LeftOutError(f"mutmut: {(done.stdout + done.stderr)[-300:]}")
+    counts: dict[str, int] = json.loads(stats.read_text())
+    return counts
 
 
 @row(quick=False)
