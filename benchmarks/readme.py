@@ -19,6 +19,7 @@ MORE = {  # reports that are linked where they have been written, and what they 
     "results/effort.md": "what each effort of the encoder gains",
     "results/side_information.md": "what the importance map costs and the context model saves",
     "results/region.md": "a region of interest",
+    "results/growth.md": "time and memory against megapixels",
     "results/shrink.md": "files made smaller without the picture",
     "results/ablation.md": "ablations",
 }

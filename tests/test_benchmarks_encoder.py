@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import ablation, demo, effort, region, shrink, side_information
+from benchmarks import ablation, demo, effort, growth, region, shrink, side_information
 from benchmarks.codecs import CWIC_AT_RATE, Codec
 from benchmarks.rows import MEASURES, Row
 from pillow_cwic import container, models
@@ -226,3 +227,23 @@ def test_shrink_compares_with_files_encoded_for_the_rate(tmp_path: Path, monkeyp
     for _, _, mean, worst, seconds, share in (map(float, row) for row in rows):
         assert -6 < mean < 0.2 and mean == worst  # there is one picture
         assert seconds > 0 and 0.9 < share <= 1
+
+
+def test_growth_measures_each_size_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("the peak of a process's memory is told by Linux alone")
+    monkeypatch.setattr("sys.argv", ["growth", "--megapixels", "0.1", "0.4", "--results", str(tmp_path)])
+    growth.main()
+    rows = [line.split("|")[1:-1] for line in (tmp_path / "growth.md").read_text().splitlines() if line[:3] == "| 0"]
+    small, large = ([float(x) for x in row] for row in rows)
+    assert large[0] == pytest.approx(4 * small[0], rel=0.05) and large[1] > small[1] > 0 and large[3] > small[3]
+    assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+def test_growing_pictures_go_on_smoothly() -> None:
+    path = Path(__file__).parent / "data" / "kodim04.png"
+    pixels = growth.picture(path, 1.5)
+    assert abs(pixels.shape[0] * pixels.shape[1] / 1.5e6 - 1) < 0.01
+    with Image.open(path) as im:
+        width = im.width
+    assert (pixels[:100, width - 1] == pixels[:100, width]).all()

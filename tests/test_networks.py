@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pillow_cwic.networks import refine
 from pillow_cwic.networks.context import ContextModel, logistic_bits
 from pillow_cwic.networks.distortion import distortion, similarities
-from pillow_cwic.networks.layers import Gain, MixBlock
+from pillow_cwic.networks.layers import Gain, MixBlock, Trunk
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 from pillow_cwic.networks.quantisers import layer_mask, quantise_codes, quantise_map, useful_levels
 
@@ -138,18 +138,22 @@ def test_distortion_of_a_tuning() -> None:
         distortion("psnr", x, x)
 
 
-def test_windows_cover_every_code_once() -> None:
-    for rows, columns in ((2, 2), (96, 98), (200, 64), (310, 400)):
-        seen = torch.zeros(rows, columns)
-        for outer, inner in refine._windows(rows, columns):
-            assert all(s.start % 2 == 0 for s in outer)
-            seen[outer][inner] += 1
-            assert all(s.stop - s.start <= refine.WINDOW + 2 for s in inner)
-        assert seen.min() == seen.max() == 1
-
-
 def test_a_mixture_favours_the_nearer_integer() -> None:
     random = torch.Generator().manual_seed(0)
     y = torch.full((4000,), 2.7)
     warm, cold = (refine._mixture(y, temperature, random).mean().item() for temperature in (0.5, 0.1))
     assert 2.65 < warm < 2.8 and cold == pytest.approx(3, abs=0.02)
+
+
+@torch.no_grad()
+def test_a_trunk_makes_the_same_with_less_memory() -> None:
+    torch.manual_seed(0)
+    trunk = Trunk(16, 3)
+    for parameter in trunk.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(2, 16, 21, 34).contiguous(memory_format=layout)  # more places than a part, not a multiple
+        plain = trunk(x)
+        with torch.inference_mode():
+            assert torch.allclose(trunk(x.clone()), plain, atol=1e-5)
+        assert torch.isfinite(plain).all() and not torch.allclose(plain, x, atol=0.1)

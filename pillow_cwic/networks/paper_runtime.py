@@ -15,8 +15,10 @@ from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.paper import STRIDE, Decoder, Encoder, ImportanceNet, PaperConfig
 from pillow_cwic.networks.runtime import EXACT_UNIT
 from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
+from pillow_cwic.networks.windows import SIDE, scaled, windows
 from pillow_cwic.progress import Progress
 
+HALO = 10  # codes that encoder and importance net, or decoder, see around a place, and a little more
 FULL_SHIFT = 1024  # the rate parameter T that shifts the map by all its levels
 
 
@@ -60,14 +62,19 @@ class PaperNetworks:
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> PaperAnalysed:
         """(H, W, 3) uint8 to bits and importance; the same for every rate parameter."""
-        height, width = pixels.shape[:2]
-        rows, columns = self.grid(height, width)
-        picture = torch.from_numpy(pixels.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255 - 0.5
-        picture = F.pad(picture, (0, columns * STRIDE - width, 0, rows * STRIDE - height), mode="replicate")
-        features = self.encoder.features(picture.contiguous(memory_format=torch.channels_last))
-        bits = (self.encoder(features)[0] > 0.5).cpu().numpy().astype(np.int16)
-        importance = (self.config.levels * self.importance(features)[0]).float().cpu().numpy()
-        return PaperAnalysed(np.ascontiguousarray(bits), importance)
+        rows, columns = self.grid(*pixels.shape[:2])
+        bits = np.empty((self.config.channels, rows, columns), np.int16)
+        importance = np.empty((1, rows, columns), np.float32)
+        for window in windows(bits.shape, SIDE, HALO):
+            seen = pixels[scaled(window.outer, STRIDE)]
+            padding = (0, -seen.shape[1] % STRIDE, 0, -seen.shape[0] % STRIDE)
+            picture = torch.from_numpy(seen.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255 - 0.5
+            picture = F.pad(picture, padding, mode="replicate").contiguous(memory_format=torch.channels_last)
+            features = self.encoder.features(picture)
+            core, inner = (..., *window.core), (..., *window.inner)
+            bits[core] = (self.encoder(features)[0] > 0.5)[inner].cpu().numpy()
+            importance[core] = (self.config.levels * self.importance(features)[0])[inner].float().cpu().numpy()
+        return PaperAnalysed(bits, importance)
 
     def refine(
         self, pixels: NDArray[np.uint8], analysed: PaperAnalysed, rate: int, steps: int, progress: Progress | None
@@ -86,25 +93,30 @@ class PaperNetworks:
         return (analysed.bits * EXACT_UNIT).astype(np.int16)
 
     @torch.inference_mode()
-    def _decoded(self, codes: NDArray[np.int16], height: int, width: int) -> torch.Tensor:
-        """Masked bits (N, n, H/8, W/8) to pictures (N, 3, height, width) in 0..255, not rounded."""
-        x = torch.from_numpy(codes).to(self.device).float().contiguous(memory_format=torch.channels_last)
-        return self.decoder(x)[:, :, :height, :width].add_(0.5).mul_(255).clamp_(0, 255)
+    def shown(
+        self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int, scale: int = 1
+    ) -> torch.Tensor:
+        """Masked bits (N, n, H/8, W/8), whatever their rates, to pictures (N, 3, height, width) uint8 on the device.
 
-    @torch.inference_mode()
-    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
-        """Masked bits (N, n, H/8, W/8), whatever their rates, to pictures (N, 3, height, width) uint8 on the device."""
-        return self._decoded(codes, height, width).round_().to(torch.uint8)
+        With ``scale``, 4 or 8, to means over squares of so many pixels a side, at the edges over what there is.
+        """
+        shape, layout = (len(codes), 3, -(-height // scale), -(-width // scale)), torch.channels_last
+        picture = torch.empty(shape, dtype=torch.uint8, device=self.device, memory_format=layout)
+        for window in windows(codes.shape, SIDE, HALO):
+            x = torch.from_numpy(codes[(..., *window.outer)]).to(self.device).float().contiguous(memory_format=layout)
+            rows, columns = scaled(window.core, STRIDE)
+            part = self.decoder(x)[(..., *scaled(window.inner, STRIDE))]
+            part = part[..., : height - rows.start, : width - columns.start].add_(0.5).mul_(255).clamp_(0, 255)
+            if scale > 1:
+                part = F.avg_pool2d(part, scale, ceil_mode=True, count_include_pad=False)
+            picture[(..., *scaled(window.core, STRIDE // scale))] = part.round_()
+        return picture
 
-    @torch.inference_mode()
     def synthesise(
         self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int = 1
     ) -> NDArray[np.uint8]:
         """Masked bits (n, H/8, W/8) to the picture (height, width, 3) uint8, or to means over squares of ``scale``."""
-        picture = self._decoded(codes[None], height, width)
-        if scale > 1:
-            picture = F.avg_pool2d(picture, scale, ceil_mode=True, count_include_pad=False)
-        return picture[0].round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+        return self.shown(codes[None], [rate], height, width, scale)[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     def distortion(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
         """Mean squared error on 0..255."""

@@ -7,9 +7,6 @@ code length moves the latents until rounding loses little. Works window by windo
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -18,28 +15,13 @@ from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.model import Config
 from pillow_cwic.networks.quantisers import channel_masks
 from pillow_cwic.networks.transforms import Synthesis, to_picture
+from pillow_cwic.networks.windows import halved, windows
 from pillow_cwic.progress import Progress
 
 WINDOW = 96  # codes along a side: 768 pixels
 HALO = 8  # codes around a window that its synthesis sees and that stay as they are
 STEP = 0.01  # Adam's
 COLD = 0.1  # temperature at the end
-
-
-def _spans(length: int) -> list[tuple[int, int]]:
-    """Even parts of at most ``WINDOW`` codes; bounds are even, because two codes share a map level."""
-    count = -(-length // WINDOW)
-    bounds = [length * k // count // 2 * 2 for k in range(count)] + [length]
-    return list(itertools.pairwise(bounds))
-
-
-def _windows(rows: int, columns: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Each window with its halo in the picture's codes, and the window inside that."""
-    for top, bottom in _spans(rows):
-        for left, right in _spans(columns):
-            y, x = max(0, top - HALO), max(0, left - HALO)
-            outer = slice(y, min(rows, bottom + HALO)), slice(x, min(columns, right + HALO))
-            yield outer, (slice(top - y, bottom - y), slice(left - x, right - x))
 
 
 def _mixture(latents: Tensor, temperature: float, random: torch.Generator) -> Tensor:
@@ -77,13 +59,12 @@ def refine(
     random = torch.Generator(latents.device).manual_seed(0)
     hot = COLD + 0.1 + 0.3 * min(1.0, steps / 100)
     half = latents.is_cuda or (latents.device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-    windows = list(_windows(*latents.shape[2:]))
-    for index, (outer, inner) in enumerate(windows):
-        place, core = (..., *outer), (..., *inner)
+    parts = list(windows(latents.shape, WINDOW, HALO))
+    for index, part in enumerate(parts):
+        place, core = (..., *part.outer), (..., *part.inner)
         shown = torch.clamp(255 * (to_picture(blocks[place]) + 0.5), 0, 255)
         kept = mask[place]
-        rows, columns = (slice(side.start // 2, side.stop // 2) for side in outer)
-        part_level = level[:, :, rows, columns]
+        part_level = level[(..., *halved(part.outer))]
         around = out[place].round() * kept
         moving = out[place][core].clone().requires_grad_()
         optimiser = torch.optim.Adam([moving], lr=STEP)
@@ -104,6 +85,6 @@ def refine(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             if progress:
-                progress(index * steps + step + 1, len(windows) * steps)
+                progress(index * steps + step + 1, len(parts) * steps)
         out[place][core] = moving.detach()
     return out

@@ -16,11 +16,12 @@ from pillow_cwic.networks.context import ContextModel
 from pillow_cwic.networks.distortion import WINDOW as SIMILARITY_WINDOW
 from pillow_cwic.networks.distortion import distortion
 from pillow_cwic.networks.integers import from_integers
-from pillow_cwic.networks.model import MAP_STRIDE, Config
+from pillow_cwic.networks.model import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.networks.quantisers import quantise_map, useful_levels
 from pillow_cwic.networks.refine import refine
 from pillow_cwic.networks.transforms import Analysis, ImportanceHead, Synthesis, to_blocks, to_picture
 from pillow_cwic.networks.weights import check_empty, fill, read, take_integers
+from pillow_cwic.networks.windows import SIDE, halved, scaled, windows
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
@@ -64,6 +65,8 @@ class Networks:
         for name in ("analysis", "importance", "synthesis"):
             fill(getattr(self, name), name, tensors, self.device)
         check_empty(tensors)
+        # How far a place sees: a code for each block of a trunk, and two more for the head; even, as windows want.
+        self.halo = -(-(config.blocks + 2) // 2) * 2
 
     def _rate(self, rate: int) -> torch.Tensor:
         return torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=self.device)
@@ -87,15 +90,22 @@ class Networks:
         No level masks codes that pay for their bits, however the head errs; below the rates that it was trained for it
         is not asked.
         """
-        blocks, t = self._blocks(pixels), self._rate(rate)
-        features = self.analysis.features(blocks, t)
-        latents = self.analysis.latents(blocks, features)
-        levels = useful_levels(latents * self.analysis.gain(t), self.config.groups)
-        if rate >= -RATE_UNIT:
-            levels = torch.maximum(levels, quantise_map(self.importance(features), self.config.levels))
-        if not (levels.isfinite().all() and latents.isfinite().all()):
-            raise ModelError("weights: the analysis of this picture gives numbers that are not finite")
-        return Analysed(latents, levels[0].cpu().numpy().astype(np.int16), rate)
+        rows, columns = self.grid(*pixels.shape[:2])
+        t = self._rate(rate)
+        latents = torch.empty((1, self.config.channels, 2 * rows, 2 * columns), device=self.device)
+        levels = np.empty((1, rows, columns), np.int16)
+        for window in windows(latents.shape, SIDE, self.halo):
+            blocks = self._blocks(pixels[scaled(window.outer, STRIDE)])
+            features = self.analysis.features(blocks, t)
+            part = self.analysis.latents(blocks, features)
+            level = useful_levels(part * self.analysis.gain(t), self.config.groups)
+            if rate >= -RATE_UNIT:
+                level = torch.maximum(level, quantise_map(self.importance(features), self.config.levels))
+            if not (level.isfinite().all() and part.isfinite().all()):
+                raise ModelError("weights: the analysis of this picture gives numbers that are not finite")
+            latents[(..., *window.core)] = part[(..., *window.inner)]
+            levels[(..., *halved(window.core))] = level[0][(..., *halved(window.inner))].cpu().numpy()
+        return Analysed(latents, levels, rate)
 
     @cached_property
     def _context(self) -> ContextModel:
@@ -139,10 +149,15 @@ class Networks:
     @torch.inference_mode()
     def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
         """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device."""
-        x = torch.from_numpy(codes).to(self.device).float().contiguous(memory_format=torch.channels_last)
         t = torch.tensor(rates, dtype=torch.float32, device=self.device) / RATE_UNIT
-        picture = to_picture(self.synthesis(x, t))[:, :, :height, :width]
-        return picture.add_(0.5).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        shape, layout = (len(codes), 3, height, width), torch.channels_last
+        picture = torch.empty(shape, dtype=torch.uint8, device=self.device, memory_format=layout)
+        for window in windows(codes.shape, SIDE, self.halo):
+            x = torch.from_numpy(codes[(..., *window.outer)]).to(self.device).float().contiguous(memory_format=layout)
+            part = to_picture(self.synthesis(x, t)[(..., *window.inner)])
+            place = picture[(..., *scaled(window.core, STRIDE))]
+            place.copy_(part[..., : place.shape[2], : place.shape[3]].add_(0.5).mul_(255).round_().clamp_(0, 255))
+        return picture
 
     def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
         """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3) uint8."""
@@ -156,15 +171,8 @@ class Networks:
         """
         tuning = self.tuning if min(original.shape[:2]) >= SIMILARITY_WINDOW else "mse"
         total = 0.0
-        for top, bottom in _parts(original.shape[0]):
-            for left, right in _parts(original.shape[1]):
-                place = slice(top, bottom), slice(left, right)
-                pair = (torch.from_numpy(p[place].copy()).permute(2, 0, 1)[None].float() for p in (original, decoded))
-                total += float(distortion(tuning, *pair)[0]) * (bottom - top) * (right - left)
+        for window in windows(original.shape[:2], WINDOW, 0):
+            pair = [p[window.core] for p in (original, decoded)]
+            tensors = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in pair)
+            total += float(distortion(tuning, *tensors)[0]) * pair[0].shape[0] * pair[0].shape[1]
         return total / (original.shape[0] * original.shape[1])
-
-
-def _parts(length: int) -> list[tuple[int, int]]:
-    """A side in even parts of at most ``WINDOW``."""
-    count = -(-length // WINDOW)
-    return [(length * k // count, length * (k + 1) // count) for k in range(count)]

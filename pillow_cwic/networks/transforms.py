@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pillow_cwic.networks.dct import SIDE, basis
-from pillow_cwic.networks.layers import FiLM, Gain, MixBlock
+from pillow_cwic.networks.layers import FiLM, Gain, Trunk
 
 # A uniform quantiser's step suits the Lagrangian at t = 0 when its square is 18 / (ln 2 * 0.014) on a scale of 0..255.
 INITIAL_LOG_GAIN = math.log(255 / math.sqrt(18 / (math.log(2) * 0.014)))
@@ -36,7 +36,7 @@ class Analysis(nn.Module):
         super().__init__()
         self.enter = nn.Conv2d(3 * SIDE**2, wide, 1)
         self.film = FiLM(wide)
-        self.trunk = nn.Sequential(*(MixBlock(wide) for _ in range(blocks)))
+        self.trunk = Trunk(wide, blocks)
         self.leave = nn.Conv2d(wide, channels, 1)
         self.linear = nn.Conv2d(3 * SIDE**2, channels, 1, bias=False)
         self.gain = Gain(channels, INITIAL_LOG_GAIN, gain_slope)
@@ -64,7 +64,7 @@ class Synthesis(nn.Module):
         self.gain = Gain(channels, -INITIAL_LOG_GAIN, -gain_slope)
         self.enter = nn.Conv2d(channels, wide, 1)
         self.film = FiLM(wide)
-        self.trunk = nn.Sequential(*(MixBlock(wide) for _ in range(blocks)))
+        self.trunk = Trunk(wide, blocks)
         self.leave = nn.Conv2d(wide, 3 * SIDE**2, 1)
         self.linear = nn.Conv2d(channels, 3 * SIDE**2, 1, bias=False)
         nn.init.zeros_(self.leave.weight)
