@@ -186,7 +186,7 @@ def silent_edits(wanted: int, seed: int = 1) -> tuple[int, int]:
         for data, made in within_time(edits(seed), wanted):
             tried += 1
             picture = shown(made)
-            # A splice may give another of the eight files, or one that is sound in another way.
+            # A splice may give another of the eight files.
             silent += picture is not None and picture != good[data] and made not in good
     return tried, silent
 
