@@ -200,6 +200,7 @@ def test_weights_in_their_units() -> None:
             ValueError, match=r"(?s)^weight: .* is not from 0 to below 256, one for all or of shape \(2, 3\)$"
         ):
             coder._weights(wrong, (2, 3))
+    assert coder._weights(np.array([[1, 255]], np.uint8), (1, 2)).tolist() == [[256, 65280]]
     assert coder._weights(0.0, (1, 1)).dtype == np.uint16 and coder._weights(np.ones((1, 1)), (1, 1)).flags.c_contiguous
 
 

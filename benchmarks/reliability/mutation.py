@@ -54,7 +54,7 @@ def killed() -> Row:
         raise LeftOutError("mutmut is not installed")
     counts = mutmut_counts()
     dead = sum(counts[ending] for ending in ("killed", "timeout", "segfault"))
-    tried = counts["total"] - counts["not_checked"] - counts["skipped"] - counts["check_was_interrupted_by_user"]
+    tried = dead + sum(counts[ending] for ending in ("survived", "no_tests", "suspicious"))
     if not tried:
         raise LeftOutError("mutmut tried no mutant in the time it had")
     figure = f"{dead / tried:.1%} of {tried:,} mutants; {counts['total']:,} in all"
