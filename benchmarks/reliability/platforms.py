@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import struct
@@ -48,13 +47,15 @@ def builds(folder: Path) -> tuple[list[Build], list[str]]:
     """The self-test from every compiler that works here, and the names of those that do not."""
     made, missing = [], []
     probe = folder / "probe.c"
-    probe.write_text("#include <stdio.h>\nint main(void) { return puts(\"\") < 0; }\n")
+    probe.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
     for cc, flags, runner in BUILDS:
         name = f"{cc} {flags.replace(SANITIZE, 'with ASan and UBSan')}"
         program = folder / f"selftest-{len(made)}"
         run = [*([runner] if runner else []), str(program)]
         compile_ = [cc, *FLAGS, *flags.split()]
-        if not all(map(shutil.which, (cc, runner or cc))) or not _works([*compile_, str(probe), "-o", str(program)], run):
+        if not all(map(shutil.which, (cc, runner or cc))) or not _works(
+            [*compile_, str(probe), "-o", str(program)], run
+        ):
             missing.append(name)
             continue
         sources = sorted(map(str, (ROOT / "csrc").glob("*.c")))
