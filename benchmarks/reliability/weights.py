@@ -12,7 +12,7 @@ from benchmarks.reliability.row import Row, command, row
 ROOT = Path(__file__).resolve().parents[2]
 
 # Everything that users can do with a file, in a process that counts what unpickling would show: the audit event of
-# pickle, and calls of the loaders that can unpickle. argv: a folder with a model of one's own , those of tests/golden/v1, or "".
+# pickle, and calls of the loaders that can unpickle. argv: a folder with the models of tests/golden/v1, or "".
 WATCHED = """
 import json, sys
 found, counted = [], []

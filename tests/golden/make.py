@@ -33,7 +33,7 @@ from training import export, paper_export
 HERE = Path(__file__).parent
 PHOTO = HERE.parent / "data" / "kodim23.png"
 CWIC1 = Config(wide=16, blocks=1, groups=(2, 4, 6), context_hidden=16, map_features=8, levels=4)
-CWIC2018 = PaperConfig(width=16, channels=8, levels=4, groups=(2, 2, 4))
+CWIC2018 = PaperConfig(width=8, channels=8, levels=4, groups=(2, 2, 4))
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 
 
