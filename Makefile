@@ -9,11 +9,12 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-stamp
+FUZZING := $(VENV)/.fuzzing-stamp
 SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
 
-.PHONY: demo test lint selftest selftests reliability check-long benchmarks wheel sdist clean
+.PHONY: demo test lint selftest selftests fuzz reliability check-long benchmarks wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
@@ -33,12 +34,16 @@ build/selftest: $(SOURCES) $(HEADERS)
 	@mkdir -p build
 	$(CC) $(WARNINGS) -O2 $(SOURCES) -lm -o $@
 
-check-long: $(INSTALLED) selftests
+check-long: $(FUZZING) selftests
 	$(PY) -m pytest -q -m long
 	$(PY) -m benchmarks.reliability --long
 
+# Seconds of each fuzzer that can be had here; `make check-long` runs millions of executions.
+fuzz: $(FUZZING)
+	$(PY) -m fuzz
+
 # The quick rows of docs/RELIABILITY.md; `make check-long` measures all.
-reliability: $(INSTALLED)
+reliability: $(FUZZING)
 	$(PY) -m benchmarks.reliability
 
 # The self-test under every compiler and set of flags that works here; the others are named and left out.
@@ -75,6 +80,11 @@ $(INSTALLED): pyproject.toml setup.py pillow_cwic/entropy/build_coder.py $(SOURC
 	  || { echo 'installing $(TORCH)' && $(PY) -m pip install -q '$(TORCH)'; }
 	$(PY) -m pip install -q 'setuptools>=77' wheel 'cffi>=1.16'
 	$(PY) -m pip install -q --no-build-isolation -e '.[test,bench]'
+	@touch $@
+
+# What fuzzing and mutation testing want besides; without it they run plainer, or say what they left out.
+$(FUZZING): $(INSTALLED)
+	$(PY) -m pip install -q --no-build-isolation -e '.[reliability]' || echo 'left out: the extra [reliability]'
 	@touch $@
 
 clean:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 import pillow_cwic
 
 DATA = Path(__file__).parent / "data"
+
+# For mutation testing, where every mutant runs them: few examples, and always the same.
+settings.register_profile("mutation", max_examples=20, deadline=None, derandomize=True, database=None)
 
 
 @pytest.fixture(autouse=True)

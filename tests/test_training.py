@@ -154,6 +154,18 @@ def test_weights_too_large_for_the_format_are_refused() -> None:
         to_integers(model)
 
 
+def test_training_keeps_weights_within_the_format(tmp_path: Path, crops: Crops) -> None:
+    run = Run(tmp_path, TINY, Schedule(batch=2, map_from=0.0, hard_from=0.0), torch.device("cpu"))
+    with torch.no_grad():
+        run.model.context.map.out.weight.fill_(20.0)
+    run.average.load_state_dict(run.model.state_dict())
+    with pytest.raises(ValueError, match="exceeds"):
+        to_integers(run.model.context)
+    run.train_step(crops)
+    weights, _ = to_integers(run.model.context)
+    assert np.abs(weights).max() > 7 * 4096
+
+
 def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 1 %: code lengths by the integer model's predictions, before adaptation, and by the float twin's."""
     predicted: list[tuple[float, float, float]] = []

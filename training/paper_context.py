@@ -21,12 +21,11 @@ from torch import Tensor
 
 from pillow_cwic.entropy import PlaneModel
 from pillow_cwic.networks.cuboid import CuboidModel, to_integers
+from pillow_cwic.networks.integers import LARGEST_WEIGHT
 from pillow_cwic.networks.paper import STRIDE, Paper, PaperConfig, binarize, first_channels, quantise
 from training.data import Crops, find_pictures, load_pictures
 from training.paper import load_average
 from training.train import flushed_denormals
-
-LARGEST = 7.99  # what the format's weights hold
 
 
 @torch.no_grad()
@@ -59,7 +58,7 @@ def fit(model: Paper, crops: Crops, minutes: float, lr: float = 3e-3) -> tuple[C
         optimiser.step()
         with torch.no_grad():
             for parameter in context.parameters():
-                parameter.clamp_(-LARGEST, LARGEST)
+                parameter.clamp_(-LARGEST_WEIGHT, LARGEST_WEIGHT)
         steps, total = steps + 1, total + loss.item()
         if steps % 50 == 0:
             print(f"{steps:5d} {progress:6.1%} bits a level and bits a code together {total / 50:.4f}", flush=True)

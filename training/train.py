@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pillow_cwic.networks.distortion import distortion
+from pillow_cwic.networks.integers import LARGEST_WEIGHT
 from pillow_cwic.networks.model import Config, Cwic1, count_macs
 from pillow_cwic.networks.transforms import to_blocks, to_picture
 from training.data import Crops, find_pictures, load_pictures
@@ -92,6 +93,7 @@ class Run:
         ]
         if matrices:
             self.optimisers.append(Muon(matrices, lr=schedule.lr, scale=schedule.muon))
+        self.bounded = [p for n, p in self.model.named_parameters() if n.startswith("context.") and "weight" in n]
         self.step, self.seconds = 0, 0.0
         # On a CPU the process's own time, so that other work on the machine does not shorten a run.
         self.clock = time.monotonic if device.type == "cuda" else time.process_time
@@ -177,6 +179,8 @@ class Run:
             optimiser.step()
         decay = min(self.schedule.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
+            for parameter in self.bounded:
+                parameter.clamp_(-LARGEST_WEIGHT, LARGEST_WEIGHT)
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         self.step += 1
 

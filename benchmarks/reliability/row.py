@@ -25,6 +25,10 @@ class Row:
     met: bool
 
 
+class LeftOutError(Exception):
+    """Raised by a measure that cannot be taken here, as where a tool is missing: the row stays as it was."""
+
+
 class Measure(NamedTuple):
     """A function that measures one row; its ``name``, MODULE.FUNCTION, is the row's key for ever."""
 

@@ -14,6 +14,7 @@ from pillow_cwic.networks.context import TAPS, ContextModel, GroupContext
 
 WEIGHT_BITS = 12  # fractional bits of weights
 SUM_BITS = 18  # of sums and biases
+LARGEST_WEIGHT = 7.99  # that training may reach, so that its integer fits 16 bits
 
 
 def _spatial(conv: nn.Conv2d) -> Tensor:
