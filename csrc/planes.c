@@ -291,8 +291,11 @@ static int32_t code_map(cwic_stack *s, cwic_encoder *e, cwic_decoder *d, int16_t
     }
     for (k = 0; k < planes; k++) {
         cwic_plane p = plane_of(s, 1, k, e, d);
-        for (y = 0; y < s->height; y++)
+        for (y = 0; y < s->height; y++) {
             code_run(&p, y, 0, s->width, levels + (ptrdiff_t)y * s->width, planes - 1 - k);
+            if (d && cwic_decoder_short(d) != CWIC_OK)
+                return CWIC_ERROR_SHORT;
+        }
     }
     for (i = 0; i < count; i++)
         s->level[i] = (uint8_t)levels[i];
@@ -319,6 +322,8 @@ static int32_t code_channel(cwic_stack *s, cwic_encoder *e, cwic_decoder *d, int
             for (; x < s->width && level[x] < needed; x++)
                 bits[x] = 0;
         }
+        if (d && cwic_decoder_short(d) != CWIC_OK)
+            return CWIC_ERROR_SHORT;
     }
     return CWIC_OK;
 }

@@ -85,9 +85,11 @@ uint32_t cwic_decoder_fetch_slow(cwic_decoder *d)
 
 /* The encoder writes four bytes a shift and at most four at the end; the decoder fetches four a shift and eight at
  * the start. So an intact stream is fetched whole and at most eight bytes past its end. */
+int32_t cwic_decoder_short(const cwic_decoder *d) { return d->past > 8 ? CWIC_ERROR_SHORT : CWIC_OK; }
+
 int32_t cwic_decoder_finish(const cwic_decoder *d)
 {
-    if (d->past > 8)
+    if (cwic_decoder_short(d) != CWIC_OK)
         return CWIC_ERROR_SHORT;
     return d->next < d->end ? CWIC_ERROR_LONG : CWIC_OK;
 }

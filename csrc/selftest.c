@@ -302,15 +302,119 @@ static void test_planes(void)
           "planes: biases that could overflow are refused");
 }
 
-int main(void)
+/* ---- vectors: files taken apart by benchmarks/reliability/platforms.py ------------------------------------------- */
+
+static const uint8_t *cursor, *limit; /* what is left of the vector */
+
+/* The next n bytes as a big-endian number, two's complement; 0 past the end. */
+static int32_t number(int n)
 {
-    test_coder();
-    test_carry();
-    test_tables();
-    test_symbols();
-    test_choice();
-    test_tile();
-    test_planes();
+    uint32_t value = 0;
+    int i;
+    for (i = 0; i < n; i++)
+        value = value << 8 | (cursor < limit ? *cursor++ : 0);
+    return n == 2 ? (int16_t)value : (int32_t)value;
+}
+
+/* Decodes all layers with every instruction set that is here; prints the hash of the symbols.
+ * Numbers of 4 bytes: 0 for cwic1, 1 for cwic2018; rate, height and width in levels, hidden, map_hidden, levels; the
+ * counts of weights, biases and groups. Then the weights of 2 bytes, the biases and the groups of 4; then for each
+ * layer the count of its symbols and of its bytes, and these. */
+static void decode_vector(const uint8_t *data, size_t size)
+{
+    uint32_t first_hash = 0;
+    int32_t simd, head[10], groups[64], result, i, g;
+    for (simd = 0; simd <= 2; simd++) {
+        int16_t *weights, *symbols;
+        int32_t *biases;
+        uint32_t h = 2166136261u;
+        cwic_model *model = NULL;
+        cwic_planes *planes = NULL;
+        cwic_tile *tile = NULL;
+        cwic_stack *stack = NULL;
+        cursor = data;
+        limit = data + size;
+        for (i = 0; i < 10; i++)
+            head[i] = number(4);
+        if (head[7] < 1 || head[8] < 1 || head[9] < 1 || head[9] > 63 || (size_t)head[7] > size || (size_t)head[8] > size) {
+            check(0, "a vector's head");
+            return;
+        }
+        weights = calloc((size_t)head[7], sizeof *weights);
+        biases = calloc((size_t)head[8], sizeof *biases);
+        for (i = 0; weights && i < head[7]; i++)
+            weights[i] = (int16_t)number(2);
+        for (i = 0; biases && i < head[8]; i++)
+            biases[i] = number(4);
+        for (i = 0; i < head[9]; i++)
+            groups[i] = number(4);
+        if (weights && biases && head[0]) {
+            planes = cwic_planes_new(weights, (size_t)head[7], biases, (size_t)head[8], groups, head[9], head[6], simd, &result);
+            stack = planes ? cwic_stack_new(planes, head[2], head[3], &result) : NULL;
+        } else if (weights && biases) {
+            model = cwic_model_new(weights, (size_t)head[7], biases, (size_t)head[8], groups, head[9], head[4], head[5],
+                                   head[6], simd, &result);
+            tile = model ? cwic_tile_new(model, head[1], head[2], head[3], &result) : NULL;
+        }
+        check(tile || stack, "a vector's model");
+        for (g = 0; g <= head[9] && (tile || stack); g++) {
+            int32_t count = number(4), length = number(4);
+            symbols = calloc((size_t)count, sizeof *symbols);
+            if (!symbols || length < 0 || length > limit - cursor) {
+                check(0, "a vector's layer");
+                return;
+            }
+            result = tile ? cwic_tile_decode(tile, cursor, (size_t)length, symbols)
+                          : cwic_stack_decode(stack, cursor, (size_t)length, symbols);
+            check(result == CWIC_OK, "a vector's layer");
+            cursor += length;
+            for (i = 0; i < count; i++) {
+                uint8_t bytes[2];
+                bytes[0] = (uint8_t)symbols[i];
+                bytes[1] = (uint8_t)((uint16_t)symbols[i] >> 8);
+                h = hash(h, bytes, 2);
+            }
+            free(symbols);
+        }
+        if (simd == 0)
+            first_hash = h;
+        check(h == first_hash, "a vector's symbols with every instruction set");
+        cwic_tile_free(tile);
+        cwic_stack_free(stack);
+        cwic_model_free(model);
+        cwic_planes_free(planes);
+        free(weights);
+        free(biases);
+    }
+    printf("     vector: symbol hash %08x\n", (unsigned)first_hash);
+}
+
+static void test_vector(const char *path)
+{
+    static uint8_t data[1 << 22];
+    FILE *file = fopen(path, "rb");
+    check(file != NULL, path);
+    if (!file)
+        return;
+    decode_vector(data, fread(data, 1, sizeof data, file));
+    fclose(file);
+}
+
+/* Without arguments everything that needs no file; else the vectors named. */
+int main(int argc, char **argv)
+{
+    int i;
+    for (i = 1; i < argc; i++)
+        test_vector(argv[i]);
+    if (argc == 1) {
+        test_coder();
+        test_carry();
+        test_tables();
+        test_symbols();
+        test_choice();
+        test_tile();
+        test_planes();
+    }
     printf(failures ? "%d FAILED\n" : "self-test passed\n", failures);
     return failures != 0;
 }

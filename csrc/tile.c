@@ -114,26 +114,29 @@ static int is_coded(const cwic_tile *t, int32_t y, int32_t x)
     return t->layer == 0 || t->level[(size_t)(y >> 1) * t->width + (x >> 1)] >= t->layer - 1;
 }
 
-/* act() of the dense part wherever a coded position can reach it. */
-static void dense_part(cwic_tile *t, const cwic_view *v, const int32_t *rate)
+/* Which rows have a coded position. */
+static void find_coded(cwic_tile *t, const cwic_view *v)
 {
-    const cwic_network *n = v->network;
-    const int32_t hidden = n->hidden, pitch = (v->columns + 2) * hidden;
-    int32_t offsets[9], y, x, k;
-    for (k = 0; k < 9; k++)
-        offsets[k] = (k / 3 - 1) * v->pitch + (k % 3 - 1) * v->step;
+    int32_t y, x;
     for (y = 0; y < v->rows; y++) {
         t->coded[y] = 0;
         for (x = 0; x < v->columns; x++)
             t->coded[y] |= (uint8_t)is_coded(t, y, x);
     }
-    for (y = 0; y < v->rows; y++) {
-        if (!t->coded[y] && !(y > 0 && t->coded[y - 1]) && !(y + 1 < v->rows && t->coded[y + 1]))
-            continue;
-        t->model->dense(&n->dense, v->inputs + (ptrdiff_t)y * v->pitch, offsets, (size_t)v->step, rate, 0, t->sums,
-                        v->columns);
-        activate(t->sums, t->active + (ptrdiff_t)(y + 1) * pitch + hidden, v->columns * hidden);
-    }
+}
+
+/* act() of the dense part in one row, if a coded position can reach it. */
+static void dense_row(cwic_tile *t, const cwic_view *v, const int32_t *rate, int32_t y)
+{
+    const cwic_network *n = v->network;
+    const int32_t hidden = n->hidden, pitch = (v->columns + 2) * hidden;
+    int32_t offsets[9], k;
+    if (y >= v->rows || (!t->coded[y] && !(y > 0 && t->coded[y - 1]) && !(y + 1 < v->rows && t->coded[y + 1])))
+        return;
+    for (k = 0; k < 9; k++)
+        offsets[k] = (k / 3 - 1) * v->pitch + (k % 3 - 1) * v->step;
+    t->model->dense(&n->dense, v->inputs + (ptrdiff_t)y * v->pitch, offsets, (size_t)v->step, rate, 0, t->sums, v->columns);
+    activate(t->sums, t->active + (ptrdiff_t)(y + 1) * pitch + hidden, v->columns * hidden);
 }
 
 /* What an encoder works on; a decoder has none. */
@@ -209,7 +212,8 @@ static int32_t code_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t
         activate(rate, active, hidden);
         t->model->dense(&n->mix, active, origin, 0, n->mix_bias, 0, base, 1);
     } else {
-        dense_part(t, &v, rate);
+        find_coded(t, &v);
+        dense_row(t, &v, rate, 0);
     }
     for (k = 0; k < 10; k++)
         above[k] = (k / 5 - 2) * v.pitch + (k % 5 - 2) * v.step + v.place;
@@ -219,6 +223,8 @@ static int32_t code_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t
     for (y = 0; y < v.rows; y++) {
         int16_t *row = v.inputs + (ptrdiff_t)y * v.pitch;
         int16_t *out = symbols + (size_t)y * v.columns;
+        if (!map)
+            dense_row(t, &v, rate, y + 1); /* not all at once: the stream may end before */
         if (!map && !t->coded[y]) {
             for (k = 0; k < v.channels; k++)
                 memset(out + (size_t)k * plane, 0, (size_t)v.columns * sizeof *out);
@@ -239,6 +245,8 @@ static int32_t code_layer(cwic_tile *t, cwic_writer *e, cwic_decoder *d, int16_t
             }
             result = code_position(t, &v, e, d, row + (ptrdiff_t)x * v.step, t->sums + (size_t)x * hidden, symbols,
                                    (size_t)y * v.columns + x, plane);
+            if (result == CWIC_OK && d)
+                result = cwic_decoder_short(d);
             if (result != CWIC_OK)
                 return result;
         }

@@ -1,11 +1,27 @@
-"""Files that are there whole or not at all. Standard library only."""
+"""Files that are there whole or not at all. Standard library only.
+
+Where the system can (Linux, on most file systems), the bytes go to a file without a name, which vanishes with its
+process however that ends; only when all of it is on the disk it gets a temporary name, and one system call later that
+of the target. Elsewhere it has the temporary name from the start. A process that is killed while there is one leaves
+it behind; but its writer held a lock on it, which is gone with the writer, and by that the next ``write`` of the same
+target knows the leftover and removes it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
-import shutil
-from pathlib import Path
+import stat
+import sys
+from contextlib import suppress
+from io import FileIO
+from itertools import count
+
+if sys.platform != "win32":
+    import fcntl
+
+NAMED = 50  # characters of the target's name in a temporary one: 200 bytes at most of the 255 that a name may have
+SLOTS = 8  # temporary names that are looked at for leftovers: as many as may write to one target at a time
 
 
 def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
@@ -13,34 +29,158 @@ def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) 
 
     The bytes go to a new file in the same folder, which takes the place of the old one when it is on the disk. A file
     that is replaced passes on its permissions, and a symbolic link stays one. Without ``overwrite`` a file that
-    exists, even one that appears meanwhile, raises FileExistsError. Raises OSError if the folder cannot be written.
+    exists, even one that appears meanwhile, raises FileExistsError. Raises OSError if the folder cannot be written, if
+    the disk is full, or if what is at ``path`` is no file; then nothing has changed.
     """
-    target = Path(path).resolve()
-    if not overwrite and target.exists():
+    target = os.path.realpath(path)
+    permissions = _permissions(target)
+    if permissions is not None and not overwrite:
         raise FileExistsError(f"{os.fspath(path)}: exists already")
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.tmp")
+    for slot in range(SLOTS):
+        _clear(_temporary(target, slot))
+
+    def put(file: FileIO, name: str | None) -> bool:
+        """Fills a new file and gives it its place; False if it has no name and can have none."""
+        with file:  # which holds the lock on the temporary name; only under it the name is ours
+            try:
+                _fill(file, data, permissions)
+                name = name or _give_name(file, target)
+                if sys.platform == "win32":  # where an open file is as good as locked, but cannot be renamed
+                    file.close()
+                if name:
+                    _move(name, target, overwrite)
+            except BaseException:
+                if sys.platform == "win32":
+                    file.close()
+                if name:
+                    with suppress(OSError):
+                        os.unlink(name)
+                raise
+        return name is not None
+
+    unnamed = _unnamed(target)
+    if not (unnamed and put(unnamed, None)):
+        put(*_named(target))
+    _keep_names(os.path.dirname(target))
+
+
+def _permissions(target: str) -> int | None:
+    """Those of the file at ``target``, None if there is nothing. Raises OSError if it is none that can be replaced."""
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if not overwrite:
-            _move_to_nothing(temporary, target)
-            return
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        mode = os.lstat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", target)
+    if not stat.S_ISREG(mode):  # a pipe, a device, or links that lead in a circle
+        raise OSError(errno.EINVAL, "is no regular file, whose place another could take", target)
+    return stat.S_IMODE(mode)
+
+
+def _temporary(target: str, slot: int) -> str:
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name[:NAMED]}.{slot}.cwic-tmp")
+
+
+def _unnamed(target: str) -> FileIO | None:
+    """A new, locked file in the folder of ``target`` that has no name; None where there is no such thing."""
+    try:
+        file = FileIO(os.open(os.path.dirname(target), os.O_TMPFILE | os.O_RDWR, 0o666), "wb")
+    except (AttributeError, OSError):
+        return None
+    _lock(file)
+    return file
+
+
+def _named(target: str) -> tuple[FileIO, str]:
+    """A new, locked file with the first temporary name that is not taken."""
+    for slot in count():
+        name = _temporary(target, slot)
+        try:
+            file = FileIO(name, "xb")
+        except FileExistsError:
+            continue
+        _lock(file)
+        with suppress(FileNotFoundError):  # before it was locked, it may have been cleared
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+                return file, name
+        file.close()
+    raise AssertionError("count() does not end")
+
+
+def _give_name(file: FileIO, target: str) -> str | None:
+    """The first temporary name that is not taken, which the file then has; None if the system does not let it."""
+    folder = os.open(os.path.dirname(target), os.O_PATH)  # with a folder given, os.link follows the link in /proc
+    try:
+        for slot in count():
+            name = _temporary(target, slot)
+            with suppress(FileExistsError):
+                os.link(f"/proc/self/fd/{file.fileno()}", os.path.basename(name), dst_dir_fd=folder)
+                return name
+    except OSError:  # no /proc, or hard links are forbidden
+        return None
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(folder)
+    raise AssertionError("count() does not end")
 
 
-def _move_to_nothing(temporary: Path, target: Path) -> None:
-    """Gives a file another name, which must not be taken; where there are no hard links, as safely as can be."""
+def _fill(file: FileIO, data: bytes, permissions: int | None) -> None:
+    """Writes the whole of ``data``, which is on the disk afterwards."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+    if permissions is not None and sys.platform != "win32":
+        os.fchmod(file.fileno(), permissions)
+    os.fsync(file.fileno())
+
+
+def _move(name: str, target: str, overwrite: bool) -> None:
+    """Gives a file the name ``target``; where there are no hard links and it must not be taken, as safely as can be."""
+    if overwrite:
+        os.replace(name, target)
+        return
     try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise FileExistsError(f"{target}: exists already") from None
-    except OSError:
-        if target.exists():
+        os.link(name, target)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(target):
             raise FileExistsError(f"{target}: exists already") from None
-        os.replace(temporary, target)
+        os.replace(name, target)
+    else:
+        os.unlink(name)
+
+
+def _lock(file: FileIO) -> None:
+    """Held until the file is closed. Where there are no locks, leftovers are not told from files being written."""
+    if sys.platform != "win32":  # which does not remove open files
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _clear(name: str) -> None:
+    """Removes the file if it is a leftover: one whose writer is dead."""
+    with suppress(OSError):  # there is none, or it is not ours to remove, or being written
+        if sys.platform == "win32":
+            os.unlink(name)
+            return
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.lstat(name)):  # and no other has taken its place
+                os.unlink(name)
+        finally:
+            os.close(descriptor)
+
+
+def _keep_names(folder: str) -> None:
+    """Waits until the folder's names are on the disk, where folders can be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows, or a folder that can be written but not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+    finally:
+        os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -240,7 +240,20 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             importance=None if importance is None else np.asarray(importance),
             extra=extra,
         )
-    fp.write(data)  # once, after encoding ended: a failed encoding writes nothing
+    _write(fp, data)  # after encoding ended: a failed encoding writes nothing
+
+
+def _write(fp: IO[bytes], data: bytes) -> None:
+    """Writes all in one call; an unbuffered file, which may take less, gets the rest in more. Raises OSError."""
+    taken = fp.write(data)
+    if isinstance(fp, RawIOBase):
+        left = memoryview(data)
+        while (left := left[taken or 0 :]).nbytes:
+            if not taken:
+                raise OSError(f"cannot write: the file took {taken} of the {left.nbytes} bytes left")
+            taken = fp.write(left)
+    if hasattr(fp, "flush"):
+        fp.flush()  # so that a full disk is noticed here, where Pillow can still remove the file
 
 
 def _save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:

@@ -52,8 +52,13 @@ def _each(work: Callable[[int], None], count: int) -> None:
         work(0)
         return
     with ThreadPoolExecutor(min(count, settings.threads() or os.cpu_count() or 1)) as pool:
-        for done in [pool.submit(work, k) for k in range(count)]:
-            done.result()
+        waiting = [pool.submit(work, k) for k in range(count)]
+        try:
+            for done in waiting:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # one damaged tile is enough
+            raise
 
 
 def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image
 
-import pillow_cwic
+from benchmarks.reliability import writing
 from pillow_cwic import atomic
 
-UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of Unix")
+UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions, links, locks and limits of Unix")
+LEFTOVER = ".x.0.cwic-tmp"
+
+
+@pytest.fixture(params=["unnamed", "no names for unnamed", "named"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs in each of the ways that a file can come into being."""
+    if request.param == "named":
+        monkeypatch.setattr(atomic, "_unnamed", lambda target: None)
+    elif request.param == "no names for unnamed":
+        monkeypatch.setattr(atomic, "_give_name", lambda file, target: None)
+    return str(request.param)
 
 
 def test_new_and_replaced(tmp_path: Path) -> None:
@@ -22,13 +35,16 @@ def test_new_and_replaced(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one"
     atomic.write(str(path), b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["x"]
+    atomic.write(path, b"")
+    assert path.read_bytes() == b"" and os.listdir(tmp_path) == ["x"]
 
 
-def test_a_long_name(tmp_path: Path) -> None:
-    path = tmp_path / ("x" * 250)
-    atomic.write(path, b"one")
-    assert path.read_bytes() == b"one"
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "\U0001f4f7" * 63])
+def test_a_long_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for content in (b"one", b"two"):
+        atomic.write(path, content)
+        assert path.read_bytes() == content and os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
@@ -44,6 +60,20 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, broken: str, monkeypatch:
         atomic.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_the_folder_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        assert (tmp_path / "x").exists() == synced[-1]  # the file before it gets its name, the folder after
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    atomic.write(tmp_path / "x", b"one")
+    assert synced[-1] is True and False in synced
 
 
 @UNIX
@@ -67,6 +97,22 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
         assert (tmp_path / "there" / "x").read_bytes() == content
 
 
+@UNIX
+def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("pipe", "folder", "circle"):
+        for overwrite in (True, False):
+            before = (tmp_path / name).lstat().st_mode
+            with pytest.raises(OSError, match=r"is no regular file|is a folder|exists already"):
+                atomic.write(tmp_path / name, b"new", overwrite=overwrite)
+            assert (tmp_path / name).lstat().st_mode == before
+    with pytest.raises(OSError, match="No such file"):
+        atomic.write(tmp_path / "nowhere" / "x", b"new")
+    assert sorted(os.listdir(tmp_path)) == ["circle", "folder", "pipe"]
+
+
 def test_without_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "x"
     atomic.write(path, b"one", overwrite=False)
@@ -75,25 +121,37 @@ def test_without_overwrite(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one" and os.listdir(tmp_path) == ["x"]
 
 
+def during_fsync(monkeypatch: pytest.MonkeyPatch, happening: Callable[[], object]) -> None:
+    """Has something happen once, while the next file is being written."""
+    fsync, waiting = os.fsync, [happening]
+
+    def interrupted(descriptor: int) -> None:
+        if waiting:
+            waiting.pop()()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_appears_meanwhile(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x"
-    link = os.link
+    path, link = tmp_path / "x", os.link
 
-    def late(source: Path, target: Path) -> None:
-        path.write_bytes(b"another's")
-        if not links:
+    def no_links(source: str, target: str, **options: Any) -> None:
+        if not options:  # but for naming what has no name
             raise PermissionError("no hard links here")
-        link(source, target)
+        link(source, target, **options)
 
-    monkeypatch.setattr(os, "link", late)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    during_fsync(monkeypatch, lambda: path.write_bytes(b"another's"))
     with pytest.raises(FileExistsError, match="exists already"):
         atomic.write(path, b"mine", overwrite=False)
     assert path.read_bytes() == b"another's" and os.listdir(tmp_path) == ["x"]
 
 
 def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise PermissionError("no hard links here")
 
     monkeypatch.setattr(os, "link", fail)
@@ -101,16 +159,66 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (tmp_path / "x").read_bytes() == b"one" and os.listdir(tmp_path) == ["x"]
 
 
-def test_save_atomic(small: Image.Image, small_file: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "small.cwic"
-    pillow_cwic.save_atomic(small, path, rate=0.6)
-    assert path.read_bytes() == small_file
-    with pytest.raises(ValueError, match="quality: 0 is not"):
-        pillow_cwic.save_atomic(small, path, quality=0)
-    assert path.read_bytes() == small_file
-    with pytest.raises(FileExistsError):
-        pillow_cwic.save_atomic(small, path, overwrite=False, quality=1)
-    with Image.open(path) as im:
-        pillow_cwic.save_atomic(im, path, quality=1)  # over the file it is read from
-    assert Image.open(path).size == small.size
-    assert os.listdir(tmp_path) == ["small.cwic"]
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_leftovers_of_the_dead_are_removed(tmp_path: Path, overwrite: bool) -> None:
+    for slot in range(3):
+        (tmp_path / f".x.{slot}.cwic-tmp").write_bytes(b"half of a fi")
+    (tmp_path / ".y.0.cwic-tmp").write_bytes(b"another's")
+    atomic.write(tmp_path / "x", b"one", overwrite=overwrite)
+    assert sorted(os.listdir(tmp_path)) == [".y.0.cwic-tmp", "x"]
+
+
+@UNIX
+def test_those_of_the_living_stay(tmp_path: Path, way: str) -> None:
+    """A file that is being written keeps its temporary name, and the next one takes another."""
+    with open(tmp_path / LEFTOVER, "wb") as file:
+        atomic._lock(file)  # type: ignore[arg-type]
+        atomic.write(tmp_path / "x", b"one")
+        assert sorted(os.listdir(tmp_path)) == [LEFTOVER, "x"]
+    atomic.write(tmp_path / "x", b"two")
+    assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"two"
+
+
+def test_two_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    during_fsync(monkeypatch, lambda: atomic.write(path, b"inner"))
+    atomic.write(path, b"outer")
+    assert path.read_bytes() == b"outer" and os.listdir(tmp_path) == ["x"]
+
+
+@UNIX
+def test_a_name_lost_before_it_was_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, lost = atomic._lock, []
+
+    def late(file: Any) -> None:
+        if not lost and (tmp_path / LEFTOVER).exists():
+            lost.append(True)
+            atomic._clear(str(tmp_path / LEFTOVER))
+        lock(file)
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    atomic.write(tmp_path / "x", b"one")
+    assert (tmp_path / "x").read_bytes() == b"one" and os.listdir(tmp_path) == ["x"]
+
+
+@UNIX
+@pytest.mark.parametrize("old", [b"old", None])
+def test_a_full_disk(tmp_path: Path, old: bytes | None, way: str) -> None:
+    if old is not None:
+        (tmp_path / "x").write_bytes(old)
+    code = "import resource, signal, sys; from pillow_cwic import atomic\n"
+    code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+    code += "if sys.argv[2] == 'named': atomic._unnamed = lambda target: None\n"
+    code += "atomic.write(sys.argv[1], bytes(5001))"
+    command = [sys.executable, "-c", code, str(tmp_path / "x"), way]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "OSError: [Errno 27] File too large" in done.stderr, done.stderr
+    assert os.listdir(tmp_path) == ([] if old is None else ["x"])
+    assert old is None or (tmp_path / "x").read_bytes() == old
+
+
+@UNIX
+def test_killed_at_random(tmp_path: Path, way: str) -> None:
+    """The old file or the new one, each time; ``make check-long`` does it 500 times, with whole encodings."""
+    found = writing.kill(tmp_path, rounds=25, named=way == "named")
+    assert found.killed == 25 and found.damaged == 0 and found.litter_after_next == 0

@@ -1,0 +1,120 @@
+/* Makes every allocation of the C code fail in turn: each must give a clean error, and nothing may leak.
+ *
+ *     cc -std=c99 -Icsrc -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free tests/allocation.c csrc/[!s]*.c csrc/symbols.c
+ *
+ * Prints one line for each part: how many allocations it makes, and how many failures were told. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cwic.h"
+
+static long countdown = -1, held, asked; /* the allocation that fails, -1 for none; blocks not freed; all requests */
+
+void *__real_calloc(size_t n, size_t size);
+void *__real_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+void __real_free(void *p);
+
+static int fails(void)
+{
+    asked++;
+    return countdown >= 0 && countdown-- == 0;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    void *p = fails() ? NULL : __real_calloc(n, size);
+    held += p != NULL;
+    return p;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    void *p = fails() ? NULL : __real_malloc(size);
+    held += p != NULL;
+    return p;
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    void *p = fails() ? NULL : __real_realloc(old, size);
+    held += p != NULL && old == NULL;
+    return p;
+}
+
+void __wrap_free(void *p)
+{
+    held -= p != NULL;
+    __real_free(p);
+}
+
+enum { HEIGHT = 3, WIDTH = 4, LEVELS = 2, HIDDEN = 16, WEIGHTS = 20000, BIASES = 2000 };
+
+static int16_t weights[WEIGHTS], symbols[64 * HEIGHT * WIDTH];
+static int32_t biases[BIASES];
+static uint8_t out[1 << 16];
+
+/* A model, a tile, all its layers written and read. Returns the first error. */
+static int32_t layers(void)
+{
+    static const int32_t groups[2] = {2, 4};
+    const size_t w = 2 * 16 + 16 * 16 + 12 * 16 + 16 * 16 + 16 * 2 + 2 * (2 * 16 + 9 * 16 * 16 + 16 * 16) + 9 * 16 * (1 + 3) +
+                     (12 * 16 + 32) * (2 + 4);
+    const size_t b = 3 * 16 + 2 + 2 * 3 * 16 + 2 * (2 + 4);
+    int32_t result, g;
+    size_t written;
+    cwic_model *model = cwic_model_new(weights, w, biases, b, groups, 2, HIDDEN, HIDDEN, LEVELS, 2, &result);
+    cwic_tile *tile;
+    if (!model)
+        return result;
+    tile = cwic_tile_new(model, 0, HEIGHT, WIDTH, &result);
+    for (g = 0; g < 3 && tile && result == CWIC_OK; g++)
+        result = cwic_tile_encode(tile, symbols, NULL, NULL, out, sizeof out, &written);
+    cwic_tile_free(tile);
+    cwic_model_free(model);
+    return result;
+}
+
+static int32_t planes(void)
+{
+    static const int32_t groups[2] = {2, 2};
+    enum { PLANES = 1 + 4 };
+    int32_t result, g;
+    size_t written;
+    cwic_planes *model = cwic_planes_new(weights, PLANES * 1664, biases, PLANES * 33, groups, 2, LEVELS, 2, &result);
+    cwic_stack *stack;
+    if (!model)
+        return result;
+    stack = cwic_stack_new(model, HEIGHT, WIDTH, &result);
+    for (g = 0; g < 3 && stack && result == CWIC_OK; g++)
+        result = cwic_stack_encode(stack, symbols, out, sizeof out, &written);
+    cwic_stack_free(stack);
+    cwic_planes_free(model);
+    return result;
+}
+
+static int run(const char *name, int32_t (*part)(void))
+{
+    long total, n, told = 0;
+    int good;
+    asked = 0;
+    countdown = -1;
+    good = part() == CWIC_OK && held == 0;
+    total = asked;
+    for (n = 0; n < total; n++) {
+        countdown = n;
+        told += part() == CWIC_ERROR_MEMORY && held == 0;
+    }
+    countdown = -1;
+    printf("%s: %ld allocations, %ld failures told\n", name, total, told);
+    return good && total > 0 && told == total;
+}
+
+int main(void)
+{
+    int good = run("cwic1", layers);
+    good &= run("cwic2018", planes);
+    return !good;
+}

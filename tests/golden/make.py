@@ -1,0 +1,164 @@
+"""Makes golden files, once: ``python tests/golden/make.py``. What is there already is never made again.
+
+``v1/`` pins the format itself: container, alpha, metadata, tiles, context models and range coder. Its two models, one
+of each family, are tiny and were never trained, so that nothing about them will ever improve; their weights lie beside
+the files. From 1.0.0 on ``released/MODEL-TUNING-ID/`` holds files of each released model.
+
+A folder holds files, a PNG of what each looked like when it was made, and ``index.json`` with the SHA-256 of each file
+and of the symbols in it: levels and codes as 16-bit numbers, low byte first, layer by layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin
+
+import pillow_cwic
+from pillow_cwic import container, models
+from pillow_cwic.networks.cuboid import CuboidModel
+from pillow_cwic.networks.model import Config, Cwic1
+from pillow_cwic.networks.paper import Paper, PaperConfig
+from pillow_cwic.symbols import decode_symbols, encode_symbols, entropy_model, grid
+from training import export, paper_export
+
+HERE = Path(__file__).parent
+PHOTO = HERE.parent / "data" / "kodim23.png"
+CWIC1 = Config(wide=16, blocks=1, groups=(2, 4, 6), context_hidden=16, map_features=8, levels=4)
+CWIC2018 = PaperConfig(width=8, channels=8, levels=4, groups=(2, 2, 4))
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+
+
+class Case(NamedTuple):
+    """One file: its picture's mode and size, tiles of 2 ** exponent pixels, and save options."""
+
+    mode: str
+    size: tuple[int, int]
+    quality: int = 50
+    exponent: int = 10
+    metadata: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}-{self.size[0]}x{self.size[1]}-q{self.quality}" + ("-tiles" if self.exponent < 10 else "")
+
+
+CASES = (
+    Case("RGB", (1, 1)),
+    Case("L", (1, 1)),
+    Case("LA", (1, 1)),
+    Case("RGBA", (1, 70)),
+    Case("LA", (70, 1), metadata=True),
+    Case("L", (8, 8), 90),
+    Case("RGB", (16, 16), 90),
+    Case("RGBA", (17, 31), metadata=True),
+    Case("LA", (33, 64), 30),
+    Case("RGB", (64, 64), 80, 6),
+    Case("RGB", (65, 64), 60, 6, True),
+    Case("L", (70, 70), 70, 6),
+    Case("RGBA", (70, 70), 95, 6, True),
+    Case("RGB", (70, 70), 1),
+    Case("RGB", (70, 70), 100),
+)
+
+
+def tiny_models() -> dict[str, bytes]:
+    """Weights files of both families from fixed random numbers, by name."""
+    torch.manual_seed(2018)
+    first = Cwic1(CWIC1)
+    context = CuboidModel(CWIC2018.planes, CWIC2018.channels)
+    with torch.no_grad():
+        for name, value in [*first.context.named_parameters(), *context.named_parameters()]:
+            value.mul_(4 if name.endswith("out.weight") else 2)  # so that predictions vary
+            value.add_(0.02 * torch.randn_like(value))
+    second = paper_export.freeze(Paper(CWIC2018), context, {"name": "golden2018", "tuning": "mse"})
+    return {
+        "golden1": export.freeze(first, {"name": "golden1", "tuning": "mse", "family": "cwc1"}),
+        "golden2018": export._canonical(second),
+    }
+
+
+def picture(case: Case) -> Image.Image:
+    """Part of a photograph, with an alpha that is no constant where the mode has one."""
+    with Image.open(PHOTO) as im:
+        part = im.convert("RGB").resize((96, 64)).crop((10, 0, 10 + case.size[0], case.size[1]))
+    part = part.resize(case.size).convert(case.mode)
+    if case.mode in ("LA", "RGBA"):
+        part.putalpha(Image.radial_gradient("L").resize(case.size))
+    return part
+
+
+def write(case: Case, model: models.Model) -> bytes:
+    """The file of a case."""
+    options: dict[str, Any] = {}
+    if case.metadata:
+        exif = Image.Exif()
+        exif[0x010E] = "golden"
+        options = {"exif": exif, "xmp": XMP, "dpi": (300, 72.5), "icc_profile": bytes(range(128))}
+    save_to = BytesIO()
+    picture(case).save(save_to, format="CWIC", model=model.name, tuning=model.tuning, quality=case.quality, **options)
+    parsed = container.read_file(save_to.getvalue())
+    header = replace(parsed.header, tile_exponent=case.exponent)
+    found, entropy = symbols(save_to.getvalue()), entropy_model(model)
+    layers = encode_symbols(entropy, found, [None] * len(found), 0.0, header.rate, case.exponent)
+    return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha)
+
+
+def symbols(data: bytes) -> list[np.ndarray]:
+    """Levels and codes of a file, layer by layer."""
+    parsed = container.read_file(data)
+    entropy = entropy_model(models.by_id(parsed.header.model_id))
+    return decode_symbols(entropy, parsed, *grid(entropy, parsed.header.height, parsed.header.width))
+
+
+def sha256_of_symbols(data: bytes) -> str:
+    return hashlib.sha256(b"".join(layer.astype("<i2").tobytes() for layer in symbols(data))).hexdigest()
+
+
+def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CASES) -> None:
+    """Fills a folder. Raises FileExistsError if it has been filled before: golden files stay as they are."""
+    index = folder / "index.json"
+    if index.exists():
+        raise FileExistsError(f"{index}: golden files exist already, and are never made again")
+    folder.mkdir(parents=True, exist_ok=True)
+    entries: dict[str, dict[str, Any]] = {}
+    for model in chosen:
+        for case in cases:
+            name, data = f"{model.name}-{case.name}.cwic", write(case, model)
+            (folder / name).write_bytes(data)
+            with Image.open(BytesIO(data)) as im:
+                info = {k: repr(v) for k, v in sorted(im.info.items()) if k in ("exif", "xmp", "dpi", "icc_profile")}
+                Image.fromarray(np.asarray(im)).save(
+                    folder / f"{name}.png", optimize=True, pnginfo=PngImagePlugin.PngInfo()
+                )
+                entries[name] = {
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "symbols": sha256_of_symbols(data),
+                    "mode": im.mode,
+                    "size": list(im.size),
+                    "metadata": info,
+                }
+    index.write_text(json.dumps(entries, indent=1) + "\n")
+
+
+def main() -> None:
+    folder = HERE / "v1"
+    if (folder / "index.json").exists():
+        sys.exit(f"{folder}: golden files exist already, and are never made again")
+    folder.mkdir(exist_ok=True)
+    for name, data in tiny_models().items():
+        (folder / f"{name}.safetensors").write_bytes(data)
+    with pillow_cwic.options(models=[folder], device="cpu"):
+        make(folder, [models.by_name(name) for name in ("golden1", "golden2018")])
+
+
+if __name__ == "__main__":
+    main()

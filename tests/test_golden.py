@@ -1,0 +1,107 @@
+"""Golden files: what was once written decodes for ever, symbol for symbol and, within a level, pixel for pixel."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pillow_cwic
+from pillow_cwic import models
+
+GOLDEN = Path(__file__).parent / "golden"
+# Of tests/golden/v1/index.json. Golden files are never changed: whoever changes this has changed the format.
+INDEX_SHA256 = "61a07992cb18a119ca9354cb3611324ce6fb7728dac1262a63497f455cbb678e"
+
+spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
+assert spec is not None and spec.loader is not None
+golden = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(golden)
+
+
+def check(folder: Path) -> int:
+    """Decodes every file of a folder and compares it with the index; how many there are."""
+    entries = json.loads((folder / "index.json").read_text())
+    assert sorted(entries) == sorted(path.name for path in folder.glob("*.cwic")), "files and index differ"
+    for name, entry in entries.items():
+        data = (folder / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry["sha256"], f"{name}: changed"
+        assert golden.sha256_of_symbols(data) == entry["symbols"], f"{name}: other symbols"
+        with Image.open(BytesIO(data)) as im, Image.open(folder / f"{name}.png") as wanted:
+            assert (im.mode, list(im.size)) == (entry["mode"], entry["size"]) == (wanted.mode, list(wanted.size)), name
+            found = {key: repr(im.info[key]) for key in entry["metadata"]}
+            assert found == entry["metadata"], name
+            difference = np.abs(np.asarray(im).astype(int) - np.asarray(wanted))
+        if entry["mode"] in ("LA", "RGBA"):
+            assert not difference[..., -1].any(), f"{name}: alpha is not what it was"
+        assert difference.max() <= 1, f"{name}: {np.count_nonzero(difference)} samples differ, by {difference.max()}"
+        Image.open(BytesIO(data)).verify()
+    return len(entries)
+
+
+def test_the_format_is_what_it_was() -> None:
+    folder = GOLDEN / "v1"
+    assert hashlib.sha256((folder / "index.json").read_bytes()).hexdigest() == INDEX_SHA256
+    with pillow_cwic.options(models=[folder], device="cpu"):
+        assert check(folder) == 2 * len(golden.CASES)
+
+
+def test_golden_files_stay_small_and_cover_what_they_must() -> None:
+    assert sum(path.stat().st_size for path in GOLDEN.rglob("*")) < 500_000
+    entries = json.loads((GOLDEN / "v1" / "index.json").read_text())
+    for family in ("golden1", "golden2018"):
+        mine = {name: entry for name, entry in entries.items() if name.startswith(f"{family}-")}
+        assert {entry["mode"] for entry in mine.values()} == {"L", "LA", "RGB", "RGBA"}
+        assert {(1, 1), (70, 70)} <= {tuple(entry["size"]) for entry in mine.values()}
+        assert any("tiles" in name for name in mine)
+        assert any(len(entry["metadata"]) == 4 for entry in mine.values())
+
+
+def test_every_released_model_has_golden_files_from_1_0_0_on(tmp_path: Path) -> None:
+    """Until then the set is made anew, and checked, on each run."""
+    cases = golden.CASES[:1] + golden.CASES[7:8] + golden.CASES[12:13]
+    for model in models.released():
+        folder = GOLDEN / "released" / f"{model.name}-{model.tuning}-{model.id.hex()}"
+        if int(pillow_cwic.__version__.partition(".")[0]) >= 1:
+            assert folder.is_dir(), f"{folder}: make it, once, by golden.make(folder, [model])"
+        if folder.is_dir():
+            check(folder)
+            continue
+        golden.make(tmp_path / folder.name, [model], cases)
+        assert check(tmp_path / folder.name) == len(cases)
+    for kept in (GOLDEN / "released").glob("*/"):
+        assert models.by_id(bytes.fromhex(kept.name.rpartition("-")[2])), "a released model stays"
+
+
+def test_golden_files_are_never_made_again() -> None:
+    with pytest.raises(FileExistsError, match="never made again"):
+        golden.make(GOLDEN / "v1", [])
+    with pytest.raises(SystemExit, match="never made again"):
+        golden.main()
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    """The check itself: other symbols, other pixels or a file too few."""
+    with pillow_cwic.options(models=[GOLDEN / "v1"], device="cpu"):
+        golden.make(tmp_path, [models.by_name("golden1")], golden.CASES[6:7])
+        assert check(tmp_path) == 1
+        name = f"golden1-{golden.CASES[6].name}.cwic"
+        index = (tmp_path / "index.json").read_text()
+        entry = json.loads(index)[name]
+        (tmp_path / "index.json").write_text(index.replace(entry["symbols"], "0" * 64))
+        with pytest.raises(AssertionError, match="other symbols"):
+            check(tmp_path)
+        (tmp_path / "index.json").write_text(index)
+        with Image.open(tmp_path / f"{name}.png") as im:
+            im.point(lambda v: v ^ 2).save(tmp_path / f"{name}.png")
+        with pytest.raises(AssertionError, match="samples differ"):
+            check(tmp_path)
+        (tmp_path / name).unlink()
+        with pytest.raises(AssertionError, match="files and index differ"):
+            check(tmp_path)
