@@ -103,7 +103,7 @@ def test_interrupt_leaves_no_litter(pictures: Path) -> None:
     assert made and all(name.endswith(".cwic") and not name.startswith(".") for name in made)
     assert all(bulk.is_whole(pictures / "out" / name, "CWIC") for name in made)
     if process.returncode != 0:  # else it was done already
-        assert process.returncode == 130
+        assert process.returncode == 130, stderr
         assert stderr.startswith("cwic: interrupted, ") and stderr.count("\n") == 1, stderr
     cwic("encode", "in", "-o", "out", "--skip-existing")
     assert files(pictures / "out") == [f"{index}.cwic" for index in range(5)]
