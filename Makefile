@@ -9,17 +9,22 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-stamp
+WITH_RAY := $(VENV)/.ray-stamp
 SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
 
-.PHONY: demo test lint selftest selftests check-long benchmarks wheel sdist clean
+.PHONY: demo test test-ray lint selftest selftests check-long benchmarks wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
 
 test: $(INSTALLED) selftest lint
 	$(PY) -m pytest -q -m 'not long'
+
+# Ray Data takes half a gigabyte, so that `make test` leaves it out, and skips its tests where it is not installed.
+test-ray: $(WITH_RAY)
+	$(PY) -m pytest -q tests/test_ray.py
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
@@ -33,7 +38,7 @@ build/selftest: $(SOURCES) $(HEADERS)
 	@mkdir -p build
 	$(CC) $(WARNINGS) -O2 $(SOURCES) -lm -o $@
 
-check-long: $(INSTALLED) selftests
+check-long: $(INSTALLED) selftests test-ray
 	$(PY) -m pytest -q -m long
 
 # The self-test under every compiler and set of flags that works here; the others are named and left out.
@@ -52,7 +57,7 @@ selftests: $(SOURCES) $(HEADERS)
 	done
 
 benchmarks: $(INSTALLED)
-	$(PY) -m benchmarks.rate_distortion
+	$(PY) -m benchmarks.everything
 
 # The sdist, and the wheel from it, so that nothing stale in build/ gets into it.
 wheel: $(INSTALLED)
@@ -70,6 +75,10 @@ $(INSTALLED): pyproject.toml setup.py pillow_cwic/entropy/build_coder.py $(SOURC
 	  || { echo 'installing $(TORCH)' && $(PY) -m pip install -q '$(TORCH)'; }
 	$(PY) -m pip install -q 'setuptools>=77' wheel 'cffi>=1.16'
 	$(PY) -m pip install -q --no-build-isolation -e '.[test,bench]'
+	@touch $@
+
+$(WITH_RAY): $(INSTALLED)
+	$(PY) -m pip install -q --no-build-isolation -e '.[ray]'
 	@touch $@
 
 clean:
