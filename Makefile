@@ -10,17 +10,22 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-stamp
 FUZZING := $(VENV)/.fuzzing-stamp
+WITH_RAY := $(VENV)/.ray-stamp
 SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
 
-.PHONY: demo test lint selftest selftests fuzz reliability check-long benchmarks wheel sdist clean
+.PHONY: demo test test-ray lint selftest selftests fuzz reliability check-long benchmarks wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
 
 test: $(INSTALLED) selftest lint
 	$(PY) -m pytest -q -m 'not long'
+
+# Ray Data takes half a gigabyte, so that `make test` leaves it out, and skips its tests where it is not installed.
+test-ray: $(WITH_RAY)
+	$(PY) -m pytest -q tests/test_ray.py
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
@@ -34,7 +39,7 @@ build/selftest: $(SOURCES) $(HEADERS)
 	@mkdir -p build
 	$(CC) $(WARNINGS) -O2 $(SOURCES) -lm -o $@
 
-check-long: $(FUZZING) selftests
+check-long: $(FUZZING) selftests test-ray
 	$(PY) -m pytest -q -m long
 	$(PY) -m benchmarks.reliability --long
 
@@ -62,7 +67,7 @@ selftests: $(SOURCES) $(HEADERS)
 	done
 
 benchmarks: $(INSTALLED)
-	$(PY) -m benchmarks.rate_distortion
+	$(PY) -m benchmarks.everything
 
 # The sdist, and the wheel from it, so that nothing stale in build/ gets into it.
 wheel: $(INSTALLED)
@@ -85,6 +90,10 @@ $(INSTALLED): pyproject.toml setup.py pillow_cwic/entropy/build_coder.py $(SOURC
 # What fuzzing and mutation testing want besides; without it they run plainer, or say what they left out.
 $(FUZZING): $(INSTALLED)
 	$(PY) -m pip install -q --no-build-isolation -e '.[reliability]' || echo 'left out: the extra [reliability]'
+	@touch $@
+
+$(WITH_RAY): $(INSTALLED)
+	$(PY) -m pip install -q --no-build-isolation -e '.[ray]'
 	@touch $@
 
 clean:

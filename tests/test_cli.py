@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_without_force(folder: Path) -> None:
     cwic("encode", "a.jpg", "--quality", "1")
     before = Path("a.cwic").read_bytes()
     result = cwic("encode", "a.jpg", "--quality", "30", code=1)
-    assert result.stderr == "cwic: a.jpg: a.cwic exists already, --force overwrites it\n" and result.stdout == ""
+    assert result.stderr == "cwic: a.jpg: a.cwic exists already, --force overwrites it, --skip-existing leaves it\n" and result.stdout == ""
     assert Path("a.cwic").read_bytes() == before
     cwic("encode", "a.jpg", "--quality", "30", "--force")
     assert len(Path("a.cwic").read_bytes()) > len(before)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from PIL import Image
 
 from pillow_cwic import models
-from pillow_cwic.cli.files import SUFFIX, Job, for_files, plan_files, run_jobs, usage_errors
+from pillow_cwic.bulk import SUFFIX, suffixes
+from pillow_cwic.cli.files import Job, for_files, plan_files, run_jobs, usage_errors
 from pillow_cwic.target import DEFAULT_EFFORT, parse_target
 
 
@@ -40,9 +40,7 @@ def encode(
         parse_target(**target)
         models.by_name(model, tuning)
     save = {"format": "CWIC", "model": model, "tuning": tuning, "effort": effort, **target}
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN} - {SUFFIX}
-    plan = plan_files(inputs, output, suffixes, SUFFIX)
+    plan = plan_files(inputs, output, set(suffixes()) - {SUFFIX}, SUFFIX)
     run_jobs([Job(*each, save, **options) for each in plan], jobs, quiet)
 
 
@@ -56,8 +54,7 @@ def decode(inputs: tuple[str, ...], output: str | None, quiet: bool, jobs: int, 
     its source unless -o says where. Metadata is kept where the other format has a place for it.
     """
     suffix = "." + suffix.lower().removeprefix(".")
-    Image.init()
-    formats = {suffix: name for suffix, name in Image.registered_extensions().items() if name in Image.SAVE}
+    formats = suffixes(writable=True)
     if suffix not in formats:
         raise click.UsageError(f"--to: {suffix} is no format that Pillow writes")
     plan = plan_files(inputs, output, {SUFFIX}, suffix)

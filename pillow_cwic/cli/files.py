@@ -5,22 +5,21 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
-from io import BytesIO
-from multiprocessing import get_context
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
-from PIL import ExifTags, Image, ImageOps
 
 import pillow_cwic
-from pillow_cwic import atomic, metadata
+from pillow_cwic import atomic, settings
+from pillow_cwic.bulk import FAILURES, SUFFIX, Recipe, convert, is_whole, reason
+from pillow_cwic.cli import workers
 
-SUFFIX = ".cwic"
-FAILURES = (OSError, ValueError, MemoryError, Image.DecompressionBombError)  # what a picture may do; the rest is a bug
+__all__ = ["FAILURES", "SUFFIX", "Job", "complaint", "for_files", "plan_files", "run_jobs", "usage_errors"]
+
+INTERRUPTED = 130  # exit code, as shells have it
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -32,8 +31,16 @@ class Job(NamedTuple):
     save: dict[str, Any]
     strip: bool
     force: bool
+    skip_existing: bool
     device: str | None
     threads: int | None
+
+
+class Outcome(NamedTuple):
+    """What became of a job: what to print, and what it counts as."""
+
+    text: str
+    kind: str  # done, skipped or failed
 
 
 def for_files(command: Command) -> Command:
@@ -43,7 +50,8 @@ def for_files(command: Command) -> Command:
         click.option("-o", "--output", help="File, or folder for several inputs."),
         click.option("--strip", is_flag=True, help="Leave EXIF, XMP and resolution out, and turn upright."),
         click.option("-f", "--force", is_flag=True, help="Overwrite files."),
-        click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, help="Files at a time."),
+        click.option("--skip-existing", is_flag=True, help="Pass over files that are there and whole: go on."),
+        click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, help="Files at a time, a process each."),
         click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, mps, xpu."),
         click.option("--threads", type=click.IntRange(1, 1024), help="Threads for one file."),
         click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
@@ -83,81 +91,77 @@ def plan_files(inputs: tuple[str, ...], output: str | None, suffixes: set[str], 
     return plan
 
 
-def run_jobs(todo: list[Job], workers: int, quiet: bool) -> None:
-    """Does all jobs and ends the program."""
-    failed = False
-    for job in todo:
-        with usage_errors(), pillow_cwic.options(device=job.device, threads=job.threads):
-            pass
+def run_jobs(todo: list[Job], jobs: int, quiet: bool) -> None:
+    """Does all jobs and ends the program. What failed is listed at the end, after an interrupt too."""
+    with usage_errors(), pillow_cwic.options(device=todo[0].device, threads=todo[0].threads):
+        pass
     with_bar = not quiet and len(todo) > 1 and sys.stderr.isatty()
-    late: list[str] = []  # what must wait for the bar to end
-    with click.progressbar(length=len(todo), file=sys.stderr, hidden=not with_bar) as bar:
-        for job, outcome in _outcomes(todo, min(workers, len(todo))):
-            failed = failed or isinstance(outcome, Exception)
-            report = complaint(job.source, outcome) if isinstance(outcome, Exception) else outcome
-            if with_bar:
-                late.append(report)
-            elif isinstance(outcome, Exception) or not quiet:
-                click.echo(report, err=isinstance(outcome, Exception))
-            bar.update(1)
-    for report in late:
-        click.echo(report, err=True)
-    sys.exit(int(failed))
+    counts = {"done": 0, "skipped": 0, "failed": 0}
+    failures: list[str] = []
+    interrupted = False
+    try:
+        with (
+            closing(_outcomes(todo, min(jobs, len(todo)))) as outcomes,
+            click.progressbar(length=len(todo), file=sys.stderr, hidden=not with_bar) as bar,
+        ):
+            for outcome in outcomes:
+                counts[outcome.kind] += 1
+                if outcome.kind == "failed":
+                    failures.append(outcome.text)
+                elif not quiet and not with_bar:
+                    click.echo(outcome.text)
+                bar.update(1)
+    except KeyboardInterrupt:
+        interrupted = True
+    for text in failures:
+        click.echo(text, err=True)
+    if interrupted:
+        left = len(todo) - sum(counts.values())
+        click.echo(f"cwic: interrupted, {left} files left, --skip-existing goes on from here", err=True)
+    if len(todo) > 1 and not quiet:
+        click.echo(", ".join(f"{count} {kind}" for kind, count in counts.items() if count or kind == "done"))
+    sys.exit(INTERRUPTED if interrupted else int(bool(failures)))
 
 
-def _outcomes(todo: list[Job], workers: int) -> Iterator[tuple[Job, str | Exception]]:
-    if workers == 1:
+def _outcomes(todo: list[Job], jobs: int) -> Generator[Outcome]:
+    if jobs == 1:
         for job in todo:
-            yield job, _attempt(job)
+            yield _attempt(job)
         return
-    share = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: dict[Future[str | Exception], Job] = {}
-        for job in todo:
-            waiting[pool.submit(_attempt, job if job.threads else job._replace(threads=share))] = job
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    todo = [job if job.threads else job._replace(threads=share) for job in todo]
+    with closing(workers.outcomes(todo, _attempt_in_process, jobs)) as outcomes:
+        for job, outcome in outcomes:
+            if isinstance(outcome, workers.WorkerError):
+                outcome = Outcome(complaint(job.source, outcome), "failed")
+            yield outcome
 
 
-def _attempt(job: Job) -> str | Exception:
+def _attempt_in_process(job: Job, first: bool) -> Outcome:
+    """In one of several processes, of which the first alone takes the GPU, unless something else is asked for."""
+    if not first and job.device is None and settings.device() is None:
+        job = job._replace(device="cpu")
+    return _attempt(job)
+
+
+def _attempt(job: Job) -> Outcome:
     """Makes one file: what to print about it, or what went wrong."""
+    replace = job.force
     try:
-        if not job.force and job.target.exists():  # before the work; atomic.write looks again after it
-            raise FileExistsError(f"{job.target} exists already, --force overwrites it")
-        with Image.open(job.source) as im, pillow_cwic.options(device=job.device, threads=job.threads):
-            im.load()
-            picture = _upright(im) if job.strip else im
-            data = BytesIO()
-            picture.save(data, **_metadata(im, job), **job.save)
+        if not replace and job.target.exists():  # before the work; atomic.write looks again after it
+            if not job.skip_existing:
+                raise FileExistsError(f"{job.target} exists already, --force overwrites it, --skip-existing leaves it")
+            if is_whole(job.target, job.save["format"]):
+                return Outcome(f"{job.source}: {job.target} is there already", "skipped")
+            replace = True
+        made = convert(job.source, Recipe(job.save, job.strip, job.device, job.threads))
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(job.target, data.getvalue(), overwrite=job.force)
-    except FAILURES as error:
-        return error
-    size = data.getbuffer().nbytes
-    return f"{job.source} -> {job.target}: {size} bytes, {8 * size / (im.width * im.height):.3f} bpp"
-
-
-def _upright(im: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(im)
-    except SyntaxError:  # EXIF that cannot be read
-        return im
-
-
-def _metadata(im: Image.Image, job: Job) -> dict[str, Any]:
-    """The options of ``save`` that carry over a picture's metadata."""
-    found: dict[str, Any] = {}
-    if job.save["format"] != "CWIC":  # which carries it over itself, if it fits
-        found["icc_profile"] = im.info.get("icc_profile")
-    if not job.strip:
-        found |= {"exif": im.info.get("exif"), "xmp": im.info.get("xmp")}
-        if found["exif"] is None and (orientation := im.getexif().get(ExifTags.Base.Orientation, 1)) != 1:
-            exif = Image.Exif()  # said elsewhere in the file, by XMP for one
-            exif[ExifTags.Base.Orientation] = orientation
-            found["exif"] = exif
-        with suppress(ValueError):  # some formats say in numbers that they do not know
-            found["dpi"] = metadata.parse_dpi(im.info.get("dpi"))
-    return {name: value for name, value in found.items() if value}
+        atomic.write(job.target, made.data, overwrite=replace)
+    except Exception as error:  # whatever Pillow's plugins raise at a damaged file: the others go on
+        return Outcome(complaint(job.source, error), "failed")
+    size = len(made.data)
+    bpp = 8 * size / (made.width * made.height)
+    return Outcome(f"{job.source} -> {job.target}: {size} bytes, {bpp:.3f} bpp", "done")
 
 
 @contextmanager
@@ -168,6 +172,5 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-def complaint(source: Path, error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return f"cwic: {source}: {' '.join(text.split())}"
+def complaint(source: Path, error: BaseException) -> str:
+    return f"cwic: {source}: {reason(error)}"
