@@ -103,9 +103,7 @@ def report(found: list[Cost], title: str, megapixels: float, photos: int, core_h
     hours = {cost.name: cost.encode * pixels * photos / 3600 for cost in found}
     ratios, rates, totals = [], [], []
     for cost in found:
-        ratios.append(
-            [cost.name, *(number(getattr(own, f) / getattr(cost, f)) for f in ("bytes", "encode", "decode"))]
-        )
+        ratios.append([cost.name, *(number(getattr(own, f) / getattr(cost, f)) for f in ("bytes", "encode", "decode"))])
         hourly = (f"{3600 / (seconds * pixels):,.0f}" for seconds in (cost.encode, cost.decode))
         rates.append([cost.name, f"{cost.ssim:.4f}", f"{8 * cost.bytes:.3f}", *hourly, "not measured"])
         saved = (gigabytes[cost.name] - gigabytes[own.name]) * gb_month
@@ -120,26 +118,28 @@ def report(found: list[Cost], title: str, megapixels: float, photos: int, core_h
             cost.name, f"{hours[cost.name]:,.0f}", f"{hours[cost.name] * core_hour:,.0f}",
             f"{gigabytes[cost.name]:,.0f}", f"{gigabytes[cost.name] * gb_month:,.2f}", f"{saved:,.2f}", pays,
         ])  # fmt: skip
-    return "\n".join([
-        "# Bulk\n",
-        f"{title}, scaled by pixels to photographs of {megapixels:g} MP; {machine()}; seconds of the processor, one",
-        "thread. AVIF at the least quality whose SSIM is that of CWIC on each picture. A GPU was not measured.\n",
-        table(["CWIC ssim / codec", "bytes", "encode", "decode"], ratios),
-        table(["codec", "SSIM", "bpp", "encoded an hour and core", "decoded an hour and core", "by a GPU"], rates),
-        f"{photos:,} photographs, at {core_hour:g} a core hour and {gb_month:g} a gigabyte and month:\n",
-        table(
-            [
-                "codec",
-                "core hours",
-                "encoding",
-                "GB",
-                "storage a month",
-                "saved a month by CWIC",
-                "months until that pays",
-            ],
-            totals,
-        ),
-    ])
+    return "\n".join(
+        [
+            "# Bulk\n",
+            f"{title}, scaled by pixels to photographs of {megapixels:g} MP; {machine()}; seconds of the processor,",
+            "one thread. AVIF at the least quality whose SSIM is that of CWIC on each picture. A GPU was not measured.\n",
+            table(["CWIC ssim / codec", "bytes", "encode", "decode"], ratios),
+            table(["codec", "SSIM", "bpp", "encoded an hour and core", "decoded an hour and core", "by a GPU"], rates),
+            f"{photos:,} photographs, at {core_hour:g} a core hour and {gb_month:g} a gigabyte and month:\n",
+            table(
+                [
+                    "codec",
+                    "core hours",
+                    "encoding",
+                    "GB",
+                    "storage a month",
+                    "saved a month by CWIC",
+                    "months until that pays",
+                ],
+                totals,
+            ),
+        ]
+    )
 
 
 def main() -> None:
@@ -160,9 +160,7 @@ def main() -> None:
         parser.error(f"--pictures: no .png and no .webp in {args.pictures}")
     pictures = [Image.open(path).convert("RGB") for path in paths]
     title = f"{len(pictures)} pictures of `{args.pictures.name}`, {args.every} apart"
-    text = report(
-        costs(pictures, args.quality), title, args.megapixels, args.photos, args.core_hour, args.gb_month
-    )
+    text = report(costs(pictures, args.quality), title, args.megapixels, args.photos, args.core_hour, args.gb_month)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "bulk.md").write_text(text)
     print(text)

@@ -1,4 +1,4 @@
-"""Whole collections on a Ray cluster: ``encode_dataset`` and ``decode_dataset``. Needs ``pip install pillow-cwic[ray]``.
+"""Collections on a Ray cluster: ``encode_dataset`` and ``decode_dataset``. Needs ``pip install pillow-cwic[ray]``.
 
 Ray Data hands the pictures out to actors that hold the model; an actor that dies is replaced, and its pictures are
 done again, those that it had finished excepted. Files are there whole or not at all, so that a run that was ended goes
@@ -130,11 +130,11 @@ def _run(
                     call(len(found), len(todo))
     failures = []
     for planned in todo:
-        row = found.get(planned["source"])
-        if row is None:
-            failures.append(Failure(planned["source"], f"its process died, {2 * TRIES} times"))
-        elif row["error"]:
-            failures.append(Failure(planned["source"], row["error"]))
+        source = planned["source"]
+        if source not in found:
+            failures.append(Failure(source, f"its process died, {2 * TRIES} times"))
+        elif found[source]["error"]:
+            failures.append(Failure(source, found[source]["error"]))
     made = [row for row in found.values() if not row["error"]]
     skipped = sum(row["skipped"] for row in made)
     return Report(len(made) - skipped, skipped, failures, sum(row["bytes"] for row in made if not row["skipped"]))
@@ -145,7 +145,6 @@ def _plan(source: str, output: str, wanted: set[str], suffix: str) -> list[Row]:
     files, root = _filesystem(source)
     if files.get_file_info(root).type == pyarrow.fs.FileType.NotFound:
         raise FileNotFoundError(f"{source}: not there")
-    _, target_root = _filesystem(output)
     there = set(_below(*_filesystem(output)))
     rows: dict[str, Row] = {}
     for below in sorted(_below(files, root)):

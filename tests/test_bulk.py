@@ -98,7 +98,7 @@ def test_interrupt_leaves_no_litter(pictures: Path) -> None:
     )
     assert process.stdout is not None and process.stdout.readline()  # the first file is there
     os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=120)
     made = files(pictures / "out")
     assert made and all(name.endswith(".cwic") and not name.startswith(".") for name in made)
     assert all(bulk.is_whole(pictures / "out" / name, "CWIC") for name in made)
