@@ -122,7 +122,7 @@ def report(found: list[Cost], title: str, megapixels: float, photos: int, core_h
         [
             "# Bulk\n",
             f"{title}, scaled by pixels to photographs of {megapixels:g} MP; {machine()}; seconds of the processor,",
-            "one thread. AVIF at the least quality whose SSIM is that of CWIC on each picture. A GPU was not measured.\n",
+            "one thread. AVIF at the least quality whose SSIM is that of CWIC on each picture. No GPU was measured.\n",
             table(["CWIC ssim / codec", "bytes", "encode", "decode"], ratios),
             table(["codec", "SSIM", "bpp", "encoded an hour and core", "decoded an hour and core", "by a GPU"], rates),
             f"{photos:,} photographs, at {core_hour:g} a core hour and {gb_month:g} a gigabyte and month:\n",
