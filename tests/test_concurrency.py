@@ -22,4 +22,4 @@ def test_a_forked_child_decodes_after_one_thread_did() -> None:
 
 
 def test_the_documentation_says_to_use_spawn() -> None:
-    assert "spawn" in (ROOT / "docs" / "FAQ.md").read_text()
+    assert 'get_context("spawn")' in (ROOT / "docs" / "FAQ.md").read_text()

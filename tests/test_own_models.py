@@ -132,14 +132,16 @@ def test_a_model_is_known_by_name_and_id(tiny: bytes, tmp_path: Path, small: Ima
     (tmp_path / "any-name.safetensors").write_bytes(tiny)
     (tmp_path / "second.safetensors").write_bytes(changed(tiny, {"tuning": "ssim"}))
     pixels = np.asarray(small)
-    with pytest.raises(ValueError, match=r"model: mine is none of cwic1/mse, cwic1/ssim$"):
+    with pytest.raises(ValueError, match=r"model: mine is none of cwic1/mse, cwic1/ssim, cwic2018/mse$"):
         codec.encode(pixels, model="mine")
     with pillow_cwic.options(models=[tmp_path]):
         data = pillow_cwic.encode(pixels, model="mine", quality=40)
         assert models.by_id(data[36:42]).tuning == "mse"  # the default, though another comes later
         assert models.by_name("mine", "ssim").id != data[36:42]
         assert pillow_cwic.decode(data).shape == (75, 100, 3)
-        with pytest.raises(ValueError, match="model: mine/x is none of cwic1/mse, cwic1/ssim, mine/mse, mine/ssim"):
+        with pytest.raises(
+            ValueError, match="model: mine/x is none of cwic1/mse, cwic1/ssim, cwic2018/mse, mine/mse, mine/ssim"
+        ):
             codec.encode(pixels, model="mine", tuning="x")
         lines = CliRunner().invoke(cli.main, ["models"]).output.splitlines()
         assert f"mine mse: id {data[36:42].hex()}, {tmp_path / 'any-name.safetensors'}" in lines

@@ -103,9 +103,11 @@ class Run:
         return self.schedule.progress(self.step, self.seconds)
 
     def start_from(self, model: Cwic1) -> None:
-        """Takes over the weights of a model of the same config."""
-        self.model.load_state_dict(model.state_dict())
-        self.average.load_state_dict(model.state_dict())
+        """Takes over the weights of a model of the same config, or of one that lacks parts, which start afresh."""
+        for taker in (self.model, self.average):
+            unexpected = taker.load_state_dict(model.state_dict(), strict=False).unexpected_keys
+            if unexpected:
+                raise ValueError(f"start: the config has no place for {', '.join(unexpected)}")
 
     def save(self) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}

@@ -46,7 +46,7 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
                 out = model(to_blocks(picture / 255 - 0.5), t, use_map=use_map, hard_rate=True)
             shown = ((to_picture(out.blocks.float()) + 0.5) * 255).round().clamp(0, 255)
             mse = (shown - picture).square().mean().item()
-            _, ms_ssim = similarities(picture, shown)
+            ssim, ms_ssim = similarities(picture, shown)
             bits, map_bits = out.hard_bits.item(), out.map_bits.item()
             real = 8 * coder(out, round(512 * value)) if coder else float("nan")
             loss = (bits + map_bits) / (height * width) + model.config.lagrangian(t).item() * mse
@@ -57,10 +57,11 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
                     real / (height * width),
                     10 * np.log10(255**2 / mse),
                     map_bits / (bits + map_bits),
+                    ssim.item(),
                     ms_ssim.item(),
                 )
             )
-        names = ("loss", "bpp", "real_bpp", "psnr", "map_share", "ms_ssim")
+        names = ("loss", "bpp", "real_bpp", "psnr", "map_share", "ssim", "ms_ssim")
         row = {"t": value, **dict(zip(names, np.mean(figures, axis=0), strict=True))}
         rows.append({k: round(float(v), 5) for k, v in row.items()})
         print("   valid", rows[-1], flush=True)

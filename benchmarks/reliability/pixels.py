@@ -28,6 +28,8 @@ def files() -> Iterator[bytes]:
     with Image.open(ROOT / "tests" / "data" / "kodim23.png") as im:
         part = im.convert("RGB").crop((200, 100, 456, 292))
     for model in models.released():
+        if model.family != b"cwc1":
+            continue
         for quality in (15, 60, 95):
             part.save(data := BytesIO(), format="CWIC", model=model.name, tuning=model.tuning, quality=quality)
             yield data.getvalue()

@@ -41,10 +41,10 @@ def code_weight(t: int) -> float:
     At high rate a quantiser whose step suits its Lagrangian has 6 / ln 2 = 8.7; the analysis transform has learned to
     leave less to gain, the more so the lower the rate. Fitted to the best constants at equal rate (validation split).
     """
-    return 36 * math.exp(-0.35 * min(max(t / 512, -1.5), 1.5))
+    return 72 * math.exp(-0.35 * min(max(t / 512, -1.5), 1.5))
 
 
-_WEIGHT, _WEIGHTS = (1.0,), (0.65, 1.0, 1.5)
+_WEIGHT, _WEIGHTS = (1.0,), (0.5, 1.0, 2.0)
 EFFORTS = (
     Effort((0.0,), 2, 0),
     Effort((0.0,), 3, 0),

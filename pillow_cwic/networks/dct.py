@@ -29,3 +29,11 @@ def basis(channels: int) -> Tensor:
     variance = energy / (0.1 + k[:, None] ** 2 + k[None, :] ** 2) ** 1.2
     order = variance.flatten().argsort(descending=True, stable=True)
     return functions[order[:channels]].float()
+
+
+def luma_contrast(channels: int) -> tuple[Tensor, Tensor]:
+    """Which of the first basis functions are luma without the mean, and which are no mean of a block, (channels,)."""
+    functions = basis(channels).view(channels, 3, -1)
+    contrast = functions.sum(2).abs().amax(1) < 1e-4
+    grey = (functions - functions[:, :1]).abs().amax((1, 2)) < 1e-6
+    return grey & contrast, contrast

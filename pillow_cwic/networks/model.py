@@ -39,6 +39,7 @@ class Config:
     code_limit: int = 511
     lambda_middle: float = 0.014
     lambda_slope: float = 2.5
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -48,6 +49,8 @@ class Config:
                 kinds = (int, float) if field.type == "float" else (int,)
                 if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
                     raise ValueError(f"config: {field.name} is {value!r}, wanted {field.type} from {low} to {high}")
+        if not isinstance(self.normalised, bool):
+            raise ValueError(f"config: normalised is {self.normalised!r}, wanted true or false")
         for name in ("context_hidden", "map_hidden"):
             if getattr(self, name) % 16:
                 raise ValueError(f"config: {name} is {getattr(self, name)}, wanted a multiple of 16")
@@ -91,10 +94,9 @@ class Cwic1(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         c = self.config = config
-        slope = c.lambda_slope / 2
-        self.analysis = Analysis(c.wide, c.blocks, c.channels, slope)
+        self.analysis = Analysis(c.wide, c.blocks, c.channels, c.lambda_slope / 2, c.normalised)
         self.importance = ImportanceHead(c.wide, c.map_features)
-        self.synthesis = Synthesis(c.wide, c.blocks, c.channels, slope)
+        self.synthesis = Synthesis(c.wide, c.blocks, c.channels, c.lambda_slope / 2, c.normalised)
         self.context = ContextModel(list(c.groups), c.context_hidden, c.map_hidden, c.levels)
 
     def quantise(self, latents: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ class Cwic1(nn.Module):
         otherwise both are trained on noisy codes, which is smoother at the start.
         """
         features = self.analysis.features(blocks, t)
-        latents = (self.analysis.latents(blocks, features) * self.analysis.gain(t)).float()
+        latents = (self.analysis.latents(blocks, features, t) * self.analysis.gain(t)).float()
         b, _, h, w = latents.shape
         map_error = latents.new_zeros(b)
         if use_map:

@@ -54,8 +54,7 @@ class Networks:
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"weights: not those of cwic1: {error}") from error
         self.device = torch.device(device)
-        slope = config.lambda_slope / 2
-        shape = (config.wide, config.blocks, config.channels, slope)
+        shape = (config.wide, config.blocks, config.channels, config.lambda_slope / 2, config.normalised)
         self.context_weights = take_integers(tensors, "context.weights", torch.int16)
         self.context_biases = take_integers(tensors, "context.biases", torch.int32)
         with torch.device("meta"):  # no time spent on initial values
@@ -97,7 +96,7 @@ class Networks:
         for window in windows(latents.shape, SIDE, self.halo):
             blocks = self._blocks(pixels[scaled(window.outer, STRIDE)])
             features = self.analysis.features(blocks, t)
-            part = self.analysis.latents(blocks, features)
+            part = self.analysis.latents(blocks, features, t)
             level = useful_levels(part * self.analysis.gain(t), self.config.groups)
             if rate >= -RATE_UNIT:
                 level = torch.maximum(level, quantise_map(self.importance(features), self.config.levels))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pillow_cwic.networks.dct import SIDE, basis
 from pillow_cwic.networks.layers import FiLM, Gain, Trunk
+from pillow_cwic.networks.normalisation import Normalisation
 
 # A uniform quantiser's step suits the Lagrangian at t = 0 when its square is 18 / (ln 2 * 0.014) on a scale of 0..255.
 INITIAL_LOG_GAIN = math.log(255 / math.sqrt(18 / (math.log(2) * 0.014)))
@@ -32,13 +33,14 @@ def to_picture(blocks: Tensor) -> Tensor:
 class Analysis(nn.Module):
     """Picture to codes. Works on the picture's 8x8 blocks, ``to_blocks(picture)``."""
 
-    def __init__(self, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
+    def __init__(self, wide: int, blocks: int, channels: int, gain_slope: float, normalised: bool) -> None:
         super().__init__()
         self.enter = nn.Conv2d(3 * SIDE**2, wide, 1)
         self.film = FiLM(wide)
         self.trunk = Trunk(wide, blocks)
         self.leave = nn.Conv2d(wide, channels, 1)
         self.linear = nn.Conv2d(3 * SIDE**2, channels, 1, bias=False)
+        self.normalisation = Normalisation(channels, inverse=False) if normalised else None
         self.gain = Gain(channels, INITIAL_LOG_GAIN, gain_slope)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
@@ -50,18 +52,19 @@ class Analysis(nn.Module):
         x: Tensor = self.trunk(self.film(self.enter(pixels), t.clamp(-1, 1)))
         return x
 
-    def latents(self, pixels: Tensor, features: Tensor) -> Tensor:
+    def latents(self, pixels: Tensor, features: Tensor, t: Tensor) -> Tensor:
         """Blocks of pixels and their features -> (B, channels, H/8, W/8), before the gain."""
         x: Tensor = self.leave(features) + self.linear(pixels)
-        return x
+        return self.normalisation(x, t) if self.normalisation is not None else x
 
 
 class Synthesis(nn.Module):
     """Codes to blocks of pixels: (B, channels, H/8, W/8) integers as float -> (B, 192, H/8, W/8), about [-0.5, 0.5]."""
 
-    def __init__(self, wide: int, blocks: int, channels: int, gain_slope: float) -> None:
+    def __init__(self, wide: int, blocks: int, channels: int, gain_slope: float, normalised: bool) -> None:
         super().__init__()
         self.gain = Gain(channels, -INITIAL_LOG_GAIN, -gain_slope)
+        self.normalisation = Normalisation(channels, inverse=True) if normalised else None
         self.enter = nn.Conv2d(channels, wide, 1)
         self.film = FiLM(wide)
         self.trunk = Trunk(wide, blocks)
@@ -74,6 +77,8 @@ class Synthesis(nn.Module):
 
     def forward(self, codes: Tensor, t: Tensor) -> Tensor:
         scaled = codes * self.gain(t)
+        if self.normalisation is not None:
+            scaled = self.normalisation(scaled, t)
         x: Tensor = self.leave(self.trunk(self.film(self.enter(scaled), t.clamp(-1, 1)))) + self.linear(scaled)
         return x
 
