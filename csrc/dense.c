@@ -29,6 +29,8 @@ cwic_dense_function *cwic_dense_choose(int32_t simd, int32_t *chosen)
 {
     for (*chosen = simd; *chosen > 0; --*chosen) {
         cwic_dense_function *found = cwic_dense_x86(*chosen);
+        if (!found)
+            found = cwic_dense_neon(*chosen);
         if (found)
             return found;
     }

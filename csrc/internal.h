@@ -107,7 +107,7 @@ int32_t cwic_choose_symbol(const cwic_corrections *k, int32_t c, int32_t exact, 
 /* Reads a symbol; on damaged streams it may be anything within +-4096. */
 int32_t cwic_decode_symbol(cwic_decoder *d, const cwic_corrections *k, int32_t m, int32_t i);
 
-/* ---- dense layers: dense.c, dense_x86.c -------------------------------------------------------------------- */
+/* ---- dense layers: dense*.c -------------------------------------------------------------------------------- */
 
 /* An affine map from `taps` neighbours of `inputs` int16 each to `outputs` int32. */
 typedef struct {
@@ -129,6 +129,7 @@ cwic_dense_function cwic_dense_plain;
 cwic_dense_function *cwic_dense_choose(int32_t simd, int32_t *chosen);
 /* NULL where the compiler or the processor lacks it. */
 cwic_dense_function *cwic_dense_x86(int32_t simd);
+cwic_dense_function *cwic_dense_neon(int32_t simd);
 
 /* ---- context model: model.c -------------------------------------------------------------------------------- */
 

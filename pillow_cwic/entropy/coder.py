@@ -13,7 +13,7 @@ from pillow_cwic.errors import EntropyError, ModelError
 
 # A symbol takes at most 17 decisions of 12 bits and an Exp-Golomb code of 21: 225 bits.
 SYMBOL_BYTES = 29
-BEST_SIMD = 2  # 0 plain C, 1 AVX2, 2 AVX-512 VNNI; the best present one up to it is used
+BEST_SIMD = 2  # 0 plain C, 1 AVX2 or NEON, 2 AVX-512 VNNI; the best present one up to it is used
 
 uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
