@@ -1,8 +1,9 @@
-"""Speed and loss of the binary range coder, beside the coders of two Python packages on the same decisions.
+"""Speed and loss of the binary range coder, beside the coders of three Python packages on the same decisions.
 
 python -m benchmarks.coder [--decisions N] [--repeats N] [--out docs/results]
 
-``constriction`` and ``torchac`` are left out where they are not installed (torchac compiles itself at its import).
+``constriction``, ``compressai`` and ``torchac`` are left out where they are not installed (the last compiles itself at
+its import).
 """
 
 from __future__ import annotations
@@ -84,9 +85,27 @@ def torchac() -> Coder:
     )
 
 
+def compressai() -> Coder:
+    """rANS of CompressAI, a table for each of the probabilities; its tables end with an escape, here of 1 / 65536."""
+    ans = importlib.import_module("compressai.ans")
+
+    def prepare(bits: Bits, p: Probabilities) -> tuple[Any, Any]:
+        kinds, indices = np.unique(np.minimum(p, 65534), return_inverse=True)
+        tables = [[0, 65535 - int(one), 65535, 65536] for one in kinds]
+        return bits.tolist(), (indices.tolist(), tables, [4] * len(tables), [0] * len(tables))
+
+    return Coder(
+        "CompressAI",
+        prepare,
+        lambda symbols, model: ans.RansEncoder().encode_with_indexes(symbols, *model),
+        lambda data, model: np.array(ans.RansDecoder().decode_with_indexes(data, *model), np.uint8),
+        len,
+    )
+
+
 def coders() -> Iterator[Coder]:
     """The coders that can be loaded; a plain line for each that cannot."""
-    for load in (ours, constriction, torchac):
+    for load in (ours, constriction, compressai, torchac):
         try:
             yield load()
         except (ImportError, AttributeError, OSError, RuntimeError) as error:

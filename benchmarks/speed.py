@@ -6,10 +6,10 @@ python -m benchmarks.speed [--picture FILE] [--rate BPP] [--repeats N] [--out do
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import platform
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,15 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from benchmarks import stages
 from benchmarks.codecs import CWIC_AT_RATE, Codec, SizedCodec, available, bits_per_pixel
 
-PEERS = ("JPEG", "JPEG 2000", "WebP", "AVIF")
+PEERS = ("JPEG", "JPEG 2000", "WebP", "AVIF", "HEIC", "JPEG XL")
+LEARNED = (
+    ("scale hyperprior, 128 channels", "ScaleHyperprior", (128, 192)),
+    ("mean and scale hyperprior, 128 channels (mbt2018-mean)", "MeanScaleHyperprior", (128, 192)),
+    ("autoregressive and hyperprior, 192 channels (mbt2018)", "JointAutoregressiveHierarchicalPriors", (192, 192)),
+)  # of CompressAI, as its pretrained models of the lower qualities
 OURS = "CWIC"
 
 
@@ -46,18 +52,6 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
     return median(times)
 
 
-def stages(call: Callable[[dict[str, float]], object], repeats: int) -> dict[str, float]:
-    """Median seconds of each stage that a call writes into the dict it is given, after one call that does not count."""
-    found: dict[str, list[float]] = defaultdict(list)
-    call({})
-    for _ in range(repeats):
-        timings: dict[str, float] = {}
-        call(timings)
-        for stage, value in timings.items():
-            found[stage].append(value)
-    return {stage: median(values) for stage, values in found.items()}
-
-
 def codec_times(codec: Codec, im: Image.Image, size: int, repeats: int) -> tuple[bytes, float, float, float]:
     """The file at a size, and the medians of decoding it, of encoding it, and of finding it by its size."""
     if isinstance(codec, SizedCodec):
@@ -72,14 +66,26 @@ def codec_times(codec: Codec, im: Image.Image, size: int, repeats: int) -> tuple
     return data, seconds(lambda: codec.decode(data), repeats), encode, search
 
 
-def ours_stages(im: Image.Image, rate: float, repeats: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each stage of CWIC's encoder, rate search included, and of its decoder."""
-    from pillow_cwic import codec
+def learned_times(im: Image.Image, repeats: int) -> dict[str, list[float]]:
+    """Seconds to decode and to encode of learned codecs with random weights, which serve for times alone."""
+    try:
+        google = importlib.import_module("compressai.models.google")
+    except ImportError:
+        return {}
+    import torch
 
-    pixels = np.asarray(im)
-    data = codec.encode(pixels, rate=rate)
-    encoding = stages(lambda timings: codec.encode(pixels, rate=rate, timings=timings), repeats)
-    return encoding, stages(lambda timings: codec.decode(data, timings=timings), repeats)
+    x = torch.from_numpy(np.asarray(im).copy()).permute(2, 0, 1)[None].float() / 255
+    found = {}
+    for title, name, shape in LEARNED:
+        torch.manual_seed(1)
+        model = getattr(google, name)(*shape).eval()
+        model.update(force=True)
+        times = 1 if "autoregressive" in title else repeats
+        with torch.inference_mode():
+            made = model.compress(x)
+            decode = seconds(lambda model=model, made=made: model.decompress(**made), times)
+            found[title] = [decode, seconds(lambda model=model: model.compress(x), times)]
+    return found
 
 
 def report(im: Image.Image, title: str, rate: float, repeats: int) -> str:
@@ -103,19 +109,23 @@ def report(im: Image.Image, title: str, rate: float, repeats: int) -> str:
         )
         cells = [name, f"{bits_per_pixel(data, im):.3f}", *(f"{1000 * t:.1f}" for t in times), *(ratios or ["–"] * 3)]
         lines.append("| " + " | ".join(cells) + " |")
-    if OURS in found:
-        encoding, decoding = ours_stages(im, rate, repeats)
-        lines += ["", f"{OURS} by stage:", "", "| stage | encode / ms | share | decode / ms | share |"]
-        lines.append("| --- | ---: | ---: | ---: | ---: |")
-        for stage in sorted({*encoding, *decoding}, key=lambda s: (s == "total", s)):
+    learned = learned_times(im, repeats)
+    if learned:
+        lines += [
+            "",
+            "Models of CompressAI, random weights, on the same machine; files of whatever size these give.",
+            "",
+        ]
+        lines += ["| model | decode | encode | CWIC / model: decode | encode |", "| --- | ---: | ---: | ---: | ---: |"]
+        for name, times in learned.items():
+            own = found[OURS][1:3]
             cells = [
-                cell
-                for part in (encoding, decoding)
-                for cell in (
-                    (f"{1000 * part[stage]:.1f}", f"{part[stage] / part['total']:.0%}") if stage in part else ("–",) * 2
-                )
+                name,
+                *(f"{1000 * t:.0f}" for t in times),
+                *(f"{a / b:.3f}" for a, b in zip(own, times, strict=True)),
             ]
-            lines.append("| " + " | ".join([stage, *cells]) + " |")
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", f"{OURS} by stage.", "", stages.report(im, rate, repeats)]
     return "\n".join(lines) + "\n"
 
 

@@ -153,9 +153,10 @@ class Networks:
         picture = torch.empty(shape, dtype=torch.uint8, device=self.device, memory_format=layout)
         for window in windows(codes.shape, SIDE, self.halo):
             x = torch.from_numpy(codes[(..., *window.outer)]).to(self.device).float().contiguous(memory_format=layout)
-            part = to_picture(self.synthesis(x, t)[(..., *window.inner)])
+            blocks = self.synthesis(x, t).mul_(255).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+            part = to_picture(blocks[(..., *window.inner)])
             place = picture[(..., *scaled(window.core, STRIDE))]
-            place.copy_(part[..., : place.shape[2], : place.shape[3]].add_(0.5).mul_(255).round_().clamp_(0, 255))
+            place.copy_(part[..., : place.shape[2], : place.shape[3]])
         return picture
 
     def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:

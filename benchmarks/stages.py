@@ -1,0 +1,186 @@
+"""Where the time of one picture goes, beside the least that the machine could take for the same work.
+
+The floor of a stage is its multiply-accumulates over the highest rate that this machine reaches in a large product of
+matrices, or its bytes over the rate at which it copies memory, whichever takes longer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from io import BytesIO
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import Conv2d, Module
+
+from benchmarks.tables import table
+from pillow_cwic import codec, container, models
+from pillow_cwic.codec import session
+from pillow_cwic.networks.context import CausalConv
+from pillow_cwic.networks.model import Config, Cwic1
+from pillow_cwic.networks.quantisers import channel_masks
+from pillow_cwic.symbols import decode_symbols, encode_symbols
+
+MATRIX, COPIED = 1536, 1 << 27  # side of the matrices, bytes of the array
+INTEGER_LANES = 2  # 16-bit numbers fit twice into what a 32-bit one takes
+
+
+class Peaks(NamedTuple):
+    """What the machine can do: multiply-accumulates a second with all threads and with one, bytes copied a second."""
+
+    macs: float
+    macs_of_one: float
+    copied: float
+
+
+class Stage(NamedTuple):
+    """One stage of the work: its seconds, its multiply-accumulates, at which peak, and the bytes it must move."""
+
+    name: str
+    seconds: float
+    macs: float = 0.0
+    peak: float = 1.0
+    moved: float = 0.0
+
+    def floor(self, peaks: Peaks) -> float:
+        return max(self.macs / self.peak, self.moved / peaks.copied)
+
+
+def _best(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _middle(call: Callable[[], object], repeats: int) -> float:
+    call()
+    return median(_best(call, 1) for _ in range(repeats))
+
+
+def peaks(repeats: int = 5) -> Peaks:
+    """Measures the machine."""
+    a, b = torch.randn(MATRIX, MATRIX), torch.randn(MATRIX, MATRIX)
+    out, threads = torch.empty(MATRIX, MATRIX), torch.get_num_threads()
+    macs = MATRIX**3 / _best(lambda: torch.mm(a, b, out=out), repeats)
+    torch.set_num_threads(1)
+    try:
+        one = MATRIX**3 / _best(lambda: torch.mm(a, b, out=out), repeats)
+    finally:
+        torch.set_num_threads(threads)
+    source = torch.zeros(COPIED, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    return Peaks(macs, one, COPIED / _best(lambda: target.copy_(source), repeats))
+
+
+def layer_macs(config: Config) -> list[int]:
+    """Multiply-accumulates of the context model for one place of each layer: a map level, then each group's codes."""
+    model = Cwic1(config).context
+    found = []
+    for network in (model.map, *model.layers):
+        taps = [m.mask.mean() if isinstance(m, CausalConv) else 1 for m in network.modules() if isinstance(m, Conv2d)]
+        weights = [m.weight.numel() for m in network.modules() if isinstance(m, Conv2d)]
+        found.append(round(sum(float(share) * count for share, count in zip(taps, weights, strict=True))))
+    return found
+
+
+def matrix_weights(*parts: Module) -> int:
+    """Multiply-accumulates for one place of convolutions at its resolution: their weights."""
+    return sum(m.weight.numel() for part in parts for m in part.modules() if isinstance(m, Conv2d))
+
+
+def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stage]:
+    """The stages of ``Image.open(..).load()``."""
+    pixels = np.asarray(im)
+    data = codec.encode(pixels, rate=rate)
+    parsed = container.read_file(data)
+    model = session.loaded(parsed.header)
+    networks, entropy, header = model.networks, model.entropy, parsed.header
+    place = networks.grid(header.height, header.width)
+    symbols = decode_symbols(entropy, parsed, *place)
+    codes = np.concatenate(symbols[1:])
+    config = networks.config
+    kept = channel_masks(torch.from_numpy(symbols[0][None].astype(np.float32)), config.groups)[0]
+    ends = np.cumsum((0, *config.groups))
+    per_place = layer_macs(config)
+    of_groups = sum(float(kept[first].sum()) * macs for first, macs in zip(ends[:-1], per_place[1:], strict=True))
+    t = torch.tensor([header.rate / 512])
+    x = torch.from_numpy(codes[None]).float().contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def network() -> torch.Tensor:
+        made: torch.Tensor = networks.synthesis(x, t)
+        return made
+
+    def opened() -> None:
+        with Image.open(BytesIO(data)) as file:
+            file.load()
+
+    parse = _middle(lambda: container.read_file(data), repeats)
+    levels = _middle(lambda: decode_symbols(entropy, parsed, *place, groups=0), repeats)
+    all_layers = _middle(lambda: decode_symbols(entropy, parsed, *place), repeats)
+    transform = _middle(network, repeats)
+    shown = _middle(lambda: networks.synthesise(codes, header.rate, header.height, header.width), repeats)
+    total = _middle(opened, repeats)
+    integer = at.macs_of_one * INTEGER_LANES
+    size = 3 * header.height * header.width
+    places = codes.shape[1] * codes.shape[2]
+    return [
+        Stage("parse, check CRCs", parse, moved=len(data)),
+        Stage("map: context model and coder", levels, symbols[0].size * per_place[0], integer),
+        Stage("codes: context model and coder", all_layers - levels, of_groups, integer),
+        Stage("synthesis transform", transform, float(places * matrix_weights(networks.synthesis)), at.macs),
+        Stage("codes to tensors; rounding, colour", shown - transform, moved=4.0 * size + 4.0 * x.numel()),
+        Stage("hand-over to Pillow, the rest", total - parse - all_layers - shown, moved=size),
+        Stage("all", total, 0, 1),
+    ]
+
+
+def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stage]:
+    """The stages of ``img.save(.., rate=..)``: each once, then the whole with its search."""
+    pixels = np.asarray(im)
+    data = codec.encode(pixels, rate=rate)
+    header = container.read_file(data).header
+    model = session.runtime(models.by_name("cwic1"))
+    networks = model.networks
+    analysed = networks.analyse(pixels, header.rate)
+    exact = networks.codes(analysed, header.rate)
+    ends = np.cumsum(networks.config.groups)[:-1]
+    codes = ((exact.astype(np.int32) + 16) // 32).astype(np.int16)
+    layers = [networks.levels(analysed, header.rate), *np.split(codes, ends)]
+    integer, macs_of_layers = at.macs_of_one * INTEGER_LANES, layer_macs(networks.config)
+    analyse = _middle(lambda: networks.analyse(pixels, header.rate), repeats)
+    quantise = _middle(lambda: networks.codes(analysed, header.rate), repeats)
+    plain = _middle(lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10), repeats)
+    total = _middle(lambda: codec.encode(pixels, rate=rate), repeats)
+    macs = codes[0].size * (matrix_weights(networks.analysis) + matrix_weights(networks.importance) / 4)
+    return [
+        Stage("analysis transform, once", analyse, macs, at.macs),
+        Stage("gain, codes to integers, once", quantise, moved=6.0 * codes.size),
+        Stage("context model and coder, once", plain, codes[0].size * float(sum(macs_of_layers[1:])), integer),
+        Stage("all, with the search for the rate and the choice of codes", total),
+    ]
+
+
+def report(im: Image.Image, rate: float, repeats: int) -> str:
+    """Both tables as markdown."""
+    at = peaks()
+    parts = [
+        f"Floors: in float32 {at.macs / 1e9:.0f} GMAC/s with all threads ({torch.get_num_threads()}) and "
+        f"{at.macs_of_one / 1e9:.0f} with one, taken twice for 16-bit integers; {at.copied / 1e9:.1f} GB/s copied.\n"
+    ]
+    for title, found in (("decode", decoding(im, rate, repeats, at)), ("encode", encoding(im, rate, repeats, at))):
+        body = []
+        for stage in found:
+            floor = stage.floor(at)
+            ratio = f"{stage.seconds / floor:.1f}" if floor > 2e-5 else "–"
+            cells = [f"{1000 * stage.seconds:.1f}", f"{1000 * floor:.1f}" if floor > 2e-5 else "–", ratio]
+            body.append([stage.name, *cells, f"{stage.seconds / found[-1].seconds:.0%}"])
+        parts.append(table([f"{title}: stage", "ms", "floor / ms", "times the floor", "share"], body))
+    return "\n".join(parts)
