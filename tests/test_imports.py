@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pillow_cwic"
@@ -151,3 +152,14 @@ def test_import_loads_no_slow_module() -> None:
 def test_files_are_short(paths: list[Path], limit: int) -> None:
     lines = {short(path): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     assert not {name: count for name, count in lines.items() if count > limit}
+
+
+def test_a_first_decoding_does_not_load_torchs_compiler(photo: Image.Image, tmp_path: Path) -> None:
+    """Some operations on its meta device import it, and with it a second of Python."""
+    paths = [tmp_path / f"{model}.cwic" for model in ("cwic1", "cwic2018")]
+    for path in paths:
+        photo.resize((96, 64)).save(path, model=path.stem, quality=30)
+    code = "import sys\nfrom PIL import Image\nimport pillow_cwic\nfor path in sys.argv[1:]: Image.open(path).load()\n"
+    code += "print('torch' in sys.modules, sorted({'sympy', 'torch._dynamo'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "True []"), done.stderr

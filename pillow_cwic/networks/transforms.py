@@ -93,7 +93,7 @@ class ImportanceHead(nn.Module):
         super().__init__()
         self.down = nn.Conv2d(wide, hidden, 4, stride=2, padding=1)
         self.out = nn.Conv2d(hidden, 1, 1)
-        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.uniform_(self.out.weight, -0.02, 0.02)
         nn.init.constant_(self.out.bias, 3.0)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
