@@ -152,7 +152,7 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     analysed = networks.analyse(pixels, header.rate)
     exact = networks.codes(analysed, header.rate)
     ends = np.cumsum(networks.config.groups)[:-1]
-    codes = ((exact.astype(np.int32) + 16) // 32).astype(np.int16)
+    codes = (exact + np.int16(16)) // np.int16(32)
     layers = [networks.levels(analysed, header.rate), *np.split(codes, ends)]
     integer, macs_of_layers = at.macs_of_one * INTEGER_LANES, layer_macs(networks.config)
     analyse = _middle(lambda: networks.analyse(pixels, header.rate), repeats)

@@ -130,7 +130,7 @@ class Encoder:
         assert self.analysed is not None
         with stage(self.timings, "analysis"):
             exact = self.runtime.networks.codes(self.analysed, t)
-            codes = ((exact.astype(np.int32) + EXACT_UNIT // 2) // EXACT_UNIT).astype(np.int16)
+            codes = (exact + np.int16(EXACT_UNIT // 2)) // np.int16(EXACT_UNIT)
         if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
             return None
         groups = self.runtime.entropy.groups

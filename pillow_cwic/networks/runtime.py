@@ -25,6 +25,7 @@ from pillow_cwic.networks.windows import SIDE, halved, scaled, windows
 from pillow_cwic.progress import Progress
 
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
+EXACT_MAX = 32000  # far beyond what any code may be, and with room for rounding in 16 bits
 WINDOW = 768  # pixels along a side, of a part whose distortion is measured at a time
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 
@@ -141,9 +142,14 @@ class Networks:
 
     @torch.inference_mode()
     def codes(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
-        """Latents with the gain of rate T, (channels, H/8, W/8), in units of ``1 / EXACT_UNIT``, clipped to int16."""
-        latents = (analysed.latents * (self.analysis.gain(self._rate(rate)) * EXACT_UNIT)).round_()
-        return latents[0].clamp_(-32768, 32767).to(torch.int16).contiguous().cpu().numpy()
+        """Latents with the gain of rate T, (channels, H/8, W/8), in 1 / ``EXACT_UNIT``, up to ``EXACT_MAX``."""
+        latents = analysed.latents[0]
+        gain = self.analysis.gain(self._rate(rate))[0] * EXACT_UNIT
+        codes = np.empty(latents.shape, np.int16)
+        for some in (slice(k, k + 16) for k in range(0, len(latents), 16)):  # what is between stays small
+            part = (latents[some] * gain[some]).round_().clamp_(-EXACT_MAX, EXACT_MAX)
+            codes[some] = part.to(torch.int16).cpu().numpy()
+        return codes
 
     @torch.inference_mode()
     def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
