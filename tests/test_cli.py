@@ -17,6 +17,7 @@ from test_plugin import psnr
 
 import pillow_cwic
 from pillow_cwic import cli
+from pillow_cwic.codec import quality
 
 ARTIST = ExifTags.Base.Artist
 ORIENTATION = ExifTags.Base.Orientation
@@ -128,6 +129,7 @@ def test_a_damaged_file_is_told_in_one_line(folder: Path, small_file: bytes) -> 
         (["encode", "a.jpg", "--model", "x"], "model: x is none of cwic1/mse"),
         (["encode", "a.jpg", "--device", "gpu"], "device: 'gpu' is none of"),
         (["encode", "a.jpg", "--jobs", "0"], "0 is not in the range"),
+        (["encode", "a.jpg", "--psnr", "30", "--rate", "1"], "options rate and psnr: only one of"),
         (["encode"], "Missing argument 'INPUTS...'"),
         (["encode", "nothing*"], "no files in nothing*"),
         (["encode", "a.jpg", "sub/a.jpg", "-o", "out"], "would both become out"),
@@ -193,6 +195,14 @@ def test_device_and_threads_reach_the_codec(folder: Path, monkeypatch: pytest.Mo
     )
     cwic("encode", "a.jpg", "--device", "cpu", "--threads", "3")
     assert seen == [("cpu", 3)]
+
+
+@pytest.mark.parametrize(("option", "wanted"), [("--psnr", 31.0), ("--ssim", 0.9)])
+def test_quality_that_can_be_measured(folder: Path, option: str, wanted: float) -> None:
+    cwic("encode", folder / "a.jpg", "-o", folder / "good.cwic", option, wanted)
+    with Image.open(folder / "a.jpg") as im, Image.open(folder / "good.cwic") as made:
+        pair = np.asarray(im.convert("RGB")), np.asarray(made.convert("RGB"))
+    assert wanted <= getattr(quality, option[2:])(*pair) < wanted + (1.0 if option == "--psnr" else 0.02)
 
 
 def test_version_and_help() -> None:

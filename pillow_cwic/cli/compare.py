@@ -11,16 +11,14 @@ from PIL import Image, ImageOps
 
 import pillow_cwic
 from pillow_cwic import atomic, models
-from pillow_cwic.cli.files import FAILURES, complaint, usage_errors
-from pillow_cwic.target import DEFAULT_EFFORT, parse_target
+from pillow_cwic.cli.files import FAILURES, complaint, for_target, usage_errors
+from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
 
 
 @click.command()
 @click.argument("picture", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The page; PICTURE.html if nothing is given.")
-@click.option("--rate", type=float, help="At most so many bits per pixel.")
-@click.option("--size", type=int, help="At most so many bytes.")
-@click.option("--quality", type=int, help="1 to 100; 50 if nothing is given.")
+@for_target
 @click.option("--model", default="cwic1", show_default=True)
 @click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
@@ -53,7 +51,7 @@ def compare(
         if name not in known:
             raise click.UsageError(f"--with: {name} is none of {', '.join(known)}")
     with usage_errors(), pillow_cwic.options(device=device, threads=threads):
-        parse_target(options["rate"], options["size"], options["quality"])
+        parse_target(**{name: options[name] for name in Target._fields})
         models.by_name(options["model"], options["tuning"])
     target = output or picture.with_suffix(".html")
     try:

@@ -8,15 +8,13 @@ import click
 
 from pillow_cwic import models
 from pillow_cwic.bulk import SUFFIX, suffixes
-from pillow_cwic.cli.files import Job, for_files, plan_files, run_jobs, usage_errors
-from pillow_cwic.target import DEFAULT_EFFORT, parse_target
+from pillow_cwic.cli.files import Job, for_files, for_target, plan_files, run_jobs, usage_errors
+from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
 
 
 @click.command()
 @for_files
-@click.option("--rate", type=float, help="At most so many bits per pixel.")
-@click.option("--size", type=int, help="At most so many bytes.")
-@click.option("--quality", type=int, help="1 to 100; 50 if nothing is given.")
+@for_target
 @click.option("--model", default="cwic1", show_default=True)
 @click.option("--tuning", help="mse, or ssim for structural similarity; mse if nothing is given.")
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
@@ -35,7 +33,7 @@ def encode(
     INPUTS are files, folders (with all that is in them) and patterns such as '*.jpg'. A file is written beside its
     source unless -o says where. Metadata is kept.
     """
-    target = {name: options.pop(name) for name in ("rate", "size", "quality")}
+    target = {name: options.pop(name) for name in Target._fields}
     with usage_errors():
         parse_target(**target)
         models.by_name(model, tuning)

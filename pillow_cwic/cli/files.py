@@ -17,7 +17,17 @@ from pillow_cwic import atomic, settings
 from pillow_cwic.bulk import FAILURES, SUFFIX, Recipe, convert, is_whole, reason
 from pillow_cwic.cli import workers
 
-__all__ = ["FAILURES", "SUFFIX", "Job", "complaint", "for_files", "plan_files", "run_jobs", "usage_errors"]
+__all__ = [
+    "FAILURES",
+    "SUFFIX",
+    "Job",
+    "complaint",
+    "for_files",
+    "for_target",
+    "plan_files",
+    "run_jobs",
+    "usage_errors",
+]
 
 INTERRUPTED = 130  # exit code, as shells have it
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -55,6 +65,19 @@ def for_files(command: Command) -> Command:
         click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, mps, xpu."),
         click.option("--threads", type=click.IntRange(1, 1024), help="Threads for one file."),
         click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def for_target(command: Command) -> Command:
+    """The options that say how large or how good a file shall be, at most one of which may be given."""
+    for option in reversed([
+        click.option("--rate", type=float, help="At most so many bits per pixel."),
+        click.option("--size", type=int, help="At most so many bytes."),
+        click.option("--quality", type=int, help="1 to 100; 50 if nothing is given."),
+        click.option("--psnr", type=float, help="The smallest file of at least so many dB."),
+        click.option("--ssim", type=float, help="The smallest file of at least this SSIM of the luma, 0 to 1."),
     ]):  # fmt: skip
         command = option(command)
     return command

@@ -44,10 +44,11 @@ def synthesise(
     """
     if isinstance(networks, PaperNetworks):
         return networks.synthesise(codes, rate, height, width, scale)
-    channels = len(codes)
     t = torch.tensor([rate / RATE_UNIT], dtype=torch.float32, device=networks.device)
-    scaled = torch.from_numpy(codes).to(networks.device).float()[None] * networks.synthesis.gain(t)[:, :channels]
-    blocks = torch.nn.functional.conv2d(scaled, _weights(networks, scale)[:, :channels, None, None])
+    missing = (0, 0, 0, 0, 0, networks.config.channels - len(codes))
+    all_codes = torch.nn.functional.pad(torch.from_numpy(codes).to(networks.device).float()[None], missing)
+    latents = networks.synthesis.latents(all_codes, t)
+    blocks = torch.nn.functional.conv2d(latents, _weights(networks, scale)[:, :, None, None])
     picture = torch.nn.functional.pixel_shuffle(blocks, STRIDE // scale)[0]
     shown = picture[:, : -(-height // scale), : -(-width // scale)].add(0.5).mul(255).round().clamp(0, 255)
     return shown.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()

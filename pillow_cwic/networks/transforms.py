@@ -75,10 +75,13 @@ class Synthesis(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(basis(channels).T[:, :, None, None])
 
+    def latents(self, codes: Tensor, t: Tensor) -> Tensor:
+        """Codes without the gain and the normalisation that the encoder gave them, of the same shape."""
+        scaled: Tensor = codes * self.gain(t)
+        return self.normalisation(scaled, t) if self.normalisation is not None else scaled
+
     def forward(self, codes: Tensor, t: Tensor) -> Tensor:
-        scaled = codes * self.gain(t)
-        if self.normalisation is not None:
-            scaled = self.normalisation(scaled, t)
+        scaled = self.latents(codes, t)
         x: Tensor = self.leave(self.trunk(self.film(self.enter(scaled), t.clamp(-1, 1)))) + self.linear(scaled)
         return x
 
