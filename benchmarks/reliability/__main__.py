@@ -23,7 +23,8 @@ INTRODUCTION = """# Reliability
 
 What a decoder must withstand that is trusted with the only copy of a picture, and what this one was measured to. \
 Written by `make reliability` (the quick rows) and `make check-long` (all); nothing here is written by hand. A row \
-stays as it was measured until it is measured again.
+stays as it was measured until it is measured again. The threats behind the rows are in \
+[SECURITY.md](../SECURITY.md).
 
 """
 
