@@ -120,6 +120,11 @@ def test_runs_become_operating_points(tmp_path: Path, monkeypatch: pytest.Monkey
         assert [(m.point, m.bpp) for m in models.points("cwic2018", "mse")] == [("r0.2", 0.1), ("r0.4", 0.2)]
         assert len(list(folder.glob("*.safetensors"))) == 2
         assert "| 0.4 | 0.2000 |" in (folder / "cwic2018-mse.md").read_text()
+        monkeypatch.setattr("sys.argv", ["paper_export", "--runs", runs[1]])  # others go
+        paper_export.main()
+        models.released.cache_clear()
+        assert [m.point for m in models.points("cwic2018", "mse")] == ["r0.4"]
+        assert len(list(folder.glob("*.safetensors"))) == 1
     finally:
         models.released.cache_clear()
 

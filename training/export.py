@@ -36,10 +36,10 @@ def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:
             tensors[name] = value.to(torch.float16).contiguous()
             if not torch.isfinite(tensors[name]).all():
                 raise ValueError(f"{name}: values of up to {value.abs().max().item():.3g} do not fit 16 bits")
-    return _canonical(save(tensors, {"config": json.dumps(model.config.to_dict()), **facts}))
+    return canonical(save(tensors, {"config": json.dumps(model.config.to_dict()), **facts}))
 
 
-def _canonical(data: bytes) -> bytes:
+def canonical(data: bytes) -> bytes:
     """The same safetensors file with its header in order: the library's differs from call to call, and so would ids."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
@@ -81,6 +81,16 @@ def release(data: bytes, name: str, tuning: str, point: str = "", **more: float)
     entries = [entry, *(e for e in entries if e not in former)]
     registry.write_text(json.dumps(entries, indent=2) + "\n")
     return path
+
+
+def drop_other_points(name: str, tuning: str, kept: set[str]) -> None:
+    """Takes the operating points of a model that are not among those kept out of the registry, with their weights."""
+    registry = models.FOLDER / "registry.json"
+    entries = json.loads(registry.read_text())
+    others = [e for e in entries if (e["name"], e["tuning"]) == (name, tuning) and e.get("point", "") not in kept]
+    for old in others:
+        (models.FOLDER / old["file"]).unlink(missing_ok=True)
+    registry.write_text(json.dumps([e for e in entries if e not in others], indent=2) + "\n")
 
 
 def licences(manifest: Path) -> list[str]:

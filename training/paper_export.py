@@ -2,7 +2,8 @@
 
 Each run of ``training.paper`` with ``--r``, after ``training.paper_context``, becomes a weights file: networks as
 float16, predictors as the integers of docs/FORMAT.md section 7. All are entered into the registry under one name and
-tuning; ``bpp`` of each is the mean on the validation split, by which encoders pick. One model card for all.
+tuning, in place of those before; ``bpp`` of each is the mean on the validation split, by which encoders pick. One
+model card for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from pillow_cwic import models
 from pillow_cwic.networks.cuboid import MACS, CuboidModel, to_integers
 from pillow_cwic.networks.paper import Paper, count_macs
-from training.export import FAMILIES, licences, release
+from training.export import FAMILIES, canonical, drop_other_points, licences, release
 from training.paper import load_average
 from training.paper_context import load_context
 
@@ -30,16 +31,8 @@ def freeze(model: Paper, context: CuboidModel, facts: dict[str, str]) -> bytes:
     weights, biases = to_integers(context)
     tensors = {"context.weights": torch.from_numpy(weights), "context.biases": torch.from_numpy(biases)}
     tensors |= {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()}
-    return save(
-        tensors,
-        {
-            "config": json.dumps(model.config.to_dict()),
-            "name": NAME,
-            "tuning": TUNING,
-            "family": FAMILIES[NAME],
-            **facts,
-        },
-    )
+    of_model = {"config": json.dumps(model.config.to_dict()), "name": NAME, "tuning": TUNING, "family": FAMILIES[NAME]}
+    return canonical(save(tensors, {**of_model, **facts}))
 
 
 def card(rows: list[dict[str, Any]], model: Paper, data: list[str]) -> str:
@@ -90,6 +83,7 @@ def main() -> None:
         path = release(data, NAME, TUNING, f"r{r:g}", bpp=round(found["bpp"], 4))
         rows.append({"r": r, "file": path.name, "ended": facts["ended"], **found})
         print(path)
+    drop_other_points(NAME, TUNING, {f"r{row['r']:g}" for row in rows})
     lines = licences(args.manifest) if args.manifest else ["Training pictures: not stated."]
     if args.first:
         lines += [
