@@ -36,7 +36,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # what the optimisers keep of each paramete
 
 @dataclass(frozen=True)
 class Schedule:
-    """What fixes a run besides the model's own config. ``configs/*.json`` hold only what differs from this."""
+    """What fixes a run besides the model's own config. A file given with ``--config`` holds what differs from this."""
 
     steps: int = 20_000
     minutes: float = 0.0  # if set, the length of the run in machine time (on a CPU, all threads') instead of steps
@@ -226,9 +226,9 @@ def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) ->
     run.save()
 
 
-def configured(changes: dict) -> tuple[Config, Schedule]:
-    """Config and schedule with the values that differ from the defaults, ``{"model": {..}, "schedule": {..}}``."""
-    config = Config.from_dict({**Config().to_dict(), **changes.get("model", {})})
+def configured(changes: dict, base: Config | None = None) -> tuple[Config, Schedule]:
+    """Config and schedule with what differs from ``base`` and the defaults, ``{"model": {..}, "schedule": {..}}``."""
+    config = Config.from_dict({**(base or Config()).to_dict(), **changes.get("model", {})})
     return config, replace(Schedule(), **changes.get("schedule", {}))
 
 
@@ -244,16 +244,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    config, schedule = configured(json.loads(args.config.read_text()) if args.config else {})
+    started = None
+    if args.start:
+        folder = Path(args.start)
+        started = load_average(folder)[0] if folder.is_dir() else load_released(tuning=args.start)
+    changes = json.loads(args.config.read_text()) if args.config else {}
+    config, schedule = configured(changes, started.config if started else None)
     if args.minutes:
         schedule = replace(schedule, minutes=args.minutes)
     args.run.mkdir(parents=True, exist_ok=True)
     run = Run(args.run, config, schedule, torch.device(args.device))
     if (args.run / "state.json").exists():
         run.restore()
-    elif args.start:
-        folder = Path(args.start)
-        run.start_from(load_average(folder)[0] if folder.is_dir() else load_released(tuning=args.start))
+    elif started:
+        run.start_from(started)
     macs = count_macs(config)
     print("kMAC per pixel:", {k: round(v / 1000, 2) for k, v in macs.items()})
     pictures = load_pictures(find_pictures(args.data))
