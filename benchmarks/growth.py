@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks.codecs import available, bits_per_pixel
 from benchmarks.speed import machine
 from benchmarks.tables import table
 
@@ -27,6 +28,8 @@ SIZES = (0.1, 0.4, 1.0, 3.0, 6.0, 12.0, 24.0)  # megapixels
 RATE = 0.5
 ASPECT = 1.5
 WORKS = "encode", "decode"
+PEERS = "JPEG XL", "AVIF"  # at the two sizes of whole photographs, at a quality near that rate
+LARGE = 12.0, 24.0
 
 
 def picture(path: Path, megapixels: float) -> np.ndarray:
@@ -66,7 +69,26 @@ def child(path: Path, megapixels: float, rate: float) -> dict[str, Any]:
             pillow_cwic.decode(data)
         figures[work] = time.perf_counter() - start
         figures[f"{work} memory"] = _memory("VmHWM") - before
+    if megapixels in LARGE:
+        figures["peers"] = peers(Image.fromarray(pixels), rate)
     return figures
+
+
+def peers(im: Image.Image, rate: float) -> dict[str, tuple[float, float]]:
+    """Bits per pixel and seconds to decode of each peer that is here, for its setting nearest to a rate.
+
+    The setting is found on a part of the picture, since their encoders take long; so is the file, quickly.
+    """
+    found = {}
+    for name, codec in available().items():
+        if name in PEERS:
+            part = im.crop((0, 0, 768, 512))
+            setting = codec.fit(part, int(rate * 768 * 512 / 8))
+            data = codec.save(im, **{**codec.options(setting), **({"speed": 9} if name == "AVIF" else {})})
+            start = time.perf_counter()
+            codec.decode(data).load()
+            found[name] = bits_per_pixel(data, im), time.perf_counter() - start
+    return found
 
 
 def measured(path: Path, megapixels: float, rate: float) -> dict[str, Any]:
@@ -105,11 +127,23 @@ def report(rows: list[dict[str, Any]], rate: float) -> str:
     head = ["megapixels"]
     for work in WORKS:
         head += [f"{work} / s", "s a megapixel", "memory / MB", "bytes a pixel over 300 MB"]
+    beside = []
+    for row in rows:
+        for name, (bpp, seconds) in row.get("peers", {}).items():
+            cell = [
+                f"{row['pixels'] / 1e6:.2f}",
+                name,
+                f"{bpp:.2f}",
+                f"{seconds:.2f}",
+                f"{row['decode'] / seconds:.1f}",
+            ]
+            beside.append(cell)
+    peer_table = table(["megapixels", "peer", "bpp", "decode / s", "CWIC / peer"], beside) + "\n" if beside else ""
     return (
         "# Growth\n\n"
         f"{machine()}; {rate:g} bpp with rate search, default effort; each size once, in a process of its own that has "
         "the model loaded. Memory is the peak over the start.\n\n"
-        f"{table(head, cells)}\n![Time and memory](growth.png)\n"
+        f"{table(head, cells)}\n{peer_table}![Time and memory](growth.png)\n"
     )
 
 
