@@ -81,7 +81,8 @@ def line(entry: dict[str, Any], folder: Path, baseline: str, efforts: list[Row],
     cells = [" + ".join(f"{n}" for n in runs.steps), " + ".join(f"{m:g}" for m in runs.minutes)]
     common = overlap(anchor.points, runs.points) if anchor else None
     if anchor is None or common is None:
-        return [entry["what"], *cells, "–", "–"]
+        reached = sorted(quality for _, quality in runs.points)
+        return [entry["what"], *cells, "–", f"none; it reaches {reached[0]:.1f}–{reached[-1]:.1f}"]
     saving = rate_change(anchor.points, runs.points)
     return [entry["what"], *cells, number(saving, "+.1f"), f"{common[0]:.1f}–{common[1]:.1f}"]
 
@@ -97,7 +98,8 @@ def report(listed: dict[str, Any], folder: Path, efforts: list[Row], default: in
             "Trained alike: the same pictures, seed and machine time. Change: the rate that is needed beyond the whole",
             "codec's at equal PSNR, the mean over the PSNR range that both reach on the validation split; above zero,",
             "the part is worth its place. Bits of trained rows are ideal code lengths of rounded codes. The encoder",
-            "search takes no training: effort 0 against the default one, in real files of the released weights.\n",
+            "search takes no training: effort 0 against the default one, in real files of the released weights. A",
+            "model for one rate spends all its time on that rate; one for all has as much for all together.\n",
             table(["", "steps", "minutes", "change / %", "over dB"], body),
         ]
     )

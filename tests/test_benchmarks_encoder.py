@@ -175,7 +175,7 @@ def test_ablation_compares_the_last_validations(tmp_path: Path) -> None:
         "| no map | 100 | 2.5 | +10.0 | 27.0–33.0 |",
         "| several | 100 + 100 | 2.5 + 2.5 | -10.0 | 27.0–33.0 |",
         "| half | – | – | not run | – |",
-        "| far | 100 | 2.5 | – | – |",
+        "| far | 100 | 2.5 | – | none; it reaches 60.0–66.0 |",
         "| search | – | – | +5.0 | – |",
     ]
     assert "| search | – | – | not run | – |" in ablation.report(listed, tmp_path, [], 4)
