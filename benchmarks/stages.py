@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from io import BytesIO
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -59,9 +58,10 @@ def _best(call: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def _middle(call: Callable[[], object], repeats: int) -> float:
-    call()
-    return median(_best(call, 1) for _ in range(repeats))
+def _least(repeats: int, *calls: Callable[[], object]) -> list[float]:
+    """The least seconds of each call, all called once a round, so that one slow moment slows none of them for good."""
+    rounds = [[_best(call, 1) for call in calls] for _ in range(repeats + 1)]
+    return [min(times) for times in zip(*rounds[1:], strict=True)]
 
 
 def peaks(repeats: int = 5) -> Peaks:
@@ -122,12 +122,15 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
         with Image.open(BytesIO(data)) as file:
             file.load()
 
-    parse = _middle(lambda: container.read_file(data), repeats)
-    levels = _middle(lambda: decode_symbols(entropy, parsed, *place, groups=0), repeats)
-    all_layers = _middle(lambda: decode_symbols(entropy, parsed, *place), repeats)
-    transform = _middle(network, repeats)
-    shown = _middle(lambda: networks.synthesise(codes, header.rate, header.height, header.width), repeats)
-    total = _middle(opened, repeats)
+    parse, levels, all_layers, transform, shown, total = _least(
+        repeats,
+        lambda: container.read_file(data),
+        lambda: decode_symbols(entropy, parsed, *place, groups=0),
+        lambda: decode_symbols(entropy, parsed, *place),
+        network,
+        lambda: networks.synthesise(codes, header.rate, header.height, header.width),
+        opened,
+    )
     integer = at.macs_of_one * INTEGER_LANES
     size = 3 * header.height * header.width
     places = codes.shape[1] * codes.shape[2]
@@ -155,10 +158,13 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     codes = (exact + np.int16(16)) // np.int16(32)
     layers = [networks.levels(analysed, header.rate), *np.split(codes, ends)]
     integer, macs_of_layers = at.macs_of_one * INTEGER_LANES, layer_macs(networks.config)
-    analyse = _middle(lambda: networks.analyse(pixels, header.rate), repeats)
-    quantise = _middle(lambda: networks.codes(analysed, header.rate), repeats)
-    plain = _middle(lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10), repeats)
-    total = _middle(lambda: codec.encode(pixels, rate=rate), repeats)
+    analyse, quantise, plain, total = _least(
+        repeats,
+        lambda: networks.analyse(pixels, header.rate),
+        lambda: networks.codes(analysed, header.rate),
+        lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
+        lambda: codec.encode(pixels, rate=rate),
+    )
     macs = codes[0].size * (matrix_weights(networks.analysis) + matrix_weights(networks.importance) / 4)
     return [
         Stage("analysis transform, once", analyse, macs, at.macs),
@@ -173,7 +179,8 @@ def report(im: Image.Image, rate: float, repeats: int) -> str:
     at = peaks()
     parts = [
         f"Floors: in float32 {at.macs / 1e9:.0f} GMAC/s with all threads ({torch.get_num_threads()}) and "
-        f"{at.macs_of_one / 1e9:.0f} with one, taken twice for 16-bit integers; {at.copied / 1e9:.1f} GB/s copied.\n"
+        f"{at.macs_of_one / 1e9:.0f} with one, taken twice for 16-bit integers; {at.copied / 1e9:.1f} GB/s copied. "
+        f"Times are the least of {repeats} rounds.\n"
     ]
     for title, found in (("decode", decoding(im, rate, repeats, at)), ("encode", encoding(im, rate, repeats, at))):
         body = []

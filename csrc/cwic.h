@@ -51,6 +51,23 @@ int32_t cwic_tile_encode(cwic_tile *tile, int16_t *symbols, const int16_t *exact
                          uint8_t *out, size_t capacity, size_t *written);
 int32_t cwic_tile_decode(cwic_tile *tile, const uint8_t *data, size_t length, int16_t *symbols);
 
+/* The same in bands of rows, so that the layers of a tile can be under way at once, each in its own thread. They begin
+ * in order, the second after the first, the map, is finished. Before a layer's rows up to `end`, the caller sees to it
+ * that those of the layer before are coded to end + CWIC_ROWS_AHEAD, or all; else symbols are wrong, no more.
+ * Arguments are as above, and stay the caller's until the layer is freed. NULL and *result on failure. */
+typedef struct cwic_layer cwic_layer;
+enum { CWIC_ROWS_AHEAD = 2 };
+
+cwic_layer *cwic_layer_encoder(cwic_tile *tile, int16_t *symbols, const int16_t *exact, const uint16_t *weights,
+                               uint8_t *out, size_t capacity, int32_t *result);
+cwic_layer *cwic_layer_decoder(cwic_tile *tile, const uint8_t *data, size_t length, int16_t *symbols,
+                               int32_t *result);
+/* Codes on until `end` rows are done. */
+int32_t cwic_layer_rows(cwic_layer *layer, int32_t end);
+/* After all rows; written: bytes produced, may be NULL. */
+int32_t cwic_layer_finish(cwic_layer *layer, size_t *written);
+void cwic_layer_free(cwic_layer *layer);
+
 /* Predictors of model cwic2018 with their weights, read-only once made; any number of stacks and threads may share
  * them. weights and biases: the arrays of FORMAT.md section 7.3, copied. groups: channels of each layer, at most 128
  * together, a multiple of levels; levels: a power of two, 2 to 32. simd, NULL and *result: as in cwic_model_new. */

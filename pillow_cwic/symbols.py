@@ -46,13 +46,18 @@ def _tiles(entropy: Entropy, rows: int, columns: int, exponent: int) -> list[_Ti
     ]
 
 
-def _each(work: Callable[[int], None], count: int) -> None:
-    """``work(0) .. work(count - 1)``, in threads if there are several; the C coder runs without the GIL."""
+def _each(work: Callable[[int, int], None], count: int) -> None:
+    """``work(k, threads)`` for tiles 0 to count - 1, at once in threads, which few tiles share among their layers.
+
+    The C coder runs without the GIL.
+    """
+    threads = settings.threads() or os.cpu_count() or 1
+    within = max(1, threads // count)
     if count == 1:
-        work(0)
+        work(0, within)
         return
-    with ThreadPoolExecutor(min(count, settings.threads() or os.cpu_count() or 1)) as pool:
-        waiting = [pool.submit(work, k) for k in range(count)]
+    with ThreadPoolExecutor(min(count, threads)) as pool:
+        waiting = [pool.submit(work, k, within) for k in range(count)]
         try:
             for done in waiting:
                 done.result()
@@ -91,16 +96,17 @@ def encode_symbols(
     tiles = _tiles(entropy, rows, columns, exponent)
     streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
 
-    def code(k: int) -> None:
+    def code(k: int, threads: int) -> None:
+        def part(plane: NDArray[Any], index: int) -> NDArray[Any]:
+            return np.ascontiguousarray(tiles[k].cut(plane, index))
+
         coder = entropy.tile(t, tiles[k].height, tiles[k].width)
-        for index, plane in enumerate(symbols):
-            part = np.ascontiguousarray(tiles[k].cut(plane, index))
-            values = exact[index]
-            if values is not None:
-                values = np.ascontiguousarray(tiles[k].cut(values, index))
-            bits = weight if isinstance(weight, float) else tiles[k].cut(weight[None], 1)[0]
-            streams[index][k] = coder.encode(part, values, bits)
-            tiles[k].cut(plane, index)[...] = part
+        parts = [part(plane, index) for index, plane in enumerate(symbols)]
+        values = [None if each is None else part(each, index) for index, each in enumerate(exact)]
+        bits = weight if isinstance(weight, float) else tiles[k].cut(weight[None], 1)[0]
+        for index, stream in enumerate(coder.encode_all(parts, values, bits, threads)):
+            streams[index][k] = stream
+            tiles[k].cut(symbols[index], index)[...] = parts[index]
 
     _each(code, len(tiles))
     return [
@@ -137,12 +143,11 @@ def decode_symbols(
     n = entropy.codes_per_level
     symbols += [np.zeros((c, n * rows, n * columns), np.int16) for c in entropy.groups]
 
-    def decode(k: int) -> None:
+    def decode(k: int, threads: int) -> None:
         coder = entropy.tile(header.rate, tiles[k].height, tiles[k].width)
-        for index in range(len(streams)):
-            tiles[k].cut(symbols[index], index)[...] = coder.decode(streams[index][k])
-            if step:
-                step()
+        found = coder.decode_all([layer[k] for layer in streams], threads, step or (lambda: None))
+        for index, layer in enumerate(found):
+            tiles[k].cut(symbols[index], index)[...] = layer
 
     _each(decode, len(tiles))
     for index, layer in enumerate(layers):

@@ -165,7 +165,7 @@ def threads_and_simd() -> Row:
     names = ("plain C", "AVX2", "AVX-512 VNNI")
     return Row(
         "symbols are the same with every SIMD path of x86-64 and 1 to 16 threads",
-        f"{len(hashes)} different in {len(paths) * len(THREADS)} decodings of {parsed.header.tiles} tiles: "
+        f"{len(hashes)} hash of the symbols in {len(paths) * len(THREADS)} decodings of {parsed.header.tiles} tiles: "
         f"{', '.join(names[simd] for simd in sorted(paths))}; {', '.join(map(str, THREADS))} threads",
         command(threads_and_simd),
         len(hashes) == 1 and set(paths) == {0, 1, 2},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pillow_cwic.entropy import wavefront
 from pillow_cwic.entropy._coder import ffi, lib
 from pillow_cwic.errors import EntropyError, ModelError
 
@@ -87,6 +89,39 @@ class EntropyModel:
         return TileCoder(self, rate, height, width)
 
 
+class LayerCoder:
+    """One layer of a tile under way, see ``wavefront.Rows``: bytes if it was written, else symbols."""
+
+    def __init__(
+        self, tile: TileCoder, name: str, layer: Any, symbols: NDArray[np.int16], out: Any, *kept: object
+    ) -> None:
+        self._tile, self._name, self._layer = tile, name, ffi.gc(layer, lib.cwic_layer_free)
+        self._symbols, self._out = symbols, out
+        self._kept = kept  # the layer points into them, and into the tile
+
+    def _check(self, result: int) -> None:
+        try:
+            check(result, self._name)
+        except Exception:
+            self._tile.failed = True
+            raise
+
+    def rows(self, end: int) -> None:
+        """Codes on until ``end`` rows are done. Raises EntropyError if the stream is damaged."""
+        self._check(lib.cwic_layer_rows(self._layer, end))
+
+    def finish(self) -> Any:
+        """After all rows: bytes (written), or symbols (channels, rows, columns) int16. Raises as ``rows``."""
+        written = ffi.new("size_t *")
+        self._check(lib.cwic_layer_finish(self._layer, written))
+        return self._symbols if self._out is None else bytes(ffi.buffer(self._out, written[0]))
+
+    def whole(self) -> Any:
+        """All rows at once, then the result."""
+        self.rows(self._symbols.shape[1])
+        return self.finish()
+
+
 class TileCoder:
     """Codes the layers of one tile in order, the map first. Not to be shared between threads.
 
@@ -101,21 +136,30 @@ class TileCoder:
         self._model = model  # the tile points into it
         self._layer = 0
         self._height, self._width = height, width
+        self.failed = False  # whether a layer did; no other is coded then
 
-    def _shape(self) -> tuple[int, int, int]:
+    def _next(self) -> tuple[str, tuple[int, int, int]]:
+        """Name and shape of the layer that begins."""
+        if self.failed:
+            raise ValueError(f"layer {self._layer}: another of its tile has failed")
         if self._layer > len(self._model.groups):
             raise ValueError(f"layer {self._layer}: the model has {len(self._model.groups) + 1}")
         if self._layer == 0:
-            return 1, self._height, self._width
-        return self._model.groups[self._layer - 1], 2 * self._height, 2 * self._width
+            return "layer 0", (1, self._height, self._width)
+        return f"layer {self._layer}", (self._model.groups[self._layer - 1], 2 * self._height, 2 * self._width)
 
-    def encode(
+    def _begun(self, name: str, layer: Any, result: Any, symbols: NDArray[np.int16], *kept: Any) -> LayerCoder:
+        check(result[0], name)
+        self._layer += 1
+        return LayerCoder(self, name, layer, symbols, *kept)
+
+    def encoder(
         self,
         symbols: NDArray[np.int16],
         exact: NDArray[np.int16] | None = None,
         weight: float | NDArray[np.floating] = 0,
-    ) -> bytes:
-        """Writes the next layer.
+    ) -> LayerCoder:
+        """Begins to write the next layer.
 
         ``symbols`` (channels, rows, columns), C-contiguous, levels 0 .. L-1 or codes in [-511, 511]. Symbols that
         the format does not write (masked or certain ones) are changed in place to what a decoder will see.
@@ -124,33 +168,65 @@ class TileCoder:
         its prediction as long as that lowers ``bits + weight * (exact / 32 - symbol) ** 2``; the weight, from 0 to
         below 256, may differ from place to place, (rows, columns).
         """
-        if symbols.shape != self._shape() or symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
-            raise ValueError(f"layer {self._layer}: {symbols.dtype} {symbols.shape}, wanted int16 {self._shape()}")
+        name, shape = self._next()
+        if symbols.shape != shape or symbols.dtype != np.int16 or not symbols.flags.c_contiguous:
+            raise ValueError(f"{name}: {symbols.dtype} {symbols.shape}, wanted int16 {shape}")
         if exact is not None and (exact.shape != symbols.shape or exact.dtype != np.int16):
-            raise ValueError(f"layer {self._layer}: exact values {exact.dtype} {exact.shape}, symbols {symbols.shape}")
+            raise ValueError(f"{name}: exact values {exact.dtype} {exact.shape}, symbols {symbols.shape}")
         values, weights = ffi.NULL, ffi.NULL
         if exact is not None:
             values = ffi.from_buffer("int16_t[]", np.ascontiguousarray(exact))
             weights = ffi.from_buffer("uint16_t[]", _weights(weight, symbols.shape[1:]))
         capacity = SYMBOL_BYTES * symbols.size + 16
         out = uncleared("uint8_t[]", capacity)
-        written = ffi.new("size_t *")
-        result = lib.cwic_tile_encode(
-            self._tile, ffi.from_buffer("int16_t[]", symbols), values, weights, out, capacity, written
-        )
-        check(result, f"layer {self._layer}")
-        self._layer += 1
-        return bytes(ffi.buffer(out, written[0]))
+        result = ffi.new("int32_t *")
+        given = ffi.from_buffer("int16_t[]", symbols)
+        layer = lib.cwic_layer_encoder(self._tile, given, values, weights, out, capacity, result)
+        return self._begun(name, layer, result, symbols, out, given, values, weights)
+
+    def decoder(self, data: bytes) -> LayerCoder:
+        """Begins to read the next layer: (channels, rows, columns) int16."""
+        name, shape = self._next()
+        symbols = np.empty(shape, np.int16)
+        result = ffi.new("int32_t *")
+        given, stream = ffi.from_buffer("int16_t[]", symbols), ffi.from_buffer(data)
+        layer = lib.cwic_layer_decoder(self._tile, stream, len(data), given, result)
+        return self._begun(name, layer, result, symbols, None, given, stream)
+
+    def encode(
+        self,
+        symbols: NDArray[np.int16],
+        exact: NDArray[np.int16] | None = None,
+        weight: float | NDArray[np.floating] = 0,
+    ) -> bytes:
+        """Writes the next layer, as ``encoder``."""
+        stream: bytes = self.encoder(symbols, exact, weight).whole()
+        return stream
 
     def decode(self, data: bytes) -> NDArray[np.int16]:
         """Reads the next layer: (channels, rows, columns) int16. Raises EntropyError if the stream is damaged."""
-        symbols = np.empty(self._shape(), np.int16)
-        result = lib.cwic_tile_decode(
-            self._tile, ffi.from_buffer(data), len(data), ffi.from_buffer("int16_t[]", symbols)
-        )
-        check(result, f"layer {self._layer}")
-        self._layer += 1
+        symbols: NDArray[np.int16] = self.decoder(data).whole()
         return symbols
+
+    def encode_all(
+        self,
+        symbols: Sequence[NDArray[np.int16]],
+        exact: Sequence[NDArray[np.int16] | None],
+        weight: float | NDArray[np.floating],
+        threads: int,
+    ) -> list[bytes]:
+        """All layers, each as ``encoder`` takes it, in up to so many threads."""
+        first = self.encode(symbols[0], exact[0], weight)
+        begin = [partial(self.encoder, *layer, weight) for layer in zip(symbols[1:], exact[1:], strict=True)]
+        return [first, *wavefront.run(begin, 2 * self._height, lib.CWIC_ROWS_AHEAD, threads)]
+
+    def decode_all(self, streams: Sequence[bytes], threads: int, step: Callable[[], None]) -> list[NDArray[np.int16]]:
+        """As many layers as there are streams, in up to so many threads. ``step()`` follows each, in its thread."""
+        first = [self.decode(stream) for stream in streams[:1]]
+        for _ in first:
+            step()
+        begin = [partial(self.decoder, stream) for stream in streams[1:]]
+        return [*first, *wavefront.run(begin, 2 * self._height, lib.CWIC_ROWS_AHEAD, threads, step)]
 
 
 def _weights(weight: float | NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.uint16]:

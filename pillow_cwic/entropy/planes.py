@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,3 +98,17 @@ class PlaneCoder:
         check(result, f"layer {self._layer}")
         self._layer += 1
         return symbols
+
+    def encode_all(
+        self, symbols: Sequence[NDArray[np.int16]], exact: Sequence[object], weight: object, threads: int
+    ) -> list[bytes]:
+        """All layers, each as ``encode`` takes it; in one thread, whatever ``threads`` says."""
+        return [self.encode(layer) for layer in symbols]
+
+    def decode_all(self, streams: Sequence[bytes], threads: int, step: Callable[[], None]) -> list[NDArray[np.int16]]:
+        """As many layers as there are streams, in one thread. ``step()`` follows each."""
+        layers = []
+        for stream in streams:
+            layers.append(self.decode(stream))
+            step()
+        return layers
