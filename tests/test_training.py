@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pillow_cwic.networks.context import ContextModel, logistic_bits
 from pillow_cwic.networks.integers import to_integers
 from pillow_cwic.networks.model import Config
 from pillow_cwic.networks.quantisers import channel_masks
+from pillow_cwic.networks.transforms import to_blocks
 from training import agree, export
 from training.data import Crops, find_pictures
 from training.released import load_released
@@ -89,6 +91,34 @@ def test_a_run_can_start_from_another(tmp_path: Path) -> None:
     second = Run(tmp_path, TINY, Schedule(), torch.device("cpu"))
     second.start_from(export.load_average(tmp_path)[0])
     assert torch.equal(second.model.analysis.leave.bias, first.average.analysis.leave.bias)
+
+
+def test_a_wider_context_model_starts_with_the_same_predictions(tmp_path: Path, crops: Crops) -> None:
+    small = Run(tmp_path, TINY, Schedule(), torch.device("cpu"))
+    wide = Run(tmp_path, replace(TINY, context_hidden=48), Schedule(), torch.device("cpu"))
+    blocks, t = to_blocks(crops.next()), torch.zeros(2)
+    with torch.no_grad():
+        for parameter in small.model.context.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        wide.start_from(small.model)
+        torch.manual_seed(3)
+        before = small.model(blocks, t, use_map=True, hard_rate=True)
+        torch.manual_seed(3)
+        after = wide.model(blocks, t, use_map=True, hard_rate=True)
+    assert torch.allclose(before.hard_bits, after.hard_bits, rtol=1e-5)
+    assert before.hard_bits.min() > 0
+
+
+def test_a_part_can_learn_alone(tmp_path: Path, crops: Crops) -> None:
+    run = Run(tmp_path, TINY, Schedule(batch=2, map_from=0.0, hard_from=0.0, only="context."), torch.device("cpu"))
+    before = {name: parameter.clone() for name, parameter in run.model.named_parameters()}
+    for _ in range(3):
+        run.train_step(crops)
+    changed = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
+    assert {"context.layers.1.dense.weight", "context.layers.0.out.bias", "context.map.out.bias"} <= changed
+    assert all(name.startswith("context.") for name in changed)
+    with pytest.raises(ValueError, match="only is 'nothing'"):
+        Run(tmp_path, TINY, Schedule(only="nothing"), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))

@@ -54,6 +54,7 @@ class Schedule:
     valid_every: int = 1500
     tuning: str = "mse"
     rates: tuple[float, float] = (-1.0, 1.0)  # range of the rate parameter t
+    only: str = ""  # the parameters whose names begin so learn, the others stay as they are
 
     def progress(self, step: int, seconds: float) -> float:
         done = seconds / (60 * self.minutes) if self.minutes else step / self.steps
@@ -68,6 +69,17 @@ class Schedule:
         first, last = self.map_pull
         stage = (progress - self.map_from) / (1 - self.map_from) if self.map_from < 1 else 0.0
         return last + (first - last) * (1 - min(max(stage, 0.0), 1.0)) ** 2
+
+
+def within(fresh: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """``values``, (outputs, inputs, ..), as the first outputs and inputs of ``fresh``, which may have more of both.
+
+    The first outputs do not see the new inputs; the new outputs stay as they are in ``fresh``.
+    """
+    larger = fresh.clone()
+    larger[: len(values)] = 0
+    larger[tuple(slice(side) for side in values.shape)] = values
+    return larger
 
 
 class Run:
@@ -86,8 +98,13 @@ class Run:
         self.model = model(config).to(device, memory_format=torch.channels_last)
         self.average = model(config).to(device, memory_format=torch.channels_last).requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
-        matrices = [p for p in self.model.parameters() if schedule.muon and p.ndim == 4 and min(p.shape[:2]) >= 16]
-        others = [p for p in self.model.parameters() if not any(p is m for m in matrices)]
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name.startswith(schedule.only))
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        if not learning:
+            raise ValueError(f"schedule: only is {schedule.only!r}, with which no parameter's name begins")
+        matrices = [p for p in learning if schedule.muon and p.ndim == 4 and min(p.shape[:2]) >= 16]
+        others = [p for p in learning if not any(p is m for m in matrices)]
         self.optimisers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr=schedule.lr, weight_decay=0.0, fused=True)
         ]
@@ -103,9 +120,16 @@ class Run:
         return self.schedule.progress(self.step, self.seconds)
 
     def start_from(self, model: Cwic1) -> None:
-        """Takes over the weights of a model of the same config, or of one that lacks parts, which start afresh."""
+        """Takes over the weights of a model of the same config, or of one that lacks parts, which start afresh.
+
+        Its context model may have fewer hidden channels: those that are new start unseen, so that it predicts the same.
+        """
+        given = model.state_dict()
+        for name, values in self.model.state_dict().items():
+            if name.startswith("context.") and name in given:
+                given[name] = within(values, given[name])
         for taker in (self.model, self.average):
-            unexpected = taker.load_state_dict(model.state_dict(), strict=False).unexpected_keys
+            unexpected = taker.load_state_dict(given, strict=False).unexpected_keys
             if unexpected:
                 raise ValueError(f"start: the config has no place for {', '.join(unexpected)}")
 
