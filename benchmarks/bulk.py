@@ -23,8 +23,8 @@ from PIL import Image
 import pillow_cwic
 from benchmarks import metrics
 from benchmarks.codecs import ALL, Ours
-from benchmarks.speed import machine
 from benchmarks.tables import number, table
+from benchmarks.timing import machine
 from pillow_cwic.compare.peers import Codec
 
 SPEEDS = (4, 6)  # of AVIF's encoder

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speed import machine
+from benchmarks.timing import machine
 
 Bits = NDArray[np.uint8]
 Probabilities = NDArray[np.uint16]  # P(1) * 65536, from 1 to 65535

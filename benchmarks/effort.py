@@ -23,8 +23,8 @@ from benchmarks.codecs import CWIC_AT_RATE, TUNINGS, Codec, available
 from benchmarks.metrics import bd_rate
 from benchmarks.rate_distortion import measure
 from benchmarks.rows import MEASURES, Measure, Row, curve, picture_curves, write_rows
-from benchmarks.speed import machine
 from benchmarks.tables import number, short, table
+from benchmarks.timing import machine
 
 RATES = (0.1, 0.25, 0.5, 1.0)
 EFFORTS = range(10)

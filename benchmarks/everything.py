@@ -18,8 +18,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.speed import machine
 from benchmarks.tables import table
+from benchmarks.timing import machine
 
 # Times first, while nothing has warmed the machine; per_image and readme read what the others write.
 ORDER = (

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.codecs import available, bits_per_pixel
-from benchmarks.speed import machine
 from benchmarks.tables import table
+from benchmarks.timing import machine
 
 SIZES = (0.1, 0.4, 1.0, 3.0, 6.0, 12.0, 24.0)  # megapixels
 RATE = 0.5

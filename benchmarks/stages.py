@@ -6,7 +6,6 @@ matrices, or its bytes over the rate at which it copies memory, whichever takes 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from PIL import Image
 from torch.nn import Conv2d, Module
 
 from benchmarks.tables import table
+from benchmarks.timing import rounds
 from pillow_cwic import codec, container, models
 from pillow_cwic.codec import session
 from pillow_cwic.networks.context import CausalConv
@@ -49,34 +49,24 @@ class Stage(NamedTuple):
         return max(self.macs / self.peak, self.moved / peaks.copied)
 
 
-def _best(call: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def _least(repeats: int, *calls: Callable[[], object]) -> list[float]:
-    """The least seconds of each call, all called once a round, so that one slow moment slows none of them for good."""
-    rounds = [[_best(call, 1) for call in calls] for _ in range(repeats + 1)]
-    return [min(times) for times in zip(*rounds[1:], strict=True)]
+    """The least seconds of each call in so many rounds."""
+    return [min(taken) for taken in rounds(dict(enumerate(calls)), repeats).values()]
 
 
 def peaks(repeats: int = 5) -> Peaks:
     """Measures the machine."""
     a, b = torch.randn(MATRIX, MATRIX), torch.randn(MATRIX, MATRIX)
     out, threads = torch.empty(MATRIX, MATRIX), torch.get_num_threads()
-    macs = MATRIX**3 / _best(lambda: torch.mm(a, b, out=out), repeats)
+    macs = MATRIX**3 / _least(repeats, lambda: torch.mm(a, b, out=out))[0]
     torch.set_num_threads(1)
     try:
-        one = MATRIX**3 / _best(lambda: torch.mm(a, b, out=out), repeats)
+        one = MATRIX**3 / _least(repeats, lambda: torch.mm(a, b, out=out))[0]
     finally:
         torch.set_num_threads(threads)
     source = torch.zeros(COPIED, dtype=torch.uint8)
     target = torch.zeros_like(source)
-    return Peaks(macs, one, COPIED / _best(lambda: target.copy_(source), repeats))
+    return Peaks(macs, one, COPIED / _least(repeats, lambda: target.copy_(source))[0])
 
 
 def layer_macs(config: Config) -> list[int]:

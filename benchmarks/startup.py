@@ -19,8 +19,8 @@ from PIL import Image
 import _pillow_cwic_autoload as hook
 from benchmarks.codecs import CWIC_AT_RATE, available
 from benchmarks.growth import picture
-from benchmarks.speed import machine
 from benchmarks.tables import table
+from benchmarks.timing import machine
 from pillow_cwic.compare.peers import PEERS as PEER_CODECS
 
 PEERS = {codec.name for codec in PEER_CODECS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import contact_sheet, metrics, per_image, rate_distortion, readme, rows, tables
+from benchmarks import contact_sheet, metrics, per_image, rate_distortion, readme, rows, speed, tables, timing
 from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
 from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
@@ -270,3 +271,24 @@ def test_readme_has_the_tables_of_every_tuning_and_links_what_there_is(tmp_path:
     assert "body of speed.md" in text and "body of coder.md" in text
     (results / "effort.md").write_text("")
     assert "More: [what each effort of the encoder gains](docs/results/effort.md).\n" in readme.results(results, None)
+
+
+def test_rounds_take_turns_and_leave_the_first_out() -> None:
+    said: list[str] = []
+    taken = timing.rounds({name: lambda name=name: said.append(name) for name in "ab"}, 3)
+    assert said == list("abababab")
+    assert [len(times) for times in taken.values()] == [3, 3] and min(min(times) for times in taken.values()) >= 0
+
+
+def test_speed_compares_with_peers_of_the_same_rounds(im: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed.stages, "report", lambda *args: "the stages")
+    monkeypatch.setattr(speed, "PEERS", ("JPEG",))
+    slow = speed.Timed(b"", None, lambda: time.sleep(0.02), lambda: time.sleep(0.01))
+    monkeypatch.setattr(speed, "learned", lambda im: {"autoregressive": slow, "hyperprior": slow})
+    text = speed.report(im.crop((0, 0, 96, 96)), "a crop", 1.5, 2)
+    assert "a crop, 96x96, 1.5 bpp" in text and text.endswith("the stages\n")
+    rows = {line.split(" | ")[0]: line.split(" | ") for line in text.splitlines() if line.startswith("| ")}
+    assert rows["| CWIC"][5:] == ["1.00", "1.00", "1.00 |"]
+    assert float(rows["| JPEG"][5]) > 1
+    for name in ("| autoregressive", "| hyperprior"):
+        assert float(rows[name][1]) >= 20 and float(rows[name][2]) >= 10  # ms

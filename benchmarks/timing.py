@@ -1,0 +1,39 @@
+"""Times of calls beside each other, and the machine that they were taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+def machine() -> str:
+    """CPU model and the number of cores this process may use."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.open() if line.startswith("model name")]
+        model = names[0] if names else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{model or platform.machine()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """The time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def rounds(calls: Mapping[K, Callable[[], object]], repeats: int) -> dict[K, list[float]]:
+    """The seconds of each call in so many rounds, after one that does not count.
+
+    Each round makes every call once, so that a slow moment of the machine is no codec's own and ratios stay fair.
+    """
+    taken = [{name: seconds(call) for name, call in calls.items()} for _ in range(repeats + 1)]
+    return {name: [each[name] for each in taken[1:]] for name in calls}
