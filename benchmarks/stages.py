@@ -22,7 +22,7 @@ from pillow_cwic.codec import session
 from pillow_cwic.networks.context import CausalConv
 from pillow_cwic.networks.model import Config, Cwic1
 from pillow_cwic.networks.quantisers import channel_masks
-from pillow_cwic.symbols import decode_symbols, encode_symbols
+from pillow_cwic.symbols import decode_symbols, encode_symbols, join
 
 MATRIX, COPIED = 1536, 1 << 27  # side of the matrices, bytes of the array
 INTEGER_LANES = 2  # 16-bit numbers fit twice into what a 32-bit one takes
@@ -94,7 +94,7 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     networks, entropy, header = model.networks, model.entropy, parsed.header
     place = networks.grid(header.height, header.width)
     symbols = decode_symbols(entropy, parsed, *place)
-    codes = np.concatenate(symbols[1:])
+    codes = join(symbols[1:])
     config = networks.config
     kept = channel_masks(torch.from_numpy(symbols[0][None].astype(np.float32)), config.groups)[0]
     ends = np.cumsum((0, *config.groups))

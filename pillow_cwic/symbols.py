@@ -76,7 +76,16 @@ def grid(entropy: Entropy, height: int, width: int) -> tuple[int, int]:
 
 
 def split(codes: NDArray[np.int16], groups: tuple[int, ...]) -> Symbols:
+    """Codes (channels, rows, columns) as views of so many channels each."""
     return np.split(codes, np.cumsum(groups)[:-1])
+
+
+def join(groups: Symbols) -> NDArray[np.int16]:
+    """The inverse of ``split``; without a copy for what ``split`` gave, of which the last groups may be missing."""
+    whole = groups[0].base
+    if whole is None or any(group.base is not whole for group in groups):
+        return np.concatenate(groups)
+    return whole[: sum(map(len, groups))]
 
 
 def encode_symbols(
@@ -139,9 +148,9 @@ def decode_symbols(
     tiles = _tiles(entropy, rows, columns, header.tile_exponent)
     layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
     streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
-    symbols: Symbols = [np.zeros((1, rows, columns), np.int16)]
     n = entropy.codes_per_level
-    symbols += [np.zeros((c, n * rows, n * columns), np.int16) for c in entropy.groups]
+    codes = np.zeros((sum(entropy.groups), n * rows, n * columns), np.int16)
+    symbols = [np.zeros((1, rows, columns), np.int16), *split(codes, entropy.groups)]
 
     def decode(k: int, threads: int) -> None:
         coder = entropy.tile(header.rate, tiles[k].height, tiles[k].width)

@@ -16,7 +16,7 @@ from pillow_cwic.codec.families import AnyNetworks
 from pillow_cwic.codec.session import limited_threads, loaded
 from pillow_cwic.errors import CwicError
 from pillow_cwic.progress import Progress, Steps
-from pillow_cwic.symbols import decode_steps, decode_symbols
+from pillow_cwic.symbols import decode_steps, decode_symbols, join
 
 # How many pixels of small pictures the networks make at a time. A GPU idles with fewer; on a CPU measured to gain up
 # to 64 x 64 pixels a picture, and to lose where a pass outgrows the caches.
@@ -51,7 +51,7 @@ def decode_tensors(files: Sequence[bytes], progress: Progress | None = None) -> 
             payload, networks = parsed[n].alpha, runtimes[n].networks
             with _naming(n, len(files)), settings.options(threads=max(1, threads // len(files))):
                 symbols = decode_symbols(runtimes[n].entropy, parsed[n], *networks.grid(height, width), step=steps)
-                return np.concatenate(symbols[1:]), None if payload is None else alpha.decode(payload, height, width)
+                return join(symbols[1:]), None if payload is None else alpha.decode(payload, height, width)
 
         with ThreadPoolExecutor(min(threads, len(files))) as pool:
             decoded = list(pool.map(decode, range(len(files))))

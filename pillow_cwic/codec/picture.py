@@ -10,7 +10,7 @@ from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress, Steps
-from pillow_cwic.symbols import decode_steps, decode_symbols
+from pillow_cwic.symbols import decode_steps, decode_symbols, join
 
 
 def reconstruct(
@@ -30,7 +30,7 @@ def reconstruct(
     with stage(timings, "entropy"):
         symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
     with stage(timings, "synthesis"):
-        codes = np.concatenate(symbols[1:][:groups])
+        codes = join(symbols[1:][:groups])
         place = header.rate, header.height, header.width
         pixels = draft.synthesise(networks, codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
     steps()

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-SIDE = 192  # codes along a window's side: 1,536 pixels; smaller ones spend more on halos, larger ones more memory
+SIDE = 256  # codes along a window's side: 2,048 pixels; smaller ones spend more on halos, larger ones more memory
 
 Place = tuple[slice, slice]  # rows and columns
 
