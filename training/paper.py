@@ -53,6 +53,7 @@ class PaperSchedule:
     crop: int = 128
     seed: int = 1
     muon: float = 0.0
+    only: str = ""
     clip: float = 1.0
     ema: float = 0.999
     valid_every: int = 250
