@@ -94,7 +94,7 @@ def report(im: Image.Image, title: str, rate: float, repeats: int) -> str:
         "# Speed",
         "",
         f"{title}, {im.width}x{im.height}, {rate:g} bpp; {machine()}; warm process, in ms: medians of {repeats} rounds "
-        "in which each decodes and encodes once.",
+        "in which each decodes and encodes, each time just after it did the same once.",
         "Encode to size: with the search for the setting that meets the size, for the peers by bisection (timed once).",
         f"{OURS} searches in every encoding.",
         "",

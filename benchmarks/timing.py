@@ -31,9 +31,14 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def rounds(calls: Mapping[K, Callable[[], object]], repeats: int) -> dict[K, list[float]]:
-    """The seconds of each call in so many rounds, after one that does not count.
+    """The seconds of each call in so many rounds.
 
-    Each round makes every call once, so that a slow moment of the machine is no codec's own and ratios stay fair.
+    Every round makes every call, so that a slow moment of the machine is no codec's own and ratios stay fair; twice,
+    of which the second counts, as the first finds the caches as the call before has left them.
     """
-    taken = [{name: seconds(call) for name, call in calls.items()} for _ in range(repeats + 1)]
-    return {name: [each[name] for each in taken[1:]] for name in calls}
+    taken: dict[K, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            call()
+            taken[name].append(seconds(call))
+    return taken
