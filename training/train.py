@@ -28,6 +28,7 @@ from pillow_cwic.networks.transforms import to_blocks, to_picture
 from training.data import Crops, find_pictures, load_pictures
 from training.export import load_average
 from training.muon import Muon
+from training.parallel import average_gradients, join, leave, mean
 from training.released import load_released
 from training.validate import draw_curve, validate
 
@@ -200,6 +201,7 @@ class Run:
         """One step of the optimisers down the gradient of ``loss``, and of the moving average."""
         self.model.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -222,8 +224,8 @@ def flushed_denormals() -> Iterator[None]:
 
 
 @flushed_denormals()
-def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) -> None:
-    """Train until the schedule ends, or for ``more_steps``; validates and saves on the way."""
+def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None, rank: int = 0) -> None:
+    """Train until the schedule ends, or for ``more_steps``; the process of rank 0 validates and saves on the way."""
     log = run.folder / "log.csv"
     stop = run.step + more_steps if more_steps else None
     totals, since = [0.0, 0.0, 0.0], time.monotonic()
@@ -231,7 +233,9 @@ def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) ->
         begin = run.clock()
         figures = run.train_step(crops)
         totals = [a + b for a, b in zip(totals, figures, strict=True)]
-        run.seconds += run.clock() - begin
+        run.seconds += mean(run.clock() - begin, run.device)
+        if rank:
+            continue
         if run.step % 100 == 0:
             loss, bpp, mse = (x / 100 for x in totals)
             pace = (time.monotonic() - since) / 100
@@ -247,7 +251,8 @@ def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None) ->
                 writer.writerows([run.step, f"{run.seconds / 60:.1f}", *row.values()] for row in rows)
             draw_curve(log, run.folder / "curve.png")
             since = time.monotonic()
-    run.save()
+    if not rank:
+        run.save()
 
 
 def configured(changes: dict, base: Config | None = None) -> tuple[Config, Schedule]:
@@ -277,7 +282,9 @@ def main() -> None:
     if args.minutes:
         schedule = replace(schedule, minutes=args.minutes)
     args.run.mkdir(parents=True, exist_ok=True)
-    run = Run(args.run, config, schedule, torch.device(args.device))
+    device = torch.device(args.device)
+    rank = join(device)
+    run = Run(args.run, config, schedule, device)
     if (args.run / "state.json").exists():
         run.restore()
     elif started:
@@ -287,7 +294,10 @@ def main() -> None:
     pictures = load_pictures(find_pictures(args.data))
     print(f"{len(pictures)} pictures, {sum(p.size for p in pictures) / 1e9:.2f} GB; from step {run.step}")
     valid = load_pictures(find_pictures(args.valid))
-    train(run, Crops(pictures, schedule.crop, schedule.batch, schedule.seed + run.step), valid)
+    seed = schedule.seed + run.step + rank * 1_000_003
+    torch.manual_seed(seed)
+    train(run, Crops(pictures, schedule.crop, schedule.batch, seed), valid, rank=rank)
+    leave()
 
 
 if __name__ == "__main__":
