@@ -2,7 +2,7 @@
 
 Staged as in the paper (section 3.3): first without the importance map, then with it, while the learning rate
 falls. The run folder holds ``state.safetensors`` (weights, moving average, optimiser), ``state.json``, ``log.csv``
-and ``curve.png``; starting the same command again resumes it.
+and ``curve.png``; starting the same command again resumes it. SIGTERM saves and ends it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import argparse
 import csv
 import json
 import math
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -223,13 +224,31 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@contextmanager
+def until_terminated() -> Iterator[Callable[[], bool]]:
+    """Tells whether SIGTERM has come, so that a run that is stopped saves all of its steps."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @flushed_denormals()
-def train(run: Run, crops: Crops, valid: list, more_steps: int | None = None, rank: int = 0) -> None:
-    """Train until the schedule ends, or for ``more_steps``; the process of rank 0 validates and saves on the way."""
+def train(
+    run: Run,
+    crops: Crops,
+    valid: list,
+    more_steps: int | None = None,
+    rank: int = 0,
+    terminated: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train until the schedule ends, for ``more_steps`` or until ``terminated``; rank 0 validates and saves."""
     log = run.folder / "log.csv"
     stop = run.step + more_steps if more_steps else None
     totals, since = [0.0, 0.0, 0.0], time.monotonic()
-    while run.progress < 1 and run.step != stop:
+    while run.progress < 1 and run.step != stop and not terminated():
         begin = run.clock()
         figures = run.train_step(crops)
         totals = [a + b for a, b in zip(totals, figures, strict=True)]
@@ -296,7 +315,9 @@ def main() -> None:
     valid = load_pictures(find_pictures(args.valid))
     seed = schedule.seed + run.step + rank * 1_000_003
     torch.manual_seed(seed)
-    train(run, Crops(pictures, schedule.crop, schedule.batch, seed), valid, rank=rank)
+    with until_terminated() as terminated:
+        crops = Crops(pictures, schedule.crop, schedule.batch, seed)
+        train(run, crops, valid, rank=rank, terminated=terminated)
     leave()
 
 

@@ -9,6 +9,7 @@ Paper: the "convolutional entropy encoder" of Li et al., CVPR 2018, section 3.4.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,33 @@ TAPS = 12  # causal neighbours in a 5x5 window: two rows above and two to the le
 
 
 def _activate(x: Tensor) -> Tensor:
-    return x.clamp(0, ACTIVATION_MAX)
+    return F.hardtanh(x, 0.0, ACTIVATION_MAX)
+
+
+class _LogisticNats(torch.autograd.Function):
+    """``logistic_bits`` in nats with its gradient in closed form: a third of the passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        ctx.save_for_backward(x, mean, log_scale)
+        inverse = torch.exp(-log_scale)
+        upper = (x - mean).add_(0.5).mul_(inverse)
+        nats = F.softplus(upper - inverse)
+        nats += F.softplus(upper.neg_())
+        return nats.sub_(torch.expm1(inverse.neg_()).neg_().log_())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, mean, log_scale = ctx.saved_tensors
+        inverse = torch.exp(-log_scale)
+        upper = (x - mean).add_(0.5).mul_(inverse)
+        above, below = torch.sigmoid(-upper), upper - inverse  # S(-upper), lower
+        under = torch.sigmoid(below)  # S(lower)
+        by_scale = None
+        if ctx.needs_input_grad[2]:
+            by_scale = upper.mul_(above).sub_(below.mul_(under)).add_(inverse / torch.expm1(inverse)).mul_(gradient)
+        by_x = under.sub_(above).mul_(inverse).mul_(gradient)
+        return by_x, -by_x if ctx.needs_input_grad[1] else None, by_scale
 
 
 def logistic_bits(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
@@ -32,10 +59,7 @@ def logistic_bits(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     With S the sigmoid and upper - lower = 1 / scale, S(upper) - S(lower) = S(upper) S(-lower) (1 - exp(-1 / scale)),
     whose logarithm is exact however far x lies from the mean.
     """
-    inverse = torch.exp(-log_scale)
-    upper = (x + 0.5 - mean) * inverse
-    lower = (x - 0.5 - mean) * inverse
-    nats = F.softplus(-upper) + F.softplus(lower) - torch.log(-torch.expm1(-inverse))
+    nats: Tensor = _LogisticNats.apply(x, mean, log_scale)  # type: ignore[no-untyped-call]
     return nats / math.log(2)
 
 

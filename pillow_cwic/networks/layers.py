@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PLACES = 2048  # measured to be fastest with two threads, where fewer leave each too little; with 320 channels 2.6 MB
@@ -28,6 +31,10 @@ class MixBlock(nn.Module):
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and torch.is_autocast_enabled(x.device.type):
+            layers = (self.before, self.space, self.after, self.widen, self.narrow)
+            out: Tensor = _Mix.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))  # type: ignore[no-untyped-call]
+            return out
         x = x + self.after(self.space(torch.relu(self.before(x))))
         return x + self.narrow(torch.relu(self.widen(x)))
 
@@ -62,6 +69,58 @@ class Trunk(nn.Sequential):
         return places.view(b, h, w, c).permute(0, 3, 1, 2)
 
 
+class _Mix(torch.autograd.Function):
+    """A MixBlock in bfloat16 for training, with its gradient written out: products of matrices of places (P, C).
+
+    Takes a quarter less time than the layers one by one, on a core with AMX.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.size = b, c, h, w = x.shape
+        half = [p.to(torch.bfloat16) for p in parameters]
+        space, space_bias = half[2:4]
+        (before, before_bias), (after, after_bias), (widen, widen_bias), (narrow, narrow_bias) = (
+            (half[k].flatten(1), half[k + 1]) for k in (0, 4, 6, 8)
+        )
+        x = x.permute(0, 2, 3, 1).reshape(-1, c).to(torch.bfloat16)
+        mixed = F.linear(x, before, before_bias).relu_()
+        around = F.conv2d(mixed.view(b, h, w, c).permute(0, 3, 1, 2), space, space_bias, padding=1, groups=c)
+        around = around.permute(0, 2, 3, 1).reshape(-1, c)
+        middle = F.linear(around, after, after_bias).add_(x)
+        wide = F.linear(middle, widen, widen_bias).relu_()
+        out = F.linear(wide, narrow, narrow_bias).add_(middle)
+        ctx.save_for_backward(x, mixed, around, middle, wide, before, space, after, widen, narrow)
+        return out.view(b, h, w, c).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        x, mixed, around, middle, wide, before, space, after, widen, narrow = ctx.saved_tensors
+        b, c, h, w = ctx.size
+        below = torch.ops.aten.threshold_backward  # the gradient of a ReLU
+        gradient = gradient.permute(0, 2, 3, 1).reshape(-1, c).to(torch.bfloat16)
+        ones = gradient.new_ones(1, len(gradient))
+
+        def of_layer(outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+            """Gradients of a pointwise layer's weight and bias."""
+            return (outputs.t() @ inputs).float()[:, :, None, None], (ones @ outputs)[0].float()
+
+        of_narrow = of_layer(gradient, wide)
+        of_wide = below(gradient @ narrow, wide, 0)
+        of_widen = of_layer(of_wide, middle)
+        of_middle = torch.addmm(gradient, of_wide, widen)
+        of_after = of_layer(of_middle, around)
+        of_around = (of_middle @ after).view(b, h, w, c).permute(0, 3, 1, 2)
+        of_mixed, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            of_around, mixed.view(b, h, w, c).permute(0, 3, 1, 2), space, [c], [1, 1], [1, 1], [1, 1], False, [0, 0], c,
+            [True, True, True],
+        )  # fmt: skip
+        of_mixed = below(of_mixed.permute(0, 2, 3, 1).reshape(-1, c), mixed, 0)
+        of_before = of_layer(of_mixed, x)
+        of_x = torch.addmm(of_middle, of_mixed, before).view(b, h, w, c).permute(0, 3, 1, 2)
+        return of_x, *of_before, of_weight.float(), of_bias.float(), *of_after, *of_widen, *of_narrow
+
+
 def _pointwise(layer: nn.Conv2d, x: Tensor, out: Tensor) -> Tensor:
     """A 1x1 convolution and ReLU of places (P, inputs), into ``out``, (P, outputs)."""
     assert layer.bias is not None
@@ -85,7 +144,7 @@ class RateMLP(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.out(torch.nn.functional.silu(self.hidden(torch.stack([t, t * t], dim=1))))
+        return self.out(F.silu(self.hidden(torch.stack([t, t * t], dim=1))))
 
 
 class FiLM(nn.Module):
