@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,12 @@ def test_logistic_bits_are_a_distribution() -> None:
         assert (2**-bits).sum().item() == pytest.approx(1, abs=0.01)
 
 
+def test_gradient_of_code_lengths_is_the_derivative() -> None:
+    torch.manual_seed(0)
+    x, mean, log_scale = (scale * torch.randn(60, dtype=torch.float64) for scale in (5, 3, 1))
+    assert torch.autograd.gradcheck(logistic_bits, tuple(v.requires_grad_() for v in (x, mean, log_scale)))
+
+
 def test_predictions_never_see_the_present_or_the_future() -> None:
     torch.manual_seed(0)
     groups = [2, 4]
@@ -99,6 +107,25 @@ def test_a_block_starts_as_the_identity_and_mixes_neighbours_and_channels() -> N
     moved[0, 3, 2, 2] += 1
     changed = (block(moved) - block(x) - (moved - x)).abs() > 1e-6
     assert changed[0, :, 1:4, 1:4].all() and not changed[0, :, 0].any() and not changed[0, :, :, 4].any()
+
+
+def test_a_block_in_bfloat16_has_the_output_and_the_gradient_of_its_layers() -> None:
+    torch.manual_seed(0)
+    block = MixBlock(16)
+    for last in (block.after, block.narrow):
+        torch.nn.init.normal_(last.weight, std=0.3)
+    x = torch.randn(2, 16, 12, 12).to(memory_format=torch.channels_last).requires_grad_()
+    direction = torch.randn(2, 16, 12, 12)
+    one_by_one = copy.deepcopy(block).to(torch.bfloat16)
+    exact = one_by_one(x.to(torch.bfloat16))
+    wanted = torch.autograd.grad((exact.float() * direction).sum(), [x, *one_by_one.parameters()])
+    variables = [x, *block.parameters()]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = block(x)
+    found = torch.autograd.grad((half.float() * direction).sum(), variables)
+    assert half.dtype == torch.bfloat16 and half.is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip((exact, *wanted), (half, *found), strict=True):
+        assert a.shape == b.shape and (a.float() - b.float()).norm() < 0.02 * a.float().norm()
 
 
 def test_useful_levels_end_where_codes_stop_paying() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pillow_cwic.networks.transforms import to_blocks
 from training import agree, export
 from training.data import Crops, find_pictures
 from training.released import load_released
-from training.train import Run, Schedule, train
+from training.train import Run, Schedule, train, until_terminated
 from training.validate import draw_curve
 from training.variants import VARIANTS
 
@@ -72,6 +73,21 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, photo: I
     second.restore()
     assert second.step == 3
     assert steps(second, 2) == pytest.approx(steps(first, 2), rel=1e-4)
+
+
+def test_a_run_that_is_terminated_saves_its_steps(tmp_path: Path, crops: Crops) -> None:
+    run = Run(tmp_path, TINY, Schedule(steps=10**6, batch=2), torch.device("cpu"))
+    with until_terminated() as terminated:
+        assert not terminated()
+
+        def enough() -> bool:
+            if run.step == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return terminated()
+
+        train(run, crops, [], terminated=enough)
+    assert run.step == 2 and json.loads((tmp_path / "state.json").read_text())["step"] == 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_run_can_start_from_a_released_model(tmp_path: Path) -> None:
