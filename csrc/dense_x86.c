@@ -55,37 +55,66 @@ __attribute__((target("avx2"))) static void dense_avx2(const cwic_affine *a, con
     }
 }
 
-#define AVX512_BLOCK(P)                                                                                               \
-    do {                                                                                                              \
-        __m512i sum[P];                                                                                               \
-        for (i = 0; i < P; i++)                                                                                       \
-            sum[i] = _mm512_loadu_si512(start + (p + i) * start_step + b);                                            \
-        for (tap = 0; tap < a->taps; tap++) {                                                                         \
-            const int16_t *x = input + offsets[tap] + (ptrdiff_t)((size_t)p * step);                                  \
-            const int16_t *w = a->weights + ((size_t)tap * pairs * outputs + b) * 2;                                  \
-            for (pair = 0; pair < pairs; pair++, w += 2 * outputs) {                                                  \
-                const __m512i w0 = _mm512_loadu_si512(w);                                                             \
-                for (i = 0; i < P; i++)                                                                               \
-                    sum[i] = _mm512_dpwssd_epi32(sum[i], w0,                                                          \
-                                                 _mm512_set1_epi32(pair_at(x + (size_t)i * step + 2 * pair)));        \
-            }                                                                                                         \
-        }                                                                                                             \
-        for (i = 0; i < P; i++)                                                                                       \
-            _mm512_storeu_si512(out + (size_t)(p + i) * outputs + b, sum[i]);                                         \
-    } while (0)
+#ifdef __clang__
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED _Pragma("GCC unroll 8")
+#endif
+#define VNNI "avx512f,avx512bw,avx512vnni"
 
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) static void
-dense_avx512(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step, const int32_t *start,
-             size_t start_step, int32_t *out, int32_t count)
+/* `blocks` times 16 outputs from b on, at `many` positions from p on; both are constants where this is inlined, so that
+ * the sums, 24 at most, stay in registers. Each input that is broadcast serves all blocks, each row of weights all
+ * positions: loads, two a cycle, are what the loop waits for. */
+__attribute__((target(VNNI), always_inline)) static inline void
+avx512_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step, const int32_t *start,
+            size_t start_step, int32_t *out, int32_t p, int32_t b, const int32_t many, const int32_t blocks)
 {
     const int32_t outputs = a->outputs, pairs = a->inputs / 2;
-    int32_t p, b, tap, pair, i;
-    for (b = 0; b < outputs; b += 16) {
-        for (p = 0; p + 8 <= count; p += 8)
-            AVX512_BLOCK(8);
-        for (; p < count; p++)
-            AVX512_BLOCK(1);
+    int32_t tap, pair, i, k;
+    __m512i sum[6][4];
+    UNROLLED for (i = 0; i < many; i++)
+        UNROLLED for (k = 0; k < blocks; k++)
+            sum[i][k] = _mm512_loadu_si512(start + (p + i) * start_step + b + 16 * k);
+    for (tap = 0; tap < a->taps; tap++) {
+        const int16_t *x = input + offsets[tap] + (ptrdiff_t)((size_t)p * step);
+        const int16_t *w = a->weights + ((size_t)tap * pairs * outputs + b) * 2;
+        for (pair = 0; pair < pairs; pair++, w += 2 * outputs) {
+            __m512i row[4];
+            UNROLLED for (k = 0; k < blocks; k++)
+                row[k] = _mm512_loadu_si512(w + 32 * k);
+            UNROLLED for (i = 0; i < many; i++) {
+                const __m512i v = _mm512_set1_epi32(pair_at(x + (size_t)i * step + 2 * pair));
+                UNROLLED for (k = 0; k < blocks; k++)
+                    sum[i][k] = _mm512_dpwssd_epi32(sum[i][k], row[k], v);
+            }
+        }
     }
+    UNROLLED for (i = 0; i < many; i++)
+        UNROLLED for (k = 0; k < blocks; k++)
+            _mm512_storeu_si512(out + (size_t)(p + i) * outputs + b + 16 * k, sum[i][k]);
+}
+
+#define AVX512_ROW(BLOCKS)                                                                                            \
+    do {                                                                                                              \
+        for (p = 0; p + 6 <= count; p += 6)                                                                           \
+            avx512_part(a, input, offsets, step, start, start_step, out, p, b, 6, BLOCKS);                            \
+        for (; p + 2 <= count; p += 2)                                                                                \
+            avx512_part(a, input, offsets, step, start, start_step, out, p, b, 2, BLOCKS);                            \
+        if (p < count)                                                                                                \
+            avx512_part(a, input, offsets, step, start, start_step, out, p, b, 1, BLOCKS);                            \
+    } while (0)
+
+__attribute__((target(VNNI))) static void dense_avx512(const cwic_affine *a, const int16_t *input,
+                                                       const int32_t *offsets, size_t step, const int32_t *start,
+                                                       size_t start_step, int32_t *out, int32_t count)
+{
+    int32_t p, b = 0;
+    for (; b + 64 <= a->outputs; b += 64)
+        AVX512_ROW(4);
+    for (; b + 32 <= a->outputs; b += 32)
+        AVX512_ROW(2);
+    for (; b < a->outputs; b += 16)
+        AVX512_ROW(1);
 }
 
 cwic_dense_function *cwic_dense_x86(int32_t simd)

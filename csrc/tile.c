@@ -105,6 +105,25 @@ static int is_coded(const cwic_layer *l, int32_t y, int32_t x)
     return l->index == 0 || l->tile->level[(size_t)(y >> 1) * l->tile->width + (x >> 1)] >= l->index - 1;
 }
 
+/* Whether a position within `reach`, 0 or 1, of this one is coded. */
+static int is_near_coded(const cwic_layer *l, int32_t y, int32_t x, int32_t reach)
+{
+    const int32_t top = y > 0 ? y - reach : 0, bottom = y + reach < l->rows ? y + reach : y;
+    const int32_t left = x > 0 ? x - reach : 0, right = x + reach < l->columns ? x + reach : x;
+    return is_coded(l, top, left) || is_coded(l, top, right) || is_coded(l, bottom, left) || is_coded(l, bottom, right);
+}
+
+/* The next columns of row y, from `from` on, that are within `reach` of a coded position: *begin to the result. */
+static int32_t next_run(const cwic_layer *l, int32_t y, int32_t reach, int32_t from, int32_t *begin)
+{
+    while (from < l->columns && !is_near_coded(l, y, from, reach))
+        from++;
+    *begin = from;
+    while (from < l->columns && is_near_coded(l, y, from, reach))
+        from++;
+    return from;
+}
+
 /* act() of the dense part in row y, at column 0. */
 static int16_t *active_row(const cwic_layer *l, int32_t y)
 {
@@ -112,23 +131,25 @@ static int16_t *active_row(const cwic_layer *l, int32_t y)
     return l->active + (ptrdiff_t)((y + 3) % 3) * (l->columns + 2) * hidden + hidden;
 }
 
-/* act() of the dense part in one row, if a coded position can reach it; zeros below the last row. */
+/* act() of the dense part in one row, where a coded position reaches it; zeros below the last row. */
 static void dense_row(cwic_layer *l, int32_t y)
 {
     const cwic_network *n = l->network;
-    const int32_t count = l->columns * n->hidden;
-    int32_t offsets[9], k;
+    const int32_t hidden = n->hidden;
+    int32_t offsets[9], k, begin, end;
     if (y >= l->rows) {
-        memset(active_row(l, y), 0, (size_t)count * sizeof *l->active);
+        memset(active_row(l, y), 0, (size_t)l->columns * hidden * sizeof *l->active);
         return;
     }
     if (!l->coded[y] && !(y > 0 && l->coded[y - 1]) && !(y + 1 < l->rows && l->coded[y + 1]))
         return;
     for (k = 0; k < 9; k++)
         offsets[k] = (k / 3 - 1) * l->pitch + (k % 3 - 1) * l->step;
-    l->tile->model->dense(&n->dense, l->inputs + (ptrdiff_t)y * l->pitch, offsets, (size_t)l->step, l->rate, 0, l->sums,
-                          l->columns);
-    activate(l->sums, active_row(l, y), count);
+    for (end = 0; (end = next_run(l, y, 1, end, &begin)) > begin;) {
+        l->tile->model->dense(&n->dense, l->inputs + (ptrdiff_t)y * l->pitch + (ptrdiff_t)begin * l->step, offsets,
+                              (size_t)l->step, l->rate, 0, l->sums, end - begin);
+        activate(l->sums, active_row(l, y) + (ptrdiff_t)begin * hidden, (end - begin) * hidden);
+    }
 }
 
 /* Which of the nine neighbourhoods a symbol is in: magnitudes to the left and above, counted up to 2. */
@@ -187,7 +208,7 @@ static int32_t code_row(cwic_layer *l, int32_t y)
     const size_t plane = (size_t)l->rows * l->columns;
     int16_t *row = l->inputs + (ptrdiff_t)y * l->pitch;
     int16_t *out = l->symbols + (size_t)y * l->columns;
-    int32_t above[10], k, x, result = CWIC_OK;
+    int32_t above[10], around[9], k, x, begin, end, result = CWIC_OK;
 
     if (l->index)
         dense_row(l, y + 1); /* not all at once: the stream may end before */
@@ -198,14 +219,18 @@ static int32_t code_row(cwic_layer *l, int32_t y)
     }
     for (k = 0; k < 10; k++)
         above[k] = (k / 5 - 2) * l->pitch + (k % 5 - 2) * l->step + l->place;
-    if (l->index) {
-        int32_t around[9];
-        for (k = 0; k < 9; k++)
-            around[k] = (int32_t)(active_row(l, y + k / 3 - 1) - active_row(l, y)) + (k % 3 - 1) * hidden;
-        dense(&n->mix, active_row(l, y), around, (size_t)hidden, n->mix_bias, 0, l->sums, l->columns);
-        dense(&n->own, row, above, (size_t)l->step, l->sums, (size_t)hidden, l->sums, l->columns);
-    } else {
-        dense(&n->own, row, above, (size_t)l->step, l->mixed, 0, l->sums, l->columns);
+    for (k = 0; l->index && k < 9; k++)
+        around[k] = (int32_t)(active_row(l, y + k / 3 - 1) - active_row(l, y)) + (k % 3 - 1) * hidden;
+    for (end = 0; (end = next_run(l, y, 0, end, &begin)) > begin;) {
+        const int16_t *from = row + (ptrdiff_t)begin * l->step;
+        int32_t *sums = l->sums + (size_t)begin * hidden;
+        if (l->index) {
+            dense(&n->mix, active_row(l, y) + (ptrdiff_t)begin * hidden, around, (size_t)hidden, n->mix_bias, 0, sums,
+                  end - begin);
+            dense(&n->own, from, above, (size_t)l->step, sums, (size_t)hidden, sums, end - begin);
+        } else {
+            dense(&n->own, from, above, (size_t)l->step, l->mixed, 0, sums, end - begin);
+        }
     }
     for (x = 0; x < l->columns && result == CWIC_OK; x++) {
         if (is_coded(l, y, x)) {
