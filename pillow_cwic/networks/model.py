@@ -30,9 +30,9 @@ class Config:
     """
 
     wide: int = 160
-    blocks: int = 7
+    blocks: int = 10
     groups: tuple[int, ...] = (4, 4, 8, 8, 16, 24, 32, 32)
-    context_hidden: int = 32
+    context_hidden: int = 64
     map_hidden: int = 16
     map_features: int = 32
     levels: int = 8
