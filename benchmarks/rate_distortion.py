@@ -7,6 +7,7 @@ python -m benchmarks.rate_distortion [--pictures DIR] [--out docs/results] [--an
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -100,6 +101,7 @@ def run(names: list[str], paths: list[Path], known: dict[Key, Row], jobs: int) -
         for task in track(tasks, description="measuring"):
             yield task()
         return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))  # threads beyond the cores wait in turns
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(task) for task in tasks]
         for future in track(as_completed(futures), description="measuring", total=len(futures)):
