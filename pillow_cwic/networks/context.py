@@ -40,7 +40,7 @@ class _LogisticNats(torch.autograd.Function):
         return nats.sub_(torch.expm1(inverse.neg_()).neg_().log_())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, log_scale = ctx.saved_tensors
         inverse = torch.exp(-log_scale)
         upper = (x - mean).add_(0.5).mul_(inverse)

@@ -94,7 +94,7 @@ class _Mix(torch.autograd.Function):
         return out.view(b, h, w, c).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, mixed, around, middle, wide, before, space, after, widen, narrow = ctx.saved_tensors
         b, c, h, w = ctx.size
         below = torch.ops.aten.threshold_backward  # the gradient of a ReLU
