@@ -141,8 +141,6 @@ static void dense_row(cwic_layer *l, int32_t y)
         memset(active_row(l, y), 0, (size_t)l->columns * hidden * sizeof *l->active);
         return;
     }
-    if (!l->coded[y] && !(y > 0 && l->coded[y - 1]) && !(y + 1 < l->rows && l->coded[y + 1]))
-        return;
     for (k = 0; k < 9; k++)
         offsets[k] = (k / 3 - 1) * l->pitch + (k % 3 - 1) * l->step;
     for (end = 0; (end = next_run(l, y, 1, end, &begin)) > begin;) {

@@ -122,8 +122,8 @@ def test_reports_of_fuzzers() -> None:
     for stderr, executions in (("#9\tDONE cov\nDone 500 runs in 2 second(s)\n", 500), ("Done 70 in 0 second(s)", 70)):
         done = subprocess.CompletedProcess([], 0, "", stderr)
         assert runner._libfuzzer_report("x", done)[1:] == (executions, 2.0 if executions == 500 else 0.0, [])
-    crashed = subprocess.CompletedProcess([], 77, "", "Test unit written to /tmp/finding-crash-1\n")
-    assert runner._libfuzzer_report("x", crashed).findings == ["/tmp/finding-crash-1"]
+    crashed = subprocess.CompletedProcess([], 77, "", "Test unit written to finding-crash-1\n")
+    assert runner._libfuzzer_report("x", crashed).findings == ["finding-crash-1"]
     assert runner._libfuzzer_report("x", subprocess.CompletedProcess([], 1, "", "Traceback")).findings == ["Traceback"]
     assert str(runner.Report("x", 1000, 2.0, ["a"])) == "x: 1,000 executions, 500 a second, 1 findings"
 

@@ -126,6 +126,10 @@ def test_a_block_in_bfloat16_has_the_output_and_the_gradient_of_its_layers() -> 
     assert half.dtype == torch.bfloat16 and half.is_contiguous(memory_format=torch.channels_last)
     for a, b in zip((exact, *wanted), (half, *found), strict=True):
         assert a.shape == b.shape and (a.float() - b.float()).norm() < 0.02 * a.float().norm()
+    block.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = block(x)
+    assert torch.equal(torch.autograd.grad((half.float() * direction).sum(), x)[0], found[0])
 
 
 def test_useful_levels_end_where_codes_stop_paying() -> None:

@@ -244,11 +244,11 @@ def train(
     rank: int = 0,
     terminated: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train until the schedule ends, for ``more_steps`` or until ``terminated``; rank 0 validates and saves."""
+    """Train until the schedule ends, for ``more_steps`` or until a process is ``terminated``; rank 0 validates, saves."""
     log = run.folder / "log.csv"
     stop = run.step + more_steps if more_steps else None
     totals, since = [0.0, 0.0, 0.0], time.monotonic()
-    while run.progress < 1 and run.step != stop and not terminated():
+    while run.progress < 1 and run.step != stop and not mean(terminated(), run.device):
         begin = run.clock()
         figures = run.train_step(crops)
         totals = [a + b for a, b in zip(totals, figures, strict=True)]

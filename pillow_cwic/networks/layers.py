@@ -94,15 +94,18 @@ class _Mix(torch.autograd.Function):
         return out.view(b, h, w, c).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, mixed, around, middle, wide, before, space, after, widen, narrow = ctx.saved_tensors
         b, c, h, w = ctx.size
         below = torch.ops.aten.threshold_backward  # the gradient of a ReLU
         gradient = gradient.permute(0, 2, 3, 1).reshape(-1, c).to(torch.bfloat16)
         ones = gradient.new_ones(1, len(gradient))
+        learns = any(ctx.needs_input_grad[1:])  # they do not where latents are refined
 
-        def of_layer(outputs: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        def of_layer(outputs: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
             """Gradients of a pointwise layer's weight and bias."""
+            if not learns:
+                return None, None
             return (outputs.t() @ inputs).float()[:, :, None, None], (ones @ outputs)[0].float()
 
         of_narrow = of_layer(gradient, wide)
@@ -113,12 +116,13 @@ class _Mix(torch.autograd.Function):
         of_around = (of_middle @ after).view(b, h, w, c).permute(0, 3, 1, 2)
         of_mixed, of_weight, of_bias = torch.ops.aten.convolution_backward(
             of_around, mixed.view(b, h, w, c).permute(0, 3, 1, 2), space, [c], [1, 1], [1, 1], [1, 1], False, [0, 0], c,
-            [True, True, True],
+            [True, learns, learns],
         )  # fmt: skip
+        of_space = (of_weight.float(), of_bias.float()) if learns else (None, None)
         of_mixed = below(of_mixed.permute(0, 2, 3, 1).reshape(-1, c), mixed, 0)
         of_before = of_layer(of_mixed, x)
         of_x = torch.addmm(of_middle, of_mixed, before).view(b, h, w, c).permute(0, 3, 1, 2)
-        return of_x, *of_before, of_weight.float(), of_bias.float(), *of_after, *of_widen, *of_narrow
+        return of_x, *of_before, *of_space, *of_after, *of_widen, *of_narrow
 
 
 def _pointwise(layer: nn.Conv2d, x: Tensor, out: Tensor) -> Tensor:
