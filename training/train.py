@@ -244,7 +244,7 @@ def train(
     rank: int = 0,
     terminated: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train until the schedule ends, for ``more_steps`` or until a process is ``terminated``; rank 0 validates, saves."""
+    """Train until the schedule ends, for ``more_steps`` or until ``terminated`` in any process; rank 0 saves."""
     log = run.folder / "log.csv"
     stop = run.step + more_steps if more_steps else None
     totals, since = [0.0, 0.0, 0.0], time.monotonic()
