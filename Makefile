@@ -3,10 +3,16 @@
 #   PYTHON   interpreter that .venv is made with
 #   TORCH    what to install where .venv has no torch yet. On Linux the default package index serves the large CUDA
 #            build; for the small CPU build, set PIP_EXTRA_INDEX_URL to PyTorch's own CPU index.
+#   DATA     folder with train/ and valid/, pictures for `make train`
+#   RUNS     the runs that `make train` and `make train-stop` are for, of those in training/configs; all if empty
+#   START    RUN=FOLDER ..: other weights than the released ones for a run that is new
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+DATA ?= data
+RUNS ?=
+START ?=
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-stamp
 FUZZING := $(VENV)/.fuzzing-stamp
@@ -15,7 +21,7 @@ SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
 
-.PHONY: demo test test-ray lint selftest selftests fuzz reliability check-long benchmarks wheel sdist clean
+.PHONY: demo test test-ray lint selftest selftests fuzz reliability check-long benchmarks train train-stop wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
@@ -37,7 +43,7 @@ selftest: build/selftest
 
 build/selftest: $(SOURCES) $(HEADERS)
 	@mkdir -p build
-	$(CC) $(WARNINGS) -O2 $(SOURCES) -lm -o $@
+	$(CC) $(WARNINGS) -O2 $(SOURCES) -pthread -lm -o $@
 
 check-long: $(FUZZING) selftests test-ray
 	$(PY) -m pytest -q -m long
@@ -55,10 +61,11 @@ reliability: $(FUZZING)
 selftests: $(SOURCES) $(HEADERS)
 	@mkdir -p build
 	@set -e; for cc in gcc clang; do \
-	  for flags in -O0 -O3 '-O2 -m32' '-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'; do \
+	  for flags in -O0 -O3 '-O2 -m32' '-O1 -g -fsanitize=thread' \
+	      '-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'; do \
 	    if echo 'int main(void) { return 0; }' | $$cc $$flags -x c - -o build/probe 2>/dev/null && build/probe; then \
 	      echo "== $$cc $$flags"; \
-	      $$cc $(WARNINGS) $$flags $(SOURCES) -lm -o build/selftest-long; \
+	      $$cc $(WARNINGS) $$flags $(SOURCES) -pthread -lm -o build/selftest-long; \
 	      build/selftest-long; \
 	    else \
 	      echo "== $$cc $$flags: not available here, left out"; \
@@ -68,6 +75,13 @@ selftests: $(SOURCES) $(HEADERS)
 
 benchmarks: $(INSTALLED)
 	$(PY) -m benchmarks.everything
+
+# Resumes the long runs in the background, one a core, and tells how far they are; `make train-stop` has them save.
+train: $(INSTALLED)
+	$(PY) -m training.campaign start $(RUNS) --data '$(DATA)' $(START:%=--start %)
+
+train-stop:
+	$(PY) -m training.campaign stop $(RUNS)
 
 # The sdist, and the wheel from it, so that nothing stale in build/ gets into it.
 wheel: $(INSTALLED)

@@ -28,8 +28,10 @@ from benchmarks.rows import MEASURES, Curves, Row, curve, mean_curves, published
 from benchmarks.tables import number, table
 from pillow_cwic import container, models
 from pillow_cwic.codec import encoder, session
-from pillow_cwic.networks import cuboid, paper
+from pillow_cwic.cwic2018 import networks as paper
+from pillow_cwic.models.weights import read
 from pillow_cwic.symbols import decode_symbols
+from training.networks import cuboid
 
 NAME, TUNING = "cwic2018", "mse"
 CROP = 752, 496
@@ -158,7 +160,8 @@ def bits_per_position(data: bytes) -> np.ndarray:
     levels, codes, networks = opened(data)
     c = networks.config
     model = cuboid.CuboidModel(c.planes, c.channels)
-    cuboid.from_integers(model, networks.context_weights, networks.context_biases)
+    arrays = read(models.by_id(container.read_file(data).header.model_id).read()).arrays
+    cuboid.from_integers(model, arrays["context.weights"], arrays["context.biases"])
     level, own = (
         torch.from_numpy(levels.astype(np.float32))[None, None],
         torch.from_numpy(codes.astype(np.float32))[None],

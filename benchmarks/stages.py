@@ -1,7 +1,8 @@
 """Where the time of one picture goes, beside the least that the machine could take for the same work.
 
 The floor of a stage is its multiply-accumulates over the highest rate that this machine reaches in a large product of
-matrices, or its bytes over the rate at which it copies memory, whichever takes longer.
+float32 matrices, times the numbers that fit where a float32 does, or its bytes over the rate at which it copies memory,
+whichever takes longer. Units for matrices of integers, as AMX, may go below it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import Conv2d, Module
+from torch.nn import Conv2d
 
 from benchmarks.tables import table
 from benchmarks.timing import rounds
 from pillow_cwic import codec, container, models
 from pillow_cwic.codec import session
-from pillow_cwic.networks.context import CausalConv
-from pillow_cwic.networks.model import Config, Cwic1
-from pillow_cwic.networks.quantisers import channel_masks
 from pillow_cwic.symbols import decode_symbols, encode_symbols, join
+from pillow_cwic.transforms.torch.context import CausalConv
+from training.networks.model import Config, Cwic1, count_macs
+from training.networks.quantisers import channel_masks
 
 MATRIX, COPIED = 1536, 1 << 27  # side of the matrices, bytes of the array
-INTEGER_LANES = 2  # 16-bit numbers fit twice into what a 32-bit one takes
+LANES_16, LANES_8 = 2, 4  # numbers of 16 and 8 bits that fit into what a 32-bit one takes
 
 
 class Peaks(NamedTuple):
@@ -80,11 +81,6 @@ def layer_macs(config: Config) -> list[int]:
     return found
 
 
-def matrix_weights(*parts: Module) -> int:
-    """Multiply-accumulates for one place of convolutions at its resolution: their weights."""
-    return sum(m.weight.numel() for part in parts for m in part.modules() if isinstance(m, Conv2d))
-
-
 def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stage]:
     """The stages of ``Image.open(..).load()``."""
     pixels = np.asarray(im)
@@ -99,38 +95,28 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     kept = channel_masks(torch.from_numpy(symbols[0][None].astype(np.float32)), config.groups)[0]
     ends = np.cumsum((0, *config.groups))
     per_place = layer_macs(config)
+    macs = 64 * codes[0].size * count_macs(config)["synthesis"]
     of_groups = sum(float(kept[first].sum()) * macs for first, macs in zip(ends[:-1], per_place[1:], strict=True))
-    t = torch.tensor([header.rate / 512])
-    x = torch.from_numpy(codes[None]).float().contiguous(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def network() -> torch.Tensor:
-        made: torch.Tensor = networks.synthesis(x, t)
-        return made
-
     def opened() -> None:
         with Image.open(BytesIO(data)) as file:
             file.load()
 
-    parse, levels, all_layers, transform, shown, total = _least(
+    parse, levels, all_layers, transform, total = _least(
         repeats,
         lambda: container.read_file(data),
         lambda: decode_symbols(entropy, parsed, *place, groups=0),
         lambda: decode_symbols(entropy, parsed, *place),
-        network,
         lambda: networks.synthesise(codes, header.rate, header.height, header.width),
         opened,
     )
-    integer = at.macs_of_one * INTEGER_LANES
+    integer = at.macs_of_one * LANES_16
     size = 3 * header.height * header.width
-    places = codes.shape[1] * codes.shape[2]
     return [
         Stage("parse, check CRCs", parse, moved=len(data)),
         Stage("map: context model and coder", levels, symbols[0].size * per_place[0], integer),
         Stage("codes: context model and coder", all_layers - levels, of_groups, integer),
-        Stage("synthesis transform", transform, float(places * matrix_weights(networks.synthesis)), at.macs),
-        Stage("codes to tensors; rounding, colour", shown - transform, moved=4.0 * size + 4.0 * x.numel()),
-        Stage("hand-over to Pillow, the rest", total - parse - all_layers - shown, moved=size),
+        Stage("synthesis transform, to samples", transform, macs, at.macs * LANES_8),
+        Stage("hand-over to Pillow, the rest", total - parse - all_layers - transform, moved=size),
         Stage("all", total, 0, 1),
     ]
 
@@ -147,7 +133,7 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     ends = np.cumsum(networks.config.groups)[:-1]
     codes = (exact + np.int16(16)) // np.int16(32)
     layers = [networks.levels(analysed, header.rate), *np.split(codes, ends)]
-    integer, macs_of_layers = at.macs_of_one * INTEGER_LANES, layer_macs(networks.config)
+    integer, macs_of_layers = at.macs_of_one * LANES_16, layer_macs(networks.config)
     analyse, quantise, plain, total = _least(
         repeats,
         lambda: networks.analyse(pixels, header.rate),
@@ -155,9 +141,10 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
         lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
         lambda: codec.encode(pixels, rate=rate),
     )
-    macs = codes[0].size * (matrix_weights(networks.analysis) + matrix_weights(networks.importance) / 4)
+    counted = count_macs(networks.config)
+    macs = 64 * codes[0].size * (counted["analysis"] + counted["importance"])
     return [
-        Stage("analysis transform, once", analyse, macs, at.macs),
+        Stage("analysis transform and map, once", analyse, macs, at.macs * LANES_8),
         Stage("gain, codes to integers, once", quantise, moved=6.0 * codes.size),
         Stage("context model and coder, once", plain, codes[0].size * float(sum(macs_of_layers[1:])), integer),
         Stage("all, with the search for the rate and the choice of codes", total),
@@ -169,7 +156,8 @@ def report(im: Image.Image, rate: float, repeats: int) -> str:
     at = peaks()
     parts = [
         f"Floors: in float32 {at.macs / 1e9:.0f} GMAC/s with all threads ({torch.get_num_threads()}) and "
-        f"{at.macs_of_one / 1e9:.0f} with one, taken twice for 16-bit integers; {at.copied / 1e9:.1f} GB/s copied. "
+        f"{at.macs_of_one / 1e9:.0f} with one, taken twice for 16-bit integers, four times for 8-bit ones; "
+        f"{at.copied / 1e9:.1f} GB/s copied. "
         f"Times are the least of {repeats} rounds.\n"
     ]
     for title, found in (("decode", decoding(im, rate, repeats, at)), ("encode", encoding(im, rate, repeats, at))):

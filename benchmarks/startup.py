@@ -1,7 +1,8 @@
 """What a process pays before its first picture: ``python -m benchmarks.startup``. Writes ``startup.md``.
 
 How much later Python starts for the start-up hook; what it takes to open a file of 12 megapixels, which reads its
-header alone, beside the peers; and how much longer than importing torch the first decoding of a new process takes.
+header alone, beside the peers; what a whole new process takes to open and load one picture, time and memory, beside the
+peers; and what ``cwic encode`` takes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -86,16 +88,45 @@ for path in sys.argv[1:]:
     print(path, 1000 * median(times[1:]))
 print("torch" in sys.modules)
 """
-TORCH = "import time; start = time.perf_counter(); import torch; print(time.perf_counter() - start)"
-FIRST = """
-import sys, time
+LOADING = "import sys; from PIL import Image; {more}Image.open(sys.argv[1]).load()"
+LOADED = {"CWIC at a rate": "import pillow_cwic; ", "JPEG XL": "import pillow_jxl; ",
+          "HEIC": "import pillow_heif; pillow_heif.register_heif_opener(); "}  # fmt: skip
+
+
+class Process(NamedTuple):
+    """What one process took: seconds on the clock and of CPU, and its memory at the peak in bytes."""
+
+    seconds: float
+    cpu: float
+    memory: int
+
+
+# A small process that starts the one to be measured: what a large one starts begins with that one's peak of memory.
+LAUNCHER = """
+import os, sys, time
 start = time.perf_counter()
-import pillow_cwic
-from PIL import Image
-with Image.open(sys.argv[1]) as im:
-    im.load()
-print(time.perf_counter() - start)
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
+                        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+_, status, used = os.wait4(child, 0)
+print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss, os.waitstatus_to_exitcode(status))
 """
+
+
+def process(*command: str) -> Process:
+    """Runs a command. Raises RuntimeError if it fails."""
+    *figures, code = map(float, subprocess.check_output([sys.executable, "-S", "-c", LAUNCHER, *command]).split())
+    if code:
+        raise RuntimeError(f"{command}: exit code {code:g}")
+    return Process(figures[0], figures[1], int(1024 * figures[2]))
+
+
+def medians(calls: dict[str, tuple[str, ...]], repeats: int) -> dict[str, Process]:
+    """Medians of so many rounds, in each of which every command runs once; a round before them warms the disk."""
+    taken: dict[str, list[Process]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, command in calls.items():
+            taken[name].append(process(*command))
+    return {name: Process(*map(statistics.median, zip(*each[1:], strict=True))) for name, each in taken.items()}
 
 
 def run(code: str, *words: str) -> list[str]:
@@ -120,13 +151,23 @@ def opening(folder: Path, megapixels: float) -> dict[str, float]:
     return {Path(line.split()[0]).stem.replace("_", " "): float(line.split()[1]) for line in lines}
 
 
-def first_decoding(folder: Path, repeats: int) -> tuple[float, float]:
-    """Seconds that new processes take to import torch, and to decode 768x512 from nothing: medians, by turns."""
-    path = folder / "first.cwic"
-    with Image.open("tests/data/kodim23.png") as im:
-        im.convert("RGB").save(path, format="CWIC", rate=0.5)
-    pairs = [(float(run(TORCH)[0]), float(run(FIRST, str(path))[0])) for _ in range(repeats + 1)][1:]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+def processes(folder: Path, repeats: int) -> tuple[dict[str, Process], Process]:
+    """New processes that open and load 768x512 at 0.5 bpp with each codec, one that only imports Pillow, and
+    ``cwic encode``."""
+    calls: dict[str, tuple[str, ...]] = {"Pillow alone": (sys.executable, "-c", "from PIL import Image")}
+    with Image.open("tests/data/kodim23.png") as file:
+        im = file.convert("RGB")
+    im.save(source := folder / "photo.png")
+    for name, codec in available().items():
+        if name in PEERS or name == CWIC_AT_RATE.name:
+            path = folder / f"{name.replace(' ', '_')}.small"
+            size = im.width * im.height // 16
+            ours = name == CWIC_AT_RATE.name
+            path.write_bytes(codec.encode(im, 0.5) if ours else codec.encode(im, codec.fit(im, size)))
+            calls[name] = sys.executable, "-c", LOADING.format(more=LOADED.get(name, "")), str(path)
+    command = str(Path(sys.executable).with_name("cwic")), "encode", str(source), "-o", str(folder), "--force"
+    found = medians({**calls, "encode": command}, repeats)
+    return found, found.pop("encode")
 
 
 def report(runs: int, repeats: int, megapixels: float) -> str:
@@ -135,23 +176,29 @@ def report(runs: int, repeats: int, megapixels: float) -> str:
     added = statistics.median(with_hook) - statistics.median(without)
     with tempfile.TemporaryDirectory() as name:
         opened = opening(Path(name), megapixels)
-        torch, first = first_decoding(Path(name), repeats)
-    ours = opened[CWIC_AT_RATE.name]
+        loaded, encoding = processes(Path(name), repeats)
+    ours, own = opened[CWIC_AT_RATE.name], loaded[CWIC_AT_RATE.name]
     rows = [[name.removesuffix(" at a rate"), f"{ms:.3f}", f"{ours / ms:.2f}"] for name, ms in opened.items()]
+    whole = [
+        [name.removesuffix(" at a rate"), *(f"{x:.3f}" for x in p[:2]), f"{p.memory / 1e6:.0f}", f"{own[0] / p[0]:.2f}"]
+        for name, p in loaded.items()
+    ]
     return (
         f"# Start-up\n\n{machine()}; medians.\n\n"
         f"The start-up hook adds {added:.3f} ms to every start of Python ({runs} starts).\n\n"
         f"`Image.open`, which reads the header, of {megapixels:g} megapixels in memory; torch is not loaded:\n\n"
         f"{table(['codec', 'open / ms', 'CWIC / codec'], rows)}\n"
-        f"A new process that imports `pillow_cwic` and decodes 768x512 takes {first:.2f} s, "
-        f"{first - torch:.2f} s more than the {torch:.2f} s of `import torch` alone ({repeats} processes each).\n"
+        f"A new process that opens and loads 768x512 at 0.5 bpp, from its start to its end ({repeats} of each):\n\n"
+        f"{table(['codec', 'seconds', 'CPU / s', 'peak memory / MB', 'CWIC / codec'], whole)}\n"
+        f"`cwic encode` of 768x512 at the default quality and effort, a new process: {encoding.seconds:.2f} s, "
+        f"{encoding.cpu:.2f} s of CPU, {encoding.memory / 1e6:.0f} MB.\n"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=51, help="starts of Python for the hook")
-    parser.add_argument("--repeats", type=int, default=7, help="processes that import torch, and that decode")
+    parser.add_argument("--repeats", type=int, default=7, help="processes of each kind")
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     args = parser.parse_args()

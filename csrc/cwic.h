@@ -19,15 +19,16 @@ enum cwic_result {
     CWIC_ERROR_SHORT = -4,    /* the stream ended before its last symbol */
     CWIC_ERROR_LONG = -5,     /* bytes of the stream are left over */
     CWIC_ERROR_SYMBOL = -6,   /* a decoded symbol is out of its range */
-    CWIC_ERROR_WEIGHTS = -7   /* the weights do not fit the shape, or could overflow 32 bits */
+    CWIC_ERROR_WEIGHTS = -7,  /* the weights do not fit the shape, or could overflow 32 bits */
+    CWIC_CANCELLED = -8       /* cwic_pass_cancel was called */
 };
 
 /* Context model with its weights, read-only once made; any number of tiles and threads may share it. */
 typedef struct cwic_model cwic_model;
 
 /* weights and biases: the arrays of FORMAT.md section 5.1, copied. groups: channels of each group, even numbers.
- * simd: highest instruction set to use: 0 plain C, 1 AVX2 or NEON, 2 AVX-512 VNNI; the best present one up to it is
- * taken. On failure returns NULL and sets *result. */
+ * simd: highest instruction set to use: 0 plain C, 1 AVX2 or NEON, 2 AVX-VNNI or NEON with dot product, 3 AVX-512 VNNI,
+ * 4 AMX; the best present one up to it is taken. On failure returns NULL and sets *result. */
 cwic_model *cwic_model_new(const int16_t *weights, size_t weight_count, const int32_t *biases, size_t bias_count,
                            const int32_t *groups, int32_t group_count, int32_t hidden, int32_t map_hidden,
                            int32_t levels, int32_t simd, int32_t *result);
@@ -87,6 +88,60 @@ void cwic_stack_free(cwic_stack *stack);
 /* Layers in order, as in cwic_tile_encode: levels 0 .. levels - 1, then bits. Encoding makes masked bits 0. */
 int32_t cwic_stack_encode(cwic_stack *stack, int16_t *symbols, uint8_t *out, size_t capacity, size_t *written);
 int32_t cwic_stack_decode(cwic_stack *stack, const uint8_t *data, size_t length, int16_t *symbols);
+
+/* Transforms of model cwic1 with their weights, FORMAT.md section 6; read-only once made, any number of passes and
+ * threads may share them. */
+typedef struct cwic_transform cwic_transform;
+typedef struct {
+    int32_t wide, blocks, channels, normalised;
+    int32_t features, levels; /* of the map's head; an analysis transform has one */
+} cwic_shape;
+/* The three arrays of a transform in the weights file, copied, with their lengths. */
+typedef struct {
+    const int32_t *words;
+    const int16_t *halves;
+    const int8_t *bytes;
+    size_t word_count, half_count, byte_count;
+} cwic_arrays;
+
+/* simd, NULL and *result: as in cwic_model_new. */
+cwic_transform *cwic_analysis_new(const cwic_shape *shape, const cwic_arrays *arrays, int32_t simd, int32_t *result);
+cwic_transform *cwic_synthesis_new(const cwic_shape *shape, const cwic_arrays *arrays, int32_t simd, int32_t *result);
+void cwic_transform_free(cwic_transform *transform);
+/* The instruction set in use, as in simd above. */
+int32_t cwic_transform_simd(const cwic_transform *transform);
+
+/* A transform on its way over one picture, in bands of rows that pass through its layers one behind the other; memory
+ * does not grow with the picture's height. Up to `workers` threads may call cwic_pass_band at once, and any number
+ * finishes the work. Pictures are [height][width][3], and padded as FORMAT.md section 2 says: with m = ceil(height / 16)
+ * and n = ceil(width / 16) there are m x n levels and 2 m x 2 n codes and latents a channel. The caller's arrays are
+ * read and written until the pass is freed. */
+typedef struct cwic_pass cwic_pass;
+
+/* rate: T. latents: [channels][2 m][2 n]; levels: [m][n]. */
+cwic_pass *cwic_analysis_pass(const cwic_transform *transform, int32_t rate, const uint8_t *pixels, int32_t height,
+                              int32_t width, int16_t *latents, int16_t *levels, int32_t workers, int32_t *result);
+/* codes: [channels][2 m][2 n]. */
+cwic_pass *cwic_synthesis_pass(const cwic_transform *transform, int32_t rate, const int16_t *codes, uint8_t *pixels,
+                               int32_t height, int32_t width, int32_t workers, int32_t *result);
+/* Carries one band through all layers. Returns 1 if another was left to begin, CWIC_OK if none, or an error. The pass
+ * is finished when every call has returned and the last one returned CWIC_OK. */
+int32_t cwic_pass_band(cwic_pass *pass);
+/* Makes calls under way return CWIC_CANCELLED within a layer of a band, and later ones at once. */
+void cwic_pass_cancel(cwic_pass *pass);
+/* How many threads there is work for, at most those asked for. */
+int32_t cwic_pass_workers(const cwic_pass *pass);
+void cwic_pass_free(cwic_pass *pass);
+
+/* Codes of latents at rate T before they are rounded, in 1/32, both [channels][positions]; of an analysis transform. */
+void cwic_exact_codes(const cwic_transform *transform, int32_t rate, const int16_t *latents, size_t positions,
+                      int16_t *exact);
+/* Raises levels, [rows / 2][columns / 2], to those that pay for their bits: where the squared errors that the codes of a
+ * cell save, times `step_bits`, less what the codes cost, sum up highest. exact: [channels][rows][columns] in 1/32;
+ * cost: bits of codes by magnitude, 0 .. CWIC_COSTS - 1; both kinds of bits in 1/256. */
+enum { CWIC_COSTS = 1001 };
+void cwic_useful_levels(const int16_t *exact, int32_t rows, int32_t columns, const int32_t *groups, int32_t group_count,
+                        const int32_t *cost, int32_t step_bits, int16_t *levels);
 
 /* Decisions with given probabilities of 1 (16-bit, 1 to 65535): the range coder alone. */
 int32_t cwic_encode_bits(const uint8_t *bits, const uint16_t *probabilities, size_t count, uint8_t *out,

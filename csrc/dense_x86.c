@@ -119,7 +119,7 @@ __attribute__((target(VNNI))) static void dense_avx512(const cwic_affine *a, con
 
 cwic_dense_function *cwic_dense_x86(int32_t simd)
 {
-    if (simd >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    if (simd == 3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vnni"))
         return dense_avx512;
     if (simd == 1 && __builtin_cpu_supports("avx2"))

@@ -2,10 +2,21 @@
 #ifndef CWIC_INTERNAL_H
 #define CWIC_INTERNAL_H
 
+#include <stdlib.h>
+
 #include "cwic.h"
 
 /* The format shifts negative numbers right and means floor; every compiler we know does so. */
 typedef char cwic_needs_arithmetic_shift[((-3) >> 1) == -2 ? 1 : -1];
+
+/* Zeros for a * b * c elements of so many bytes, at least one; NULL without memory, or if size_t cannot hold the size. */
+static inline void *cwic_zeros(size_t a, size_t b, size_t c, size_t size)
+{
+    const size_t most = (size_t)-1;
+    if ((b && a > most / b) || (c && a * b > most / c))
+        return NULL;
+    return a * b * c > 0 ? calloc(a * b * c, size) : calloc(1, 1);
+}
 
 /* ---- range coder: range_coder.c ---------------------------------------------------------------------------- */
 

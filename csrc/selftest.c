@@ -1,4 +1,5 @@
-/* Self-test without Python: compile all C files of this folder together and run. Exit status 1 on a failure. */
+/* Self-test without Python: compile all C files of this folder together and run. Exit status 1 on a failure.
+ * selftest_transform.c is the part that tests the transforms. */
 
 #include <math.h>
 #include <stdio.h>
@@ -6,10 +7,13 @@
 #include <string.h>
 
 #include "internal.h"
+#include "selftest.h"
 
 /* Pinned: a change of it is a change of the format. */
 #define EXPECTED_PLANES_HASH 0xed9a2387u
 #define EXPECTED_HASH 0xa5ab7b0cu
+
+enum { MAX_SIMD = 3 }; /* of the dense part */
 
 static int failures;
 
@@ -18,6 +22,16 @@ static void check(int good, const char *what)
     printf("%-4s %s\n", good ? "ok" : "FAIL", what);
     failures += !good;
 }
+
+void selftest_check(int good, const char *what) { check(good, what); }
+
+void selftest_pinned(const char *what, uint32_t hash, uint32_t expected)
+{
+    printf("     %s: hash %08x\n", what, (unsigned)hash);
+    check(hash == expected, "the hash that every machine gives");
+}
+
+void selftest_missing(int32_t simd) { printf("     instruction set %d is not here\n", (int)simd); }
 
 static uint32_t random_state = 1;
 
@@ -35,6 +49,18 @@ static uint32_t hash(uint32_t h, const void *data, size_t n)
     const uint8_t *b = data;
     while (n--)
         h = (h ^ *b++) * 16777619u;
+    return h;
+}
+
+uint32_t selftest_hash16(uint32_t h, const int16_t *values, size_t count)
+{
+    size_t i;
+    for (i = 0; i < count; i++) {
+        uint8_t bytes[2];
+        bytes[0] = (uint8_t)values[i];
+        bytes[1] = (uint8_t)((uint16_t)values[i] >> 8);
+        h = hash(h, bytes, 2);
+    }
     return h;
 }
 
@@ -182,7 +208,7 @@ static void test_tile(void)
         weight_count += (size_t)(2 * 32 + 9 * (1 + earlier) * 32 + 9 * 1024 + 12 * groups[g] * 32 + 1024 + 64 * groups[g]);
         bias_count += (size_t)(3 * 32 + 2 * groups[g]);
     }
-    for (simd = 0; simd <= 2; simd++) {
+    for (simd = 0; simd <= MAX_SIMD; simd++) {
         cwic_model *model;
         cwic_tile *tile;
         uint32_t h = 2166136261u;
@@ -209,12 +235,7 @@ static void test_tile(void)
             result = cwic_tile_encode(tile, symbols[g], NULL, NULL, out[g], sizeof out[g], &length[g]);
             check(result == CWIC_OK, "a layer written");
             h = hash(h, out[g], length[g]);
-            for (i = 0; i < n; i++) {
-                uint8_t bytes[2];
-                bytes[0] = (uint8_t)symbols[g][i];
-                bytes[1] = (uint8_t)((uint16_t)symbols[g][i] >> 8);
-                h = hash(h, bytes, 2);
-            }
+            h = selftest_hash16(h, symbols[g], n);
         }
         check(tile && cwic_tile_encode(tile, symbols[0], NULL, NULL, out[0], 9, &i) == CWIC_ERROR_ARGUMENT, "no fifth layer");
         cwic_tile_free(tile);
@@ -252,7 +273,7 @@ static void test_planes(void)
     size_t length[3], i;
     uint32_t first_hash = 0;
     int32_t g, simd, result;
-    for (simd = 0; simd <= 2; simd++) {
+    for (simd = 0; simd <= MAX_SIMD; simd++) {
         cwic_planes *model;
         cwic_stack *stack;
         uint32_t h = 2166136261u;
@@ -324,7 +345,7 @@ static void decode_vector(const uint8_t *data, size_t size)
 {
     uint32_t first_hash = 0;
     int32_t simd, head[10], groups[64], result, i, g;
-    for (simd = 0; simd <= 2; simd++) {
+    for (simd = 0; simd <= MAX_SIMD; simd++) {
         int16_t *weights, *symbols;
         int32_t *biases;
         uint32_t h = 2166136261u;
@@ -368,12 +389,7 @@ static void decode_vector(const uint8_t *data, size_t size)
                           : cwic_stack_decode(stack, cursor, (size_t)length, symbols);
             check(result == CWIC_OK, "a vector's layer");
             cursor += length;
-            for (i = 0; i < count; i++) {
-                uint8_t bytes[2];
-                bytes[0] = (uint8_t)symbols[i];
-                bytes[1] = (uint8_t)((uint16_t)symbols[i] >> 8);
-                h = hash(h, bytes, 2);
-            }
+            h = selftest_hash16(h, symbols, (size_t)count);
             free(symbols);
         }
         if (simd == 0)
@@ -414,6 +430,7 @@ int main(int argc, char **argv)
         test_choice();
         test_tile();
         test_planes();
+        selftest_transform();
     }
     printf(failures ? "%d FAILED\n" : "self-test passed\n", failures);
     return failures != 0;

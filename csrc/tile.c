@@ -79,7 +79,7 @@ cwic_tile *cwic_tile_new(const cwic_model *model, int32_t rate, int32_t height, 
     t->width = width;
     t->level = calloc(h * w, 1);
     t->levels_in = calloc((h + 2) * (w + 4) * 2, sizeof *t->levels_in);
-    t->codes_in = calloc((2 * h + 3) * (2 * w + 4) * (2 + (size_t)model->channels), sizeof *t->codes_in);
+    t->codes_in = cwic_zeros(2 * h + 3, 2 * w + 4, 2 + (size_t)model->channels, sizeof *t->codes_in);
     if (!t->level || !t->levels_in || !t->codes_in) {
         cwic_tile_free(t);
         return NULL;

@@ -28,11 +28,11 @@ class Program(NamedTuple):
 # Comparisons are not traced: this code compares loop counters most of all, and would spend its time there.
 LIBFUZZER = Program(
     "libfuzzer", "clang", (*_STRICT, "-O2", "-fsanitize=fuzzer", "-fno-sanitize-coverage=trace-cmp", *_SANITIZE),
-    ("core.c",),
+    ("core.c", "transforms.c"),
 )  # fmt: skip
-AFL = Program("afl", "afl-clang-fast", (*_STRICT, "-O2", "-fsanitize=fuzzer", *_SANITIZE), ("core.c",))
-REPLAY = Program("replay", "cc", (*_STRICT, "-O1", *_SANITIZE), ("core.c", "replay.c"))
-COVERAGE = Program("coverage", "gcc", (*_STRICT, "-O0", "--coverage"), ("core.c", "replay.c"))
+AFL = Program("afl", "afl-clang-fast", (*_STRICT, "-O2", "-fsanitize=fuzzer", *_SANITIZE), ("core.c", "transforms.c"))
+REPLAY = Program("replay", "cc", (*_STRICT, "-O1", *_SANITIZE), ("core.c", "transforms.c", "replay.c"))
+COVERAGE = Program("coverage", "gcc", (*_STRICT, "-O0", "--coverage"), ("core.c", "transforms.c", "replay.c"))
 PERTURBED = Program(
     "perturbed.so", "cc", (*_STRICT, "-O2", "-shared", "-fPIC", "-include", str(HERE / "perturb.h")), ("perturb.c",)
 )
@@ -40,7 +40,7 @@ PERTURBED = Program(
 
 def sources() -> list[Path]:
     """The C files that the coder is made of."""
-    return sorted(path for path in CSRC.glob("*.c") if path.name != "selftest.c")
+    return sorted(path for path in CSRC.glob("*.c") if not path.name.startswith("selftest"))
 
 
 def missing(program: Program) -> str | None:
@@ -65,7 +65,9 @@ def make(program: Program) -> Path:
     if not made.exists() or made.stat().st_mtime < max(path.stat().st_mtime for path in inputs):
         BUILD.mkdir(parents=True, exist_ok=True)
         files = [*(HERE / name for name in program.sources), *sources()]
-        done = _run([program.compiler, *program.flags, *map(str, files), "-o", f"{program.name}.new"])
+        done = _run(
+            [program.compiler, *program.flags, *map(str, files), "-pthread", "-lm", "-o", f"{program.name}.new"]
+        )
         if done.returncode:
             raise RuntimeError(f"{program.name}: {done.stderr}")
         os.replace(BUILD / f"{program.name}.new", made)  # a program that runs, or is mapped, stays as it is

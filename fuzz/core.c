@@ -1,60 +1,18 @@
 /* Fuzz target for all of csrc/: libFuzzer, AFL++ (which links the same entry point) and fuzz/replay.c run it.
  *
  * An input's first byte chooses what is called, the next ones its arguments, and the rest is data: streams to decode,
- * symbols to encode, weights. Besides what the sanitizers see, it is an error if decoded symbols lie outside their
- * range, if what was encoded does not come back, or if a result is none of those that a function may give. Every
- * buffer is as large as the API asks for and no larger, so that a step outside it is seen. */
+ * symbols to encode, weights; what goes to the transforms is in transforms.c. Besides what the sanitizers see, it is an
+ * error if decoded symbols lie outside their range, if what was encoded does not come back, or if a result is none of
+ * those that a function may give. Every buffer is as large as the API asks for and no larger, so that a step outside it
+ * is seen. */
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
+#include "target.h"
 
-enum { MAX_HEIGHT = 2, MAX_WIDTH = 5, KINDS = 8, MODELS = 3, WEIGHTS_MAX = 1 << 16, BIASES_MAX = 2000 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-typedef struct {
-    const uint8_t *at, *end;
-} input;
-
-#define REQUIRE(good)                                                                                                 \
-    do {                                                                                                              \
-        if (!(good)) {                                                                                                \
-            fprintf(stderr, "%s:%d: required: %s\n", __FILE__, __LINE__, #good);                                      \
-            abort();                                                                                                  \
-        }                                                                                                             \
-    } while (0)
-
-static uint32_t byte(input *in) { return in->at < in->end ? *in->at++ : 0; }
-
-static uint32_t word(input *in)
-{
-    uint32_t high = byte(in);
-    return high << 8 | byte(in);
-}
-
-/* A buffer of exactly this many bytes; of one, which nobody may touch, for none. */
-static void *exactly(size_t bytes)
-{
-    void *p = malloc(bytes ? bytes : 1);
-    REQUIRE(p != NULL);
-    memset(p, 0xA5, bytes);
-    return p;
-}
-
-/* The next bytes, at most so many, in a buffer of their own. */
-static uint8_t *part(input *in, size_t most, size_t *length)
-{
-    size_t left = (size_t)(in->end - in->at);
-    uint8_t *copy;
-    *length = most < left ? most : left;
-    copy = exactly(*length);
-    memcpy(copy, in->at, *length);
-    in->at += *length;
-    return copy;
-}
+enum { MAX_HEIGHT = 2, MAX_WIDTH = 5, MODELS = 3, SIMD = 4, WEIGHTS_MAX = 1 << 16, BIASES_MAX = 2000 };
+enum { KINDS = 8, TRANSFORMS = 160 }; /* first bytes: modulo the one, but 32 from the other on are the transforms' */
 
 static uint32_t state;
 
@@ -106,8 +64,8 @@ static void counts(const shape *s, size_t *weights, size_t *biases)
     }
 }
 
-static cwic_model *tile_models[MODELS][3];
-static cwic_planes *plane_models[MODELS][3];
+static cwic_model *tile_models[MODELS][SIMD];
+static cwic_planes *plane_models[MODELS][SIMD];
 
 static void make_models(void)
 {
@@ -125,7 +83,7 @@ static void make_models(void)
                 weights[i] = (int16_t)any(s->weights);
             for (i = 0; i < bias_count; i++)
                 biases[i] = any(s->biases);
-            for (simd = 0; simd < 3; simd++) {
+            for (simd = 0; simd < SIMD; simd++) {
                 if (kind)
                     plane_models[m][simd] = cwic_planes_new(weights, weight_count, biases, bias_count, s->groups,
                                                             s->group_count, s->levels, simd, &result);
@@ -291,7 +249,7 @@ static void encode_all(coder *c, coder *back, input *in)
 
 static void code(input *in, int planes, int encode)
 {
-    const uint32_t choice = byte(in), m = choice % MODELS, simd = choice / MODELS % 3;
+    const uint32_t choice = byte(in), m = choice % MODELS, simd = choice / MODELS % SIMD;
     const shape *s = planes ? &PLANES[m] : &SHAPES[m];
     const cwic_model *model = planes ? NULL : tile_models[m][simd];
     const int32_t rate = (int16_t)word(in), sides = (int32_t)byte(in);
@@ -299,8 +257,8 @@ static void code(input *in, int planes, int encode)
     coder c = open_coder(s, model, plane_models[m][simd], rate, height, width);
     if (c.tile || c.stack) {
         if (encode) { /* written by one instruction set, read by the next */
-            coder back = open_coder(s, planes ? NULL : tile_models[m][(simd + 1) % 3], plane_models[m][(simd + 1) % 3],
-                                    rate, height, width);
+            const uint32_t next = (simd + 1) % SIMD;
+            coder back = open_coder(s, planes ? NULL : tile_models[m][next], plane_models[m][next], rate, height, width);
             encode_all(&c, &back, in);
             close_coder(&back);
         } else {
@@ -410,9 +368,12 @@ static void bits(input *in, int encode)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     input in = {data, data + size};
+    uint32_t kind = byte(&in);
     if (!tile_models[0][0])
         make_models();
-    switch (byte(&in) % KINDS) {
+    if (kind >= TRANSFORMS && kind < TRANSFORMS + 32)
+        return fuzz_transforms(&in, (int)kind % 2), 0;
+    switch (kind % KINDS) {
     case 0: bits(&in, 0); break;
     case 1: bits(&in, 1); break;
     case 2: code(&in, 0, 0); break;

@@ -102,11 +102,11 @@ def decode(
     """
     with settings.options(device=device), shown(settings.progress(progress), "decoding") as call:
         from pillow_cwic import codec
-        from pillow_cwic.codec.batch import decode_tensors
+        from pillow_cwic.codec.batch import decode_arrays, decode_tensors
 
         if isinstance(data, list | tuple):
-            made = decode_tensors([_file(each) for each in data], call)
-            return made if as_tensor else made.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            files = [_file(each) for each in data]
+            return decode_tensors(files, call) if as_tensor else decode_arrays(files, call)
         if as_tensor:
             return decode_tensors([_file(data)], call)[0]
         return codec.decode(_file(data), progress=call)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_model, grid, readable, split
+from pillow_cwic.models.config import Config
+from pillow_cwic.models.weights import read
+from pillow_cwic.symbols import Symbols, context_of, decode_symbols, encode_symbols, entropy_of, grid, split
 from pillow_cwic.target import parse_target
+from pillow_cwic.transforms import layout
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
-RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 UNIT = 32  # the coder weighs unrounded codes in steps of 1/32
 CODE_LIMIT = 511
 # What a squared error of one step costs, in bits, to begin with. The rounded codes were exact once, but are no more:
@@ -53,51 +55,30 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     return _Coarser(parsed, _load(model)).within(wanted) or bytes(data)
 
 
-class Gain(NamedTuple):
-    """The analysis transform's gain, as ``networks.layers.Gain``: what latents are multiplied by to get codes."""
+class _Model(NamedTuple):
+    """What of a model is needed: no transform runs."""
 
-    offset: NDArray[Any]  # (channels,), as the rest but for the hidden layer
-    slope: NDArray[Any]
-    hidden: tuple[NDArray[Any], NDArray[Any]]  # weights (hidden, 2) and biases
-    out: tuple[NDArray[Any], NDArray[Any]]  # weights (channels, hidden) and biases
-    beyond: float
+    entropy: EntropyModel
+    gains: NDArray[np.int32]  # of the analysis transform, (entries over T, channels)
 
     def logarithm(self, rate: int) -> NDArray[np.float64]:
-        """Logarithm of the gain at rate parameter T, (channels,)."""
-        t = rate / RATE_UNIT
-        inside = min(max(t, -1.0), 1.0)
-        sums = self.hidden[0] @ np.array([inside, inside * inside]) + self.hidden[1]
-        learned: NDArray[np.float64] = self.out[0] @ (sums / (1 + np.exp(-sums))) + self.out[1]
-        return self.offset + self.slope * inside + learned + self.beyond * (t - inside)
-
-
-class _Model(NamedTuple):
-    entropy: EntropyModel
-    gain: Gain
+        """Logarithm of what latents are multiplied by to get codes at rate parameter T, but for a constant."""
+        gain: NDArray[np.float64] = np.log(np.maximum(layout.at(self.gains, rate, layout.GAIN_FROM), 1))
+        return gain
 
 
 @cache
 def _load(model: models.Model) -> _Model:
-    """What of a model can be used without torch. Raises ModelError if its weights file is damaged."""
-    with readable(model) as (config, tensors):
-        part = {name: tensors[f"analysis.gain.{name}"].astype(np.float64) for name in _GAIN_ARRAYS}
-        gain = Gain(
-            part["offset"],
-            part["slope"],
-            (part["mlp.hidden.weight"], part["mlp.hidden.bias"]),
-            (part["mlp.out.weight"], part["mlp.out.bias"]),
-            config["lambda_slope"] / 2,
-        )
-        if gain.logarithm(0).shape != (sum(config["groups"]),):
-            raise ValueError(f"gain of shape {gain.logarithm(0).shape} for groups {config['groups']}")
-        if not np.isfinite(gain.logarithm(0)).all():
-            raise ValueError("gains that are not finite")
-    entropy = entropy_model(model)
+    """Raises ModelError if the weights file is damaged."""
+    weights = read(model.read())
+    entropy = entropy_of(model.family, weights.config, context_of(weights))
     assert isinstance(entropy, EntropyModel)  # as its family says
-    return _Model(entropy, gain)
-
-
-_GAIN_ARRAYS = ("offset", "slope", "mlp.hidden.weight", "mlp.hidden.bias", "mlp.out.weight", "mlp.out.bias")
+    try:
+        config = Config.from_dict(weights.config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"weights: not those of cwic1: {error}") from error
+    arrays = (weights.take(f"analysis.{name}", kind.type) for name, kind in layout.TYPES.items())
+    return _Model(entropy, layout.split(config, "analysis", *arrays)["gain"])
 
 
 class _Coarser:
@@ -148,7 +129,7 @@ class _Coarser:
 
     def _make(self, t: int, weight: float) -> bytes:
         header, entropy = self.parsed.header, self.model.entropy
-        change = self.model.gain.logarithm(t) - self.model.gain.logarithm(header.rate)
+        change = self.model.logarithm(t) - self.model.logarithm(header.rate)
         factors = (UNIT * np.exp(change)).astype(np.float32)[:, None, None]
         exact = np.rint(self.codes * factors).clip(-CODE_LIMIT * UNIT, CODE_LIMIT * UNIT).astype(np.int16)
         rounded = (exact + (UNIT // 2 - 1) + (exact < 0)) // UNIT  # to the nearest, halves towards zero

@@ -16,7 +16,7 @@ from pillow_cwic.progress import check as check_progress
 DEVICE_VARIABLE, THREADS_VARIABLE = "PILLOW_CWIC_DEVICE", "PILLOW_CWIC_THREADS"
 MODELS_VARIABLE = "PILLOW_CWIC_MODELS"
 MAX_THREADS = 1024
-_DEVICE = re.compile(r"cpu|(cuda|mps|xpu)(:\d{1,3})?")
+_DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d{1,3})?")
 
 
 class _Settings(NamedTuple):
@@ -40,7 +40,7 @@ def options(
 ) -> Iterator[None]:
     """Settings for the pictures that are loaded and saved within a ``with`` block, in this thread or task alone.
 
-    ``device`` is where the networks run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"xpu"``; ``threads`` is
+    ``device`` is where the networks run: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"xpu"``; ``threads`` is
     how many threads one picture may take, 1 to 1024; ``models`` are the folders, or files, in which weights other
     than the released ones are looked for; ``progress`` is True for a bar on stderr, or a function that is called
     after each step with the steps done and the steps in all, from whichever thread took it, never two at once.
@@ -96,7 +96,7 @@ def progress(option: object = None) -> object:
 
 def _check_device(value: object, name: str) -> str:
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise ValueError(f"{name}: {value!r} is none of cpu, cuda, mps and xpu, the last three with :number or without")
+        raise ValueError(f"{name}: {value!r} is none of cpu, cuda and xpu, the last two with :number or without")
     return value
 
 

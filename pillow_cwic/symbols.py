@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, limits, models, settings
+from pillow_cwic import container, limits, models, settings, threads
 from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
+from pillow_cwic.models.weights import Weights, read
 
 Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
 
@@ -47,23 +44,13 @@ def _tiles(entropy: Entropy, rows: int, columns: int, exponent: int) -> list[_Ti
 
 
 def _each(work: Callable[[int, int], None], count: int) -> None:
-    """``work(k, threads)`` for tiles 0 to count - 1, at once in threads, which few tiles share among their layers.
+    """``work(k, within)`` for tiles 0 to count - 1, at once in threads, which few tiles share: so many within each.
 
     The C coder runs without the GIL.
     """
-    threads = settings.threads() or os.cpu_count() or 1
-    within = max(1, threads // count)
-    if count == 1:
-        work(0, within)
-        return
-    with ThreadPoolExecutor(min(count, threads)) as pool:
-        waiting = [pool.submit(work, k, within) for k in range(count)]
-        try:
-            for done in waiting:
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # one damaged tile is enough
-            raise
+    lanes = settings.threads() or os.cpu_count() or 1
+    within = max(1, lanes // count)
+    threads.each(lambda k: work(k, within), count, lanes)
 
 
 def _symbol_crc(symbols: NDArray[np.int16], index: int) -> int:
@@ -105,7 +92,7 @@ def encode_symbols(
     tiles = _tiles(entropy, rows, columns, exponent)
     streams: list[list[bytes]] = [[b""] * len(tiles) for _ in symbols]
 
-    def code(k: int, threads: int) -> None:
+    def code(k: int, within: int) -> None:
         def part(plane: NDArray[Any], index: int) -> NDArray[Any]:
             return np.ascontiguousarray(tiles[k].cut(plane, index))
 
@@ -113,7 +100,7 @@ def encode_symbols(
         parts = [part(plane, index) for index, plane in enumerate(symbols)]
         values = [None if each is None else part(each, index) for index, each in enumerate(exact)]
         bits = weight if isinstance(weight, float) else tiles[k].cut(weight[None], 1)[0]
-        for index, stream in enumerate(coder.encode_all(parts, values, bits, threads)):
+        for index, stream in enumerate(coder.encode_all(parts, values, bits, within)):
             streams[index][k] = stream
             tiles[k].cut(symbols[index], index)[...] = parts[index]
 
@@ -152,9 +139,9 @@ def decode_symbols(
     codes = np.zeros((sum(entropy.groups), n * rows, n * columns), np.int16)
     symbols = [np.zeros((1, rows, columns), np.int16), *split(codes, entropy.groups)]
 
-    def decode(k: int, threads: int) -> None:
+    def decode(k: int, within: int) -> None:
         coder = entropy.tile(header.rate, tiles[k].height, tiles[k].width)
-        found = coder.decode_all([layer[k] for layer in streams], threads, step or (lambda: None))
+        found = coder.decode_all([layer[k] for layer in streams], within, step or (lambda: None))
         for index, layer in enumerate(found):
             tiles[k].cut(symbols[index], index)[...] = layer
 
@@ -184,24 +171,26 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
     return levels[0].astype(np.uint8), entropy.levels
 
 
-@contextmanager
-def readable(model: models.Model) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]]]]:
-    """Config and arrays of a weights file, read without torch; ModelError if it, or the block, finds them wrong."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+Context = tuple[NDArray[np.int16], NDArray[np.int32]]  # weights and biases, FORMAT.md section 5.1
 
-    data = model.read()
+
+def context_of(weights: Weights) -> Context:
+    """Takes the context model's arrays out of a weights file. Raises ModelError if they are no such arrays."""
+    return weights.take("context.weights", np.int16), weights.take("context.biases", np.int32)
+
+
+def entropy_of(family: bytes, config: dict[str, Any], arrays: Context) -> Entropy:
+    """The entropy model of a weights file. Raises ModelError if its arrays do not fit its config."""
+    names = ("groups", "levels") if family == b"cw18" else ("groups", "context_hidden", "map_hidden", "levels")
     try:
-        yield json.loads(models.read_metadata(BytesIO(data), len(data))["config"]), load(data)
-    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise ModelError(f"model {model.name}/{model.tuning}: weights cannot be read: {error!r}") from error
+        facts = [config[name] for name in names]
+        return PlaneModel(*arrays, *facts) if family == b"cw18" else EntropyModel(*arrays, *facts)
+    except (ArithmeticError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"weights: the context model does not fit the config: {error!r}") from error
 
 
 @cache
 def entropy_model(model: models.Model) -> Entropy:
-    """The context model of a weights file, read without torch. Raises ModelError if the file is damaged."""
-    with readable(model) as (config, tensors):
-        arrays = tensors["context.weights"], tensors["context.biases"]
-        if model.family == b"cw18":
-            return PlaneModel(*arrays, config["groups"], config["levels"])
-        return EntropyModel(*arrays, *(config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")))
+    """The entropy model of a weights file alone. Raises ModelError if the file is damaged."""
+    weights = read(model.read())
+    return entropy_of(model.family, weights.config, context_of(weights))

@@ -1,6 +1,7 @@
 /* Makes every allocation of the C code fail in turn: each must give a clean error, and nothing may leak.
  *
- *     cc -std=c99 -Icsrc -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free tests/allocation.c csrc/[!s]*.c csrc/symbols.c
+ *     cc -std=c99 -Icsrc -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free tests/allocation.c \
+ *         csrc/[!s]*.c csrc/symbols.c -pthread -lm
  *
  * Prints one line for each part: how many allocations it makes, and how many failures were told. */
 
@@ -95,6 +96,45 @@ static int32_t planes(void)
     return result;
 }
 
+/* Both transforms with weights of zeros, and a pass of each. */
+static int32_t transforms(void)
+{
+    enum { WIDE = 32, BLOCKS = 2, CHANNELS = 4, FEATURES = 3 };
+    enum { WORDS = 2 + 4 * BLOCKS + 163 * CHANNELS + WIDE + 5 * WIDE * BLOCKS };
+    enum { HALVES = 67 * WIDE + 9 * WIDE * BLOCKS + CHANNELS * CHANNELS };
+    static const int32_t words_of[2] = {WORDS + 1 + 3 + CHANNELS + FEATURES + LEVELS, WORDS + 2 + 192};
+    static const int32_t halves_of[2] = {HALVES + 192 * WIDE + (WIDE + 192) * CHANNELS + 16 * WIDE * FEATURES + FEATURES,
+                                         HALVES + CHANNELS * WIDE + (WIDE + CHANNELS) * 192};
+    static const cwic_shape shape = {WIDE, BLOCKS, CHANNELS, 1, FEATURES, LEVELS};
+    static int32_t words[2000];
+    static int16_t halves[20000], codes[CHANNELS * 16], levels[4];
+    static int8_t bytes[BLOCKS * (6 * WIDE * WIDE + 9 * WIDE)];
+    static uint8_t pixels[32 * 32 * 3];
+    int32_t result = CWIC_OK, k, simd;
+    for (simd = 0; simd <= 4; simd++)
+        for (k = 0; k < 2 && result == CWIC_OK; k++) {
+            const cwic_arrays arrays = {words, halves, bytes, (size_t)words_of[k], (size_t)halves_of[k], sizeof bytes};
+            const int32_t floor = words_of[k] - 34 * CHANNELS;
+            cwic_transform *t;
+            cwic_pass *pass;
+            int32_t c;
+            for (c = 0; c < CHANNELS; c++)
+                words[floor + c] = 1;
+            t = k ? cwic_synthesis_new(&shape, &arrays, simd, &result) : cwic_analysis_new(&shape, &arrays, simd, &result);
+            for (c = 0; c < CHANNELS; c++)
+                words[floor + c] = 0;
+            if (!t)
+                break;
+            pass = k ? cwic_synthesis_pass(t, 0, codes, pixels, 31, 32, 3, &result)
+                     : cwic_analysis_pass(t, 0, pixels, 31, 32, codes, levels, 3, &result);
+            while (pass && (result = cwic_pass_band(pass)) == 1)
+                ;
+            cwic_pass_free(pass);
+            cwic_transform_free(t);
+        }
+    return result;
+}
+
 static int run(const char *name, int32_t (*part)(void))
 {
     long total, n, told = 0;
@@ -116,5 +156,6 @@ int main(void)
 {
     int good = run("cwic1", layers);
     good &= run("cwic2018", planes);
+    good &= run("transforms", transforms);
     return !good;
 }

@@ -1,7 +1,8 @@
-"""A slow reference decoder of the integer part of a CWIC file, laid out in the order of ``docs/FORMAT.md``.
+"""A slow reference decoder of a CWIC file of family ``cwc1``, laid out in the order of ``docs/FORMAT.md``.
 
-It takes a file down to its header, importance levels and codes, checks every CRC on the way, and shares no code with
-the package: what both agree on is the format. ALPH is for ``reference_alpha.py``. Standard library, exact integers.
+It takes a file down to its samples, checks every CRC on the way, and shares no code with the package: what both agree
+on is the format. Exact integers; down to the codes it needs the standard library alone, then numpy. Section 1 is in
+``reference_container.py``, 1.2 in ``reference_alpha.py``, 6 in ``reference_transform.py``.
 
     python tests/reference_decoder.py FILE WEIGHTS
 """
@@ -13,110 +14,22 @@ import json
 import re
 import struct
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from reference_container import DamagedError as DamagedError  # for whoever uses this
+from reference_container import Fields, Plane, read_file, require, split_tiles, symbol_crc
+
 TABLES = Path(__file__).resolve().parents[1] / "csrc" / "tables.c"
 
-Plane = list[list[int]]  # [y][x]
 Grid = list[list[list[int]]]  # [y][x][channel]
-Fields = dict[str, Any]
 Coder = Callable[[int, int, int, int], int]  # (mean in 1/16, scale index, channel, neighbourhood) -> next code
-
-
-class DamagedError(Exception):
-    """The file or the weights break a rule of the format."""
-
-
-def require(rule: bool, message: str) -> None:
-    if not rule:
-        raise DamagedError(message)
 
 
 def clamp(x: int, low: int, high: int) -> int:
     return max(low, min(x, high))
-
-
-def read(source: BytesIO, count: int) -> bytes:
-    data = source.read(count)
-    require(len(data) == count, f"cut short: {len(data)} bytes left of {count}")
-    return data
-
-
-def read_varint(source: BytesIO) -> int:
-    value = 0
-    for n in range(5):
-        byte = read(source, 1)[0]
-        value |= (byte & 0x7F) << (7 * n)
-        if byte < 0x80:
-            require(n == 0 or byte > 0, "varint: not in its shortest form")
-            return value
-    raise DamagedError("varint: more than 5 bytes")
-
-
-# 1. File
-
-
-def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
-    """Type and payload of the chunks up to the end of the file."""
-    while length := source.read(4):
-        kind = read(source, 4)
-        payload = read(source, int.from_bytes(length, "big"))
-        require(int.from_bytes(read(source, 4), "big") == zlib.crc32(kind + payload), f"chunk {kind!r}: CRC differs")
-        require(kind.isalpha(), f"chunk {kind!r}: not letters")
-        yield kind, payload
-
-
-def read_file(data: bytes) -> tuple[Fields, list[tuple[bytes, int]]]:
-    """Header fields, and the layers as (coded bytes, CRC of the symbols)."""
-    source = BytesIO(data)
-    signature, version, family, reserved = struct.unpack(">8sH4sH", read(source, 16))
-    require(signature == b"\x89CWIC\r\n\x1a" and reserved == 0, "not a CWIC file")
-    require(version == 0 and family == b"cwc1", f"version {version}, family {family!r}: needs a newer reader")
-    chunks = list(read_chunks(source))
-    kinds = [kind for kind, _ in chunks]
-    head = read_head(chunks[0][1] if chunks else b"")
-    wanted = [b"HEAD", *(k for k in kinds if k[:1].islower()), *[b"ALPH"] * ("A" in head["mode"]), b"CODE", b"TAIL"]
-    require(kinds == wanted and len(set(kinds)) == len(kinds) and chunks[-1][1] == b"", f"chunks: {kinds}")
-    return head, read_code(BytesIO(chunks[-2][1]))
-
-
-def read_head(payload: bytes) -> Fields:
-    """1.1 HEAD"""
-    require(len(payload) == 18, "HEAD: not 18 bytes")
-    width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
-    require(1 <= width < 2**24 and 1 <= height < 2**24, f"size {width} x {height}")
-    require(mode < 4 and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
-    fields = width, height, ("L", "RGB", "LA", "RGBA")[mode], exponent, rate, model
-    return dict(zip(("width", "height", "mode", "tile_exponent", "rate", "model_id"), fields, strict=True))
-
-
-def read_code(source: BytesIO) -> list[tuple[bytes, int]]:
-    """1.4 CODE"""
-    table = [(read_varint(source), int.from_bytes(read(source, 4), "big")) for _ in range(read(source, 1)[0])]
-    layers = [(read(source, length), crc) for length, crc in table]
-    require(source.read() == b"", "CODE: its layers do not fill it")
-    return layers
-
-
-def symbol_crc(channels: list[Plane], layer: int) -> int:
-    """CRC over a byte per level, or 2 per code, little-endian."""
-    symbols = [c for channel in channels for row in channel for c in row]
-    return zlib.crc32(struct.pack(f"<{len(symbols)}{'B' if layer == 0 else 'h'}", *symbols))
-
-
-def split_tiles(layer: bytes, tiles: int) -> list[bytes]:
-    """The tiles' streams: alone a stream is the layer, else each stands behind its length."""
-    if tiles == 1:
-        return [layer]
-    source = BytesIO(layer)
-    streams = [read(source, read_varint(source)) for _ in range(tiles)]
-    require(source.read() == b"", "tiles: do not fill their layer")
-    return streams
 
 
 # 2. Grids
@@ -327,8 +240,9 @@ def as_inputs(codes: Iterable[int]) -> list[int]:
 
 
 def read_weights(path: Path) -> Fields:
-    """``config``, ``model_id`` and ``layers`` (ContextLayer) of a weights file in Safetensors: a little-endian u64
-    length, so many bytes of JSON, then the arrays, little-endian, at the offsets that the JSON gives."""
+    """``config``, ``model_id``, ``layers`` (ContextLayer) and the synthesis transform's arrays, if there are any, of a
+    weights file in Safetensors: a little-endian u64 length, so many bytes of JSON, then the arrays, little-endian, at
+    the offsets that the JSON gives."""
     data = path.read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     index = json.loads(data[8 : 8 + length])
@@ -346,7 +260,9 @@ def read_weights(path: Path) -> Fields:
         inputs = 1 + sum(config["groups"][:g])
         layers.append(ContextLayer(weights, biases, inputs, channels, config["context_hidden"]))
     require(next(weights, None) is None and next(biases, None) is None, "weights: numbers left over")
-    return {"config": config, "model_id": hashlib.sha256(data).digest()[:6], "layers": layers}
+    kinds = {"synthesis.words": ("I32", "i"), "synthesis.halves": ("I16", "h"), "synthesis.bytes": ("I8", "b")}
+    arrays = {name: array(name, *kind) for name, kind in kinds.items() if name in index}
+    return {"config": config, "model_id": hashlib.sha256(data).digest()[:6], "layers": layers, **arrays}
 
 
 def decode_symbols(data: bytes, weights: Fields, tables: Tables | None = None) -> tuple[Plane, list[Plane], Fields]:
@@ -387,12 +303,39 @@ def decode_symbols(data: bytes, weights: Fields, tables: Tables | None = None) -
     return levels, codes, header
 
 
+# 6. Picture
+
+
+def picture(codes: list[Plane], header: Fields, weights: Fields) -> Any:
+    """Samples (height, width, channels of the mode), a numpy array of 8 bits."""
+    import numpy as np
+    from reference_alpha import decode_alpha
+    from reference_transform import Transform
+
+    height, width, mode = header["height"], header["width"], header["mode"]
+    arrays = {name: np.array(values) for name, values in weights.items() if name.startswith("synthesis.")}
+    transform = Transform(weights["config"], "synthesis", arrays)
+    samples = transform.synthesise(np.array(codes, np.int16), header["rate"], height, width)
+    if mode in ("L", "LA"):
+        samples = ((2 * samples.sum(2, dtype=np.int64, keepdims=True) + 3) // 6).astype(np.uint8)
+    if header["alpha"] is not None:
+        samples = np.dstack([samples, np.array(decode_alpha(header["alpha"], width, height), np.uint8)])
+    return samples
+
+
+def decode(data: bytes, weights: Fields, tables: Tables | None = None) -> tuple[Any, Fields]:
+    """Samples and header fields of the file ``data``."""
+    _, codes, header = decode_symbols(data, weights, tables)
+    return picture(codes, header, weights), header
+
+
 def main(file: str, weights: str) -> None:
     data = Path(file).read_bytes()
-    _, _, header = decode_symbols(data, read_weights(Path(weights)))
+    samples, header = decode(data, read_weights(Path(weights)))
     print(f"{header['width']} x {header['height']} {header['mode']}, T = {header['rate']}, {len(data)} bytes")
     for n, (stream, crc) in enumerate(read_file(data)[1]):
         print(f"layer {n}: {len(stream)} bytes, symbol CRC {crc:08x}")
+    print(f"SHA-256 of the samples: {hashlib.sha256(samples.tobytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

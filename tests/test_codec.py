@@ -65,14 +65,15 @@ def test_threads_do_not_change_a_file(tiled: tuple[np.ndarray, bytes], monkeypat
         assert codec.encode(pixels, rate=1.0) == data
 
 
-def test_reference_decoder_reads_the_same_symbols(tiled: tuple[np.ndarray, bytes], small_file: bytes) -> None:
-    """The plain Python decoder of docs/FORMAT.md and the C one agree on every symbol."""
+def test_reference_decoder_reads_the_same_file(tiled: tuple[np.ndarray, bytes], small_file: bytes) -> None:
+    """The plain Python decoder of docs/FORMAT.md and the C one agree on every symbol and every sample."""
     weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
     for data in (tiled[1], small_file):
-        levels, codes, _ = reference_decoder.decode_symbols(data, weights)
+        levels, codes, header = reference_decoder.decode_symbols(data, weights)
         expected = symbols(data)
         assert np.array_equal(np.array(levels), expected[0][0])
         assert np.array_equal(np.array(codes), np.concatenate(expected[1:]))
+        assert np.array_equal(reference_decoder.picture(codes, header, weights), codec.decode(data))
 
 
 def test_forged_symbols_raise(small_file: bytes) -> None:
@@ -153,7 +154,7 @@ def test_effort_buys_quality_at_equal_size(photo: Image.Image, monkeypatch: pyte
     refined = quality(7)
     assert steps == [(k + 1, 60) for k in range(60)]
     assert rounded < chosen < refined - 0.05
-    monkeypatch.setattr("pillow_cwic.networks.refine.WINDOW", 12)
+    monkeypatch.setattr("pillow_cwic.transforms.torch.refine.WINDOW", 12)
     assert quality(7) == pytest.approx(refined, abs=0.15)  # in windows, which show no seams
     assert steps[-1] == (240, 240)
 

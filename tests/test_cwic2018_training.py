@@ -15,11 +15,11 @@ from test_cwic2018 import TINY, lively, released  # noqa: F401  (a fixture)
 
 from benchmarks import paper as benchmark
 from pillow_cwic import container, models
-from pillow_cwic.networks import cuboid
-from pillow_cwic.networks.cuboid import CuboidModel
-from pillow_cwic.networks.paper import Paper
+from pillow_cwic.cwic2018.networks import Paper
 from training import paper_context, paper_export
 from training.data import Crops
+from training.networks import cuboid
+from training.networks.cuboid import CuboidModel
 from training.paper import PaperRun, PaperSchedule, fallen, load_average, train
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from tiny_model import tiny_weights
 
 from pillow_cwic import cli, models, plugin, settings
-from pillow_cwic.networks.model import Config, Cwic1
 from pillow_cwic.target import parse_target
-from training import export
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,9 +40,7 @@ def folder(small: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The current folder: photo.jpg, another.png, holiday/beach.jpg and a model, models/mine.safetensors."""
     monkeypatch.chdir(tmp_path)
     os.mkdir("models")
-    config = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
-    weights = export.freeze(Cwic1(config), {"name": "mine", "tuning": "mse"})
-    (tmp_path / "models" / "mine.safetensors").write_bytes(weights)
+    (tmp_path / "models" / "mine.safetensors").write_bytes(tiny_weights({"name": "mine", "tuning": "mse"}))
     exif = Image.Exif()
     exif[0x013B] = "somebody"
     small.save("photo.jpg", quality=95, exif=exif)

@@ -126,7 +126,7 @@ def test_tiles_out_of_range(family: bytes, size: tuple[int, int]) -> None:
 def test_models_that_do_not_fit(family: bytes) -> None:
     weights, biases = arrays(family)
     name = "context model" if family == b"cwc1" else "plane predictors"
-    words = f"{name}: the context model's weights do not fit its shape, or could overflow"
+    words = f"{name}: the weights do not fit the shape, or sums could overflow"
     assert built(family, weights, biases).groups == GROUPS[family]
     for wrong in ((weights[:-1], biases), (weights, biases[1:]), (weights, biases + np.int32(2**31 - 1))):
         with says(ModelError, words):
@@ -148,12 +148,12 @@ def test_arrays_of_another_kind() -> None:
 
 
 def test_instruction_sets() -> None:
-    assert coder.BEST_SIMD == 2
+    assert coder.BEST_SIMD == 4
     plain = built(b"cwc1", *arrays(b"cwc1"), simd=0)
     assert isinstance(plain, EntropyModel) and plain.simd == 0
     best = built(b"cwc1", *arrays(b"cwc1"))
     assert isinstance(best, EntropyModel)
-    assert best.simd == max(built(b"cwc1", *arrays(b"cwc1"), simd=simd).simd for simd in (0, 1, 2))  # type: ignore[union-attr]
+    assert best.simd == max(built(b"cwc1", *arrays(b"cwc1"), simd=simd).simd for simd in range(5))  # type: ignore[union-attr]
     assert built(b"cw18", *arrays(b"cw18"), simd=0).tile(0, 1, 1).decode(b"").size == 1
 
 
@@ -239,7 +239,7 @@ def test_every_result_has_its_error() -> None:
         (lib.CWIC_ERROR_ARGUMENT, ValueError, "x: an argument is out of its range"),
         (lib.CWIC_ERROR_SPACE, EntropyError, "x: the output buffer is too small"),
         (lib.CWIC_ERROR_SYMBOL, EntropyError, "x: a symbol is out of its range"),
-        (lib.CWIC_ERROR_WEIGHTS, ModelError, "x: the context model's weights do not fit its shape, or could overflow"),
+        (lib.CWIC_ERROR_WEIGHTS, ModelError, "x: the weights do not fit the shape, or sums could overflow"),
     ):
         with says(kind, words):
             coder.check(result, "x")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,23 +24,36 @@ ROWS = [
     {"__init__"},
     {"arrays", "plugin"},
     {"autoload", "codec", "imageio_support", "requantise"},
-    {"rate", "symbols"},
+    {"cwic2018"},
+    {"rate", "symbols", "transforms"},
     {"target"},
-    {"container", "entropy", "networks"},
+    {"container", "entropy"},
     {"alpha", "metadata", "models"},
-    {"atomic", "settings"},
-    {"limits", "progress"},
+    {"atomic", "measures", "settings"},
+    {"device", "limits", "progress", "threads"},
     {"errors"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-APART = {"container", "entropy", "networks"}
-TOGETHER = {"codec": APART, "symbols": {"container", "entropy"}, "requantise": {"container", "entropy"}}
+APART = {"container", "entropy", "transforms"}
+TOGETHER = {
+    "codec": APART,
+    "requantise": APART,
+    "symbols": {"container", "entropy"},
+    "transforms": {"entropy", "transforms"},  # native.py alone, as the test below says
+}
+# Who needs torch: these modules; and, when asked for what only they can do, functions of others.
+WITH_TORCH = ("pillow_cwic/cwic2018/", "pillow_cwic/transforms/torch/")
+ASK_FOR_TORCH = {
+    "pillow_cwic/arrays.py", "pillow_cwic/codec/batch.py", "pillow_cwic/codec/families.py", "pillow_cwic/device.py",
+    "pillow_cwic/transforms/cwic1.py",
+}  # fmt: skip
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
     "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
-    "limits", "atomic", "autoload", "progress", "settings", "arrays",
+    "limits", "atomic", "autoload", "progress", "settings", "arrays", "device", "threads",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
+HEAVY = {"pillow_cwic/models/weights.py"}  # the one module of a light room that is not
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted(
@@ -137,9 +152,129 @@ def test_container_uses_the_standard_library_only() -> None:
             assert tops <= sys.stdlib_module_names, f"{short(path)}: {sorted(tops - sys.stdlib_module_names)}"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room(dotted(path)) in LIGHT], ids=short)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if room(dotted(path)) in LIGHT and short(path) not in HEAVY], ids=short
+)
 def test_light_modules_import_nothing_slow(path: Path) -> None:
-    assert not {name[0] for name in imports_at_start(path)} & SLOW
+    found = imports_at_start(path)
+    assert not {name[0] for name in found} & SLOW
+    assert not {"/".join(name) + ".py" for name in found} & HEAVY
+
+
+def sees_torch(names: set[tuple[str, ...]]) -> bool:
+    """Whether these are imports of torch, or of modules that import it."""
+    return any(name[0] == "torch" or "/".join((*name, "")).startswith(WITH_TORCH) for name in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_only_what_needs_torch_imports_it(path: Path) -> None:
+    if short(path).startswith(WITH_TORCH):
+        return
+    assert not sees_torch(imports_at_start(path)), f"{short(path)} imports torch when it is imported"
+    if sees_torch(imports(path)):
+        assert short(path) in ASK_FOR_TORCH, f"{short(path)} imports torch"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(dotted(path)) == "transforms"], ids=short)
+def test_one_module_of_the_transforms_calls_c(path: Path) -> None:
+    seen = {".".join(name[:3]) for name in imports(path) if name[:2] == ("pillow_cwic", "entropy")}
+    wanted = {"pillow_cwic.entropy._coder", "pillow_cwic.entropy.coder"} if path.stem == "native" else set()
+    assert seen == wanted
+
+
+# What needs no torch. argv: an empty folder. It tells in how many ways.
+WITHOUT_TORCH = """
+import io, sys
+from pathlib import Path
+import numpy as np
+from click.testing import CliRunner
+from PIL import Image
+import pillow_cwic
+from pillow_cwic import cli
+
+folder = Path(sys.argv[1])
+im = Image.linear_gradient("L").resize((72, 56)).convert("RGBA")
+im.putalpha(Image.radial_gradient("L").resize(im.size))
+pixels = np.asarray(im)
+wanted = [{"quality": 40}, {"rate": 1.5}, {"size": 900}, {"psnr": 31}, {"ssim": 0.9}, {"tuning": "ssim"}]
+wanted += [{"effort": effort} for effort in range(5)] + [{"importance": pixels[..., 3]}]
+for options in wanted:
+    data = pillow_cwic.encode(pixels, **options)
+    assert pillow_cwic.decode(data).shape == (56, 72, 4)
+assert pillow_cwic.decode(pillow_cwic.encode(np.stack([pixels, pixels]))).shape == (2, 56, 72, 4)
+with pillow_cwic.options(device="cpu", threads=2):
+    pillow_cwic.decode(data, device="cpu")
+pillow_cwic.shrink(data, size=len(data) * 3 // 4)
+im.save(folder / "a.cwic", rate=2.0, progress=False)
+Image.open(folder / "a.cwic").load()
+Image.open(folder / "a.cwic").verify()
+Image.open(folder / "a.cwic").importance_map()
+small = Image.open(folder / "a.cwic")
+small.draft(None, (8, 8))
+small.load()
+small.thumbnail((4, 4))
+im.convert("RGB").save(folder / "b.png")
+for words in (
+    ["encode", "b.png"], ["decode", "b.cwic", "-o", "c.png"], ["info", "b.cwic"], ["models"],
+    ["shrink", "a.cwic", "-o", "d.cwic", "--rate", "1"], ["compare", "b.png", "--rate", "2", "--with", "jpeg"],
+):
+    words = [str(folder / word) if "." in word else word for word in words]
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 0, (words, result.output, result.exception)
+"""
+
+
+def alone(code: str, folder: Path) -> str:
+    """What the code prints, in a process of its own that sees no GPU."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("PILLOW_CWIC_DEVICE", None)
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_torch_is_not_imported_for_what_needs_none(tmp_path: Path) -> None:
+    assert importlib.util.find_spec("torch") is not None
+    code = WITHOUT_TORCH + "print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'sympy'}))"
+    assert alone(code, tmp_path).strip() == "[]"
+
+
+def test_without_torch_all_else_works_and_the_rest_says_what_it_needs(tmp_path: Path, photo: Image.Image) -> None:
+    photo.resize((40, 24)).save(tmp_path / "paper.cwic", model="cwic2018", quality=30)
+    code = (
+        "import sys\nsys.modules['torch'] = None  # as if it were not installed\n"
+        + WITHOUT_TORCH
+        + """
+batch = pillow_cwic.encode(np.stack([pixels, pixels]), effort=0)
+file = Path(folder / "paper.cwic").read_bytes()
+def on_cuda():
+    with pillow_cwic.options(device="cuda"):
+        Image.open(folder / "a.cwic").load()
+for ask in (
+    lambda: pillow_cwic.encode(pixels, effort=7), lambda: im.save(folder / "e.cwic", effort=5),
+    lambda: pillow_cwic.decode(data, device="cuda"), on_cuda,
+    lambda: pillow_cwic.decode(data, as_tensor=True), lambda: pillow_cwic.decode(batch, as_tensor=True),
+    lambda: pillow_cwic.encode(pixels, model="cwic2018"), lambda: pillow_cwic.decode(file),
+    lambda: Image.open(folder / "paper.cwic").load(),
+):
+    try:
+        ask()
+    except pillow_cwic.CwicError as error:
+        print(error)
+assert not (folder / "e.cwic").exists()
+assert len(Image.open(folder / "paper.cwic").importance_map().getbbox()) == 4  # integers alone
+result = CliRunner().invoke(cli.main, ["decode", str(folder / "paper.cwic"), "-o", str(folder / "p.png")])
+assert result.exit_code == 1 and "pillow_cwic[torch]" in result.output, result.output
+"""
+    )
+    lines = alone(code, tmp_path).splitlines()
+    assert len(lines) == 9
+    assert all("needs torch, which is not installed: pip install 'pillow_cwic[torch]'" in line for line in lines)
+    for words, line in zip(
+        ["effort", "effort", "'cuda'", "'cuda'", *["as_tensor"] * 2, *["cwic2018"] * 3], lines, strict=True
+    ):
+        assert words in line
 
 
 def test_import_loads_no_slow_module() -> None:

@@ -1,4 +1,4 @@
-"""Quantisers and their proxy gradients, masks, gains, causality of the context model, size of the decoder."""
+"""Networks of training: quantisers and their proxy gradients, masks, gains, blocks, size of the decoder."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from pillow_cwic.networks import refine
-from pillow_cwic.networks.context import ContextModel, logistic_bits
-from pillow_cwic.networks.distortion import distortion, similarities
-from pillow_cwic.networks.layers import Gain, MixBlock, Trunk
-from pillow_cwic.networks.model import Config, Cwic1, count_macs
-from pillow_cwic.networks.quantisers import layer_mask, quantise_codes, quantise_map, useful_levels
+from training.networks.layers import Gain, MixBlock, Trunk
+from training.networks.model import Config, Cwic1, count_macs
+from training.networks.quantisers import layer_mask, quantise_codes, quantise_map, useful_levels
 
 
 def gradient(function, values: list[float]) -> list[float]:
@@ -47,40 +43,6 @@ def test_gain_goes_on_beyond_the_trained_range() -> None:
     gain = Gain(2, 1.0, 1.25)
     ends = gain(torch.tensor([1.0, 2.0]))[:, 0, 0, 0]
     assert torch.log(ends[1] / ends[0]).item() == pytest.approx(1.25, abs=1e-5)
-
-
-def test_logistic_bits_are_a_distribution() -> None:
-    x = torch.arange(-400, 401).float()
-    for mean, log_scale in ((0.0, -2.0), (3.3, 0.0), (-7.9, 3.0)):
-        bits = logistic_bits(x, torch.full_like(x, mean), torch.full_like(x, log_scale))
-        assert (2**-bits).sum().item() == pytest.approx(1, abs=0.01)
-
-
-def test_gradient_of_code_lengths_is_the_derivative() -> None:
-    torch.manual_seed(0)
-    x, mean, log_scale = (scale * torch.randn(60, dtype=torch.float64) for scale in (5, 3, 1))
-    assert torch.autograd.gradcheck(logistic_bits, tuple(v.requires_grad_() for v in (x, mean, log_scale)))
-
-
-def test_predictions_never_see_the_present_or_the_future() -> None:
-    torch.manual_seed(0)
-    groups = [2, 4]
-    model = ContextModel(groups, hidden=16, map_hidden=16, levels=8).eval()
-    codes, level, t = torch.randn(1, 6, 8, 8), torch.full((1, 1, 4, 4), 5.0), torch.zeros(1)
-    before = model(codes, level, t)
-    changed = codes.clone()
-    changed[:, 2:, 4, 3] += 10  # group 1 at (4, 3)
-    after = model(changed, level, t)
-    assert torch.equal(before[0][0], after[0][0])  # an earlier group sees nothing of it
-    moved = (before[1][0] != after[1][0]).any(1)[0]
-    assert not moved[:4].any() and not moved[4, :4].any()
-    assert moved[4, 4] and moved[5:7].any()
-    shifted = level.clone()
-    shifted[:, :, 2, 1] -= 1
-    mean, _ = model.map_parameters(level, t)
-    mean_shifted, _ = model.map_parameters(shifted, t)
-    moved = (mean != mean_shifted)[0, 0]
-    assert not moved[:2].any() and not moved[2, :2].any() and moved[2, 2]
 
 
 def test_decoder_stays_within_its_budget() -> None:
@@ -140,40 +102,6 @@ def test_useful_levels_end_where_codes_stop_paying() -> None:
     latents[0, 5, 1, 2] = 1.0
     latents[0, 5, 0, 3] = -2.0
     assert useful_levels(latents, [2, 2, 2])[0, 0].tolist() == [[1, 2]]
-
-
-@pytest.mark.parametrize("side", [11, 64, 128, 181])
-def test_similarities_are_those_of_the_benchmarks(side: int) -> None:
-    pytorch_msssim = pytest.importorskip("pytorch_msssim")
-    torch.manual_seed(0)
-    x = F.interpolate(torch.rand(2, 3, 12, 12) * 255, (side, side + 3), mode="bicubic").clamp(0, 255)
-    y = (x + 20 * torch.randn_like(x)).clamp(0, 255)
-    ssim, ms_ssim = similarities(x, y)
-    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    luma = [(p * weights).sum(1, keepdim=True) for p in (x, y)]
-    assert torch.allclose(ssim, pytorch_msssim.ssim(*luma, data_range=255, size_average=False), atol=1e-5)
-    if side > 160:  # where all five scales fit
-        assert torch.allclose(ms_ssim, pytorch_msssim.ms_ssim(x, y, data_range=255, size_average=False), atol=1e-5)
-    assert all(torch.allclose(s, torch.ones(2)) for s in similarities(x, x))
-    with pytest.raises(ValueError, match="13 x 10 are smaller than the window of 11"):
-        similarities(x[..., :10, :13], y[..., :10, :13])
-
-
-def test_distortion_of_a_tuning() -> None:
-    torch.manual_seed(0)
-    x = F.interpolate(torch.rand(2, 3, 8, 8) * 200, 64, mode="bilinear")
-    brighter, noisy = x + 3, x + 3 * torch.randn_like(x)
-    assert distortion("mse", x, brighter)[0].tolist() == pytest.approx([9, 9], rel=1e-4)
-    assert (distortion("ssim", x, noisy)[0] > 2 * distortion("ssim", x, brighter)[0]).all()
-    with pytest.raises(ValueError, match="tuning: 'psnr'"):
-        distortion("psnr", x, x)
-
-
-def test_a_mixture_favours_the_nearer_integer() -> None:
-    random = torch.Generator().manual_seed(0)
-    y = torch.full((4000,), 2.7)
-    warm, cold = (refine._mixture(y, temperature, random).mean().item() for temperature in (0.5, 0.1))
-    assert 2.65 < warm < 2.8 and cold == pytest.approx(3, abs=0.02)
 
 
 @torch.no_grad()

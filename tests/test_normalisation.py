@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pillow_cwic.networks.dct import basis, luma_contrast
-from pillow_cwic.networks.model import Config, Cwic1
-from pillow_cwic.networks.normalisation import QUIET, UNIT, Normalisation
+from training.networks.dct import basis, luma_contrast
+from training.networks.model import Config, Cwic1
+from training.networks.normalisation import QUIET, UNIT, Normalisation
 from training.train import Run, Schedule
 
 TINY = Config(wide=16, blocks=1, groups=(4, 8), context_hidden=16, map_features=8, levels=2)

@@ -10,28 +10,24 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import load, save
+from tiny_model import changed, new_model, tiny_weights
 
 import pillow_cwic
-from pillow_cwic import cli, codec, container, limits, models, settings
+from pillow_cwic import cli, codec, limits, models, settings
 from pillow_cwic.codec import session
-from pillow_cwic.errors import CwicError, ModelError
-from pillow_cwic.networks.model import Config, Cwic1
-from training import export, own
+from pillow_cwic.errors import ModelError
+from training import own, quantise
+from training.weights import masters
 
 DATA = Path(__file__).parent / "data"
 DOCS = Path(__file__).parents[1] / "docs"
-TINY = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
 FACTS = {"name": "mine", "tuning": "mse", "family": "cwc1"}
 
 
@@ -43,21 +39,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def tiny() -> bytes:
     """A weights file of a model that was never trained; its linear paths are a DCT."""
-    torch.manual_seed(0)
-    return export.freeze(Cwic1(TINY), FACTS)
-
-
-def changed(weights: bytes, metadata: dict[str, Any] | None = None, **arrays: Any) -> bytes:
-    """The weights file with other metadata and arrays; None takes one away."""
-    length = struct.unpack_from("<Q", weights)[0]
-    facts = {**json.loads(weights[8 : 8 + length])["__metadata__"], **(metadata or {})}
-    tensors = {**load(weights), **{k.replace("__", "."): v for k, v in arrays.items()}}
-    facts, tensors = ({k: v for k, v in each.items() if v is not None} for each in (facts, tensors))
-    return save(tensors, facts)
-
-
-def with_config(weights: bytes, **values: Any) -> bytes:
-    return changed(weights, {"config": json.dumps({**TINY.to_dict(), **values})})
+    return tiny_weights(FACTS)
 
 
 def run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -81,6 +63,9 @@ def test_from_pictures_to_files_in_another_process(tmp_path: Path, monkeypatch: 
     arguments[arguments.index("--minutes") :] = ["--steps", "3"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["own", *arguments])
+    monkeypatch.setattr(
+        own, "crops", lambda folder: quantise.crops(folder, 6, 64)
+    )  # as many as the command takes: slow
     own.main()
     assert json.loads((tmp_path / "runs" / "mine" / "state.json").read_text())["step"] == 3
 
@@ -243,99 +228,22 @@ def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
         assert not list(models.on_path())
 
 
-HUGE = 10**12
-WRONG = [
-    ("wide", HUGE), ("wide", 0), ("wide", 16.0), ("wide", "16"), ("blocks", HUGE), ("blocks", -1),
-    ("context_hidden", 24), ("map_hidden", HUGE), ("map_features", True), ("levels", 33), ("levels", None),
-    ("lambda_slope", float("inf")), ("lambda_middle", float("nan")), ("code_limit", 512),
-]  # fmt: skip
-HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
-    (lambda w: w[:-5], "not a readable model file"),
-    (lambda w: w + b"more", "not a readable model file"),
-    (lambda w: changed(w, {"config": None}), "not a readable model file"),
-    (lambda w: changed(w, {"config": "[" * 100_000}), "not a readable model file"),
-    (lambda w: changed(w, {"config": "7"}), "not a readable model file"),
-    (lambda w: with_config(w, more=1), "not those of cwic1: .*unexpected keyword"),
-    (lambda w: with_config(w, groups=4), "not those of cwic1"),
-    *((lambda w, k=k, v=v: with_config(w, **{k: v}), f"config: {k} is {re.escape(repr(v))}, wanted") for k, v in WRONG),
-    (lambda w: with_config(w, groups=[2] * 64), "64 groups hold 128 channels"),
-    (lambda w: with_config(w, groups=[HUGE]), "hold 1000000000000 channels"),
-    (lambda w: with_config(w, groups=[3]), "groups hold 3, wanted even"),
-    (lambda w: with_config(w, groups=[]), "0 groups hold 0 channels"),
-    (lambda w: with_config(w, wide=32), "analysis does not fit the config"),
-    (lambda w: with_config(w, groups=[2, 4]), "analysis does not fit the config"),
-    (lambda w: with_config(w, groups=[4]), "context model's weights do not fit its shape"),
-    (lambda w: with_config(w, levels=3, context_hidden=32), "do not fit its shape"),
-    (lambda w: changed(w, synthesis__leave__bias=None), "synthesis does not fit the config"),
-    (lambda w: changed(w, synthesis__leave__bias=torch.full((192,), torch.nan)), "does not hold finite numbers"),
-    (lambda w: changed(w, analysis__gain__offset=torch.full((4,), torch.inf)), "does not hold finite numbers"),
-    (lambda w: changed(w, synthesis__leave__bias=torch.zeros(192, dtype=torch.int32)), "int32, does not hold"),
-    (lambda w: changed(w, synthesis__leave__bias=torch.zeros(192, 1)), "synthesis does not fit the config"),
-    (lambda w: changed(w, other=torch.zeros(1)), "1 arrays belong to no part, the first is other"),
-    (lambda w: changed(w, context__weights=None), r"context.weights is torch.float32 \(0,\), wanted torch.int16"),
-    (lambda w: changed(w, context__weights=torch.full((5,), torch.nan)), "context.weights is torch.float32"),
-    (lambda w: changed(w, context__biases=torch.zeros(5, dtype=torch.int64)), "context.biases is torch.int64"),
-    (lambda w: changed(w, context__biases=torch.zeros(1, 5, dtype=torch.int32)), r"context.biases .* \(1, 5\)"),
-    (lambda w: changed(w, context__biases=torch.zeros(0, dtype=torch.int32)), "do not fit its shape"),
-    (lambda w: changed(w, context__weights=load(w)["context.weights"] * 0 + 32767), "could overflow"),
-    (lambda w: changed(w, context__biases=load(w)["context.biases"] * 0 - 2**31), "could overflow"),
-    (lambda w: changed(w, analysis__gain__offset=torch.full((4,), 80.0)), "codes pass the limit of 511"),
-    (
-        lambda w: changed(w, analysis__leave__weight=torch.full((4, 16, 1, 1), 3e38)),
-        "gives numbers that are not finite",
-    ),
-    (lambda w: changed(w, analysis__enter__weight=torch.full((16, 192, 1, 1), 3e38)), "gives numbers that are not"),
-]
-
-
-@pytest.mark.parametrize(("make", "words"), HOSTILE)
-def test_hostile_weights_are_refused(
-    make: Callable[[bytes], bytes], words: str, tiny: bytes, tmp_path: Path, small: Image.Image
-) -> None:
-    """A file that looks like a model until it is loaded, as an encoder meets it, a decoder, and ``shrink``."""
-    (tmp_path / "good").mkdir()
-    (tmp_path / "good" / "x.safetensors").write_bytes(tiny)
-    with pillow_cwic.options(models=[tmp_path / "good"]):
-        parsed = container.read_file(codec.encode(np.asarray(small), model="mine", effort=0, quality=60))
-    (tmp_path / "x.safetensors").write_bytes(make(tiny))
-    with pillow_cwic.options(models=[tmp_path]):
-        for target in ({"quality": 50}, {"rate": 1.0}, {"psnr": 30.0}):
-            with pytest.raises(ModelError, match=words):
-                codec.encode(np.asarray(small), model="mine", effort=0, **target)
-        header = replace(parsed.header, model_id=models.by_name("mine").id)
-        file = container.write_file(header, parsed.layers)
-        for read in (pillow_cwic.decode, lambda data: pillow_cwic.shrink(data, rate=0.3)):
-            with suppress(CwicError):  # what it needs may be in order: then it works
-                read(file)
-
-
-def test_extreme_weights_do_no_harm(tiny: bytes, tmp_path: Path, small: Image.Image) -> None:
-    """Finite numbers whose sums are not: garbage in the picture, and no more."""
-    (tmp_path / "x.safetensors").write_bytes(changed(tiny, synthesis__leave__weight=torch.full((192, 16, 1, 1), 3e38)))
-    with pillow_cwic.options(models=[tmp_path]):
-        data = codec.encode(np.asarray(small), model="mine", quality=50)
-        assert codec.decode(data).shape == (75, 100, 3)
-
-
 def test_the_same_weights_have_the_same_id() -> None:
-    model = Cwic1(TINY)
-    assert len({export.freeze(model, FACTS) for _ in range(8)}) == 1
+    model = new_model()
+    assert len({tiny_weights(FACTS, model) for _ in range(4)}) == 1
 
 
-def test_values_that_do_not_fit_16_bits_are_not_exported() -> None:
-    model = Cwic1(TINY)
+def test_masters_that_do_not_fit_16_bits_are_not_kept() -> None:
+    model = new_model()
     with torch.no_grad():
         model.synthesis.leave.bias[0] = 1e6
     with pytest.raises(ValueError, match=r"synthesis.leave.bias: values of up to 1e\+06 do not fit 16 bits"):
-        export.freeze(model, FACTS)
+        masters(model, FACTS)
 
 
 def test_a_loaded_model_stays_the_one_its_id_names(tiny: bytes, tmp_path: Path) -> None:
     """Two files of one name and tuning: whichever comes first is saved with, both are loaded."""
-    other = Cwic1(TINY)
-    with torch.no_grad():
-        other.synthesis.leave.bias += 0.1
-    for name, weights in (("a", tiny), ("b", export.freeze(other, FACTS))):
+    for name, weights in (("a", tiny), ("b", tiny_weights(FACTS, new_model(1)))):
         (tmp_path / f"{name}.safetensors").write_bytes(weights)
     with pillow_cwic.options(models=[tmp_path / "a.safetensors"]):
         first = session.runtime(models.by_name("mine"))

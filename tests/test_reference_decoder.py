@@ -384,16 +384,3 @@ def test_every_bit_flip_of_a_file_raises(weights: dict[str, Any]) -> None:
     for damaged in flipped + [data[:size] for size in range(len(data))]:
         with pytest.raises(reference.DamagedError):
             reference.read_file(damaged)
-
-
-def test_command_prints_sizes_and_crcs(
-    weights: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, _, _ = make_file(weights, header_of(weights, 40, 20, rate=-7), 1)
-    (tmp_path / "picture.cwic").write_bytes(data)
-    write_weights(tmp_path / "model.safetensors")
-    reference.main(str(tmp_path / "picture.cwic"), str(tmp_path / "model.safetensors"))
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"40 x 20 RGB, T = -7, {len(data)} bytes"
-    layers = enumerate(reference.read_file(data)[1])
-    assert lines[1:] == [f"layer {n}: {len(stream)} bytes, symbol CRC {crc:08x}" for n, (stream, crc) in layers]

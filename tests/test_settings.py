@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +12,9 @@ import torch
 from PIL import Image
 
 import pillow_cwic
-from pillow_cwic import codec, settings, symbols
+from pillow_cwic import codec, settings, threads
+from pillow_cwic.cwic2018.networks import Decoder, Encoder
+from pillow_cwic.transforms.torch import refine
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_a_block_is_of_its_own_thread() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"device": "gpu"}, "device: 'gpu' is none of cpu, cuda, mps and xpu"),
+        ({"device": "gpu"}, "device: 'gpu' is none of cpu, cuda and xpu"),
         ({"device": "cpu:0:1"}, "device: 'cpu:0:1' is none of"),
         ({"device": 0}, "device: 0 is none of"),
         ({"threads": 0}, "threads: 0 is not a whole number from 1 to 1024"),
@@ -79,7 +80,10 @@ def test_a_bad_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch, s
 
 def test_a_missing_device_is_named(small_file: bytes) -> None:
     im = Image.open(io.BytesIO(small_file))
-    with pillow_cwic.options(device="cuda:99"), pytest.raises(ValueError, match="device: 'cuda:99' is not available"):
+    with (
+        pillow_cwic.options(device="cuda:99"),
+        pytest.raises(ValueError, match="device: 'cuda:99' cannot be used here"),
+    ):
         im.load()
     im.load()  # without it, all is well
 
@@ -87,35 +91,48 @@ def test_a_missing_device_is_named(small_file: bytes) -> None:
 @pytest.fixture
 def torch_threads() -> Iterator[int]:
     before = torch.get_num_threads()
-    torch.set_num_threads(5)
-    yield 5
+    torch.set_num_threads(3)
+    yield 3
     torch.set_num_threads(before)
 
 
-def test_the_codec_keeps_to_the_threads(
-    photo: Image.Image, monkeypatch: pytest.MonkeyPatch, torch_threads: int
-) -> None:
+def test_the_codec_keeps_to_the_threads(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tiles, so that the coder has work for more than one thread."""
     pools: list[int] = []
-    seen: list[int] = []
 
-    class Pool(ThreadPoolExecutor):
-        def __init__(self, workers: int) -> None:
-            pools.append(workers)
-            super().__init__(workers)
+    def run(step: Callable[[], bool], cancel: Callable[[], None], lanes: int) -> None:
+        pools.append(lanes)
+        real(step, cancel, lanes)
 
-    crc = symbols._symbol_crc
-    monkeypatch.setattr(symbols, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(symbols, "_symbol_crc", lambda *args: seen.append(torch.get_num_threads()) or crc(*args))
+    real = threads.run
+    monkeypatch.setattr(threads, "run", run)
     wide = np.asarray(photo.resize((1040, 16)))
     with pillow_cwic.options(threads=1):
         data = codec.encode(wide, quality=10)
         picture = codec.decode(data)
-    assert set(pools) == {1} and set(seen) == {1}
-    assert torch.get_num_threads() == torch_threads
+    assert set(pools) == {1}
     with pillow_cwic.options(threads=2):
-        assert np.abs(codec.decode(data).astype(int) - picture).max() <= 1
-    assert pools[-1] == 2 and seen[-1] == 2
+        assert np.array_equal(codec.decode(data), picture)
+    assert max(pools) == 2
+
+
+def test_torch_keeps_to_the_threads(small: Image.Image, monkeypatch: pytest.MonkeyPatch, torch_threads: int) -> None:
+    """Where it computes: refinement, and model cwic2018 both ways."""
+    pixels, seen = np.asarray(small.crop((0, 0, 32, 32))), list[int]()
+    for part, name in ((refine, "distortion"), (Encoder, "features"), (Decoder, "forward")):
+        real = getattr(part, name)
+        monkeypatch.setattr(part, name, lambda *args, f=real: seen.append(torch.get_num_threads()) or f(*args))
+    with pillow_cwic.options(threads=1):
+        codec.encode(pixels, effort=5, quality=10)
+    assert len(seen) == 12 and set(seen) == {1} and torch.get_num_threads() == torch_threads
+    seen.clear()
+    with pillow_cwic.options(threads=1):
+        file = codec.encode(pixels, model="cwic2018", quality=10)
+    assert set(seen) == {1} and torch.get_num_threads() == torch_threads
+    seen.clear()
+    with pillow_cwic.options(threads=2):
+        codec.decode(file)
+    assert set(seen) == {2} and torch.get_num_threads() == torch_threads
 
 
 @pytest.fixture

@@ -12,22 +12,21 @@ import pytest
 import reference_decoder
 import torch
 from PIL import Image
+from tiny_model import TINY, tiny_weights
 
 from pillow_cwic import codec, models
 from pillow_cwic.codec import session
-from pillow_cwic.networks.context import ContextModel, logistic_bits
-from pillow_cwic.networks.integers import to_integers
-from pillow_cwic.networks.model import Config
-from pillow_cwic.networks.quantisers import channel_masks
-from pillow_cwic.networks.transforms import to_blocks
+from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
+from pillow_cwic.transforms.torch.context_weights import to_integers
 from training import agree, export
 from training.data import Crops, find_pictures
+from training.networks.quantisers import channel_masks
+from training.networks.transforms import to_blocks
 from training.released import load_released
 from training.train import Run, Schedule, train, until_terminated
 from training.validate import draw_curve
 from training.variants import VARIANTS
-
-TINY = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)
+from training.weights import load_average
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_a_run_can_start_from_another(tmp_path: Path) -> None:
         first.average.analysis.leave.bias += 1
     first.save()
     second = Run(tmp_path, TINY, Schedule(), torch.device("cpu"))
-    second.start_from(export.load_average(tmp_path)[0])
+    second.start_from(load_average(tmp_path)[0])
     assert torch.equal(second.model.analysis.leave.bias, first.average.analysis.leave.bias)
 
 
@@ -178,11 +177,11 @@ def test_an_exported_model_makes_files(tmp_path: Path, small: Image.Image, monke
     monkeypatch.setattr(models, "FOLDER", folder)
     models.released.cache_clear()
     try:
-        model, facts = export.load_average(tmp_path)
-        first = export.release(export.freeze(model, {"tuning": "mse", "step": "0"}), "cwic1", "mse")
+        model, facts = load_average(tmp_path)
+        first = export.release(tiny_weights({"tuning": "mse", "step": "0"}, model), "cwic1", "mse")
         with torch.no_grad():
             model.synthesis.leave.bias += 0.01
-        second = export.release(export.freeze(model, {"tuning": "mse", "step": str(facts["step"])}), "cwic1", "mse")
+        second = export.release(tiny_weights({"tuning": "mse", "step": str(facts["step"])}, model), "cwic1", "mse")
         assert second.exists() and not first.exists()  # new weights replace the old ones
         assert [e["file"] for e in json.loads((folder / "registry.json").read_text())] == [second.name]
         data = codec.encode(np.asarray(small), quality=50)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pillow_cwic.networks.model import Config
 from training import parallel
 from training.data import Crops
+from training.networks.model import Config
 from training.train import Run, Schedule
 
 TINY = Config(wide=16, blocks=1, groups=(2, 2), context_hidden=16, map_features=8, levels=2)

@@ -1,4 +1,4 @@
-"""Networks over windows make what they make of whole pictures, and take no more memory for larger ones."""
+"""Networks of torch over windows make what they make of whole pictures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pillow_cwic import codec, models
-from pillow_cwic.codec.families import AnyNetworks
+from pillow_cwic import models
 from pillow_cwic.codec.session import runtime
-from pillow_cwic.networks import paper_runtime
-from pillow_cwic.networks import runtime as cwic1_runtime
-from pillow_cwic.networks.paper import Paper, PaperConfig
-from pillow_cwic.networks.windows import halved, scaled, spans, windows
+from pillow_cwic.cwic2018 import runtime as paper_runtime
+from pillow_cwic.cwic2018.networks import Paper, PaperConfig
+from pillow_cwic.models.config import Config
+from pillow_cwic.models.weights import read
+from pillow_cwic.transforms.torch import engine as torch_engine
+from pillow_cwic.transforms.torch.engine import Engine
+from pillow_cwic.transforms.windows import halved, scaled, spans, windows
 
 
 @pytest.mark.parametrize("length", [2, 16, 190, 192, 194, 1000, 12500])
@@ -45,71 +47,59 @@ def test_places_in_other_grids() -> None:
     assert halved(place) == (slice(1, 3), slice(2, 4))
 
 
-def _close(whole: np.ndarray, parts: np.ndarray) -> None:
-    """Equal but for rounding: a value that lies on the edge between two levels may fall to either side."""
-    difference = np.abs(whole.astype(int) - parts.astype(int))
-    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
+        return np.asarray(im.resize((404, 275)))
 
 
-@pytest.fixture(params=["cwic1", "cwic2018"])
-def networks(request: pytest.FixtureRequest) -> AnyNetworks:
-    if request.param == "cwic1":
-        networks = runtime(models.by_name("cwic1", None, 0.5)).networks
-        assert isinstance(networks, cwic1_runtime.Networks)
-        return networks
+@pytest.fixture
+def engine() -> Engine:
+    weights = read(models.by_name("cwic1").read())
+    return Engine(Config.from_dict(weights.config), weights.arrays, "cpu")
+
+
+def test_windows_of_cwic1_make_exactly_what_c_makes(
+    engine: Engine, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = runtime(models.by_name("cwic1")).networks
+    analysed = networks._native.analyse(pixels, 100)
+    codes = ((networks._native.exact_codes(analysed[0], 100) + 16) // 32).astype(np.int16)
+    shown = networks.synthesise(codes, 100, 275, 404)
+    for side in (512, 16):
+        monkeypatch.setattr(torch_engine, "SIDE", side)
+        for made, wanted in zip(engine.analyse(pixels, 100), analysed, strict=True):
+            assert np.array_equal(made, wanted)
+        assert np.array_equal(engine.synthesise(codes, 100, 275, 404), shown)
+
+
+def test_a_halo_too_small_would_show(engine: Engine, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = runtime(models.by_name("cwic1")).networks
+    codes = (networks.codes(networks.analyse(pixels, 0), 0) // 32).astype(np.int16)
+    monkeypatch.setattr(torch_engine, "SIDE", 16)
+    monkeypatch.setattr(engine, "halo", 0)
+    assert not np.array_equal(engine.synthesise(codes, 0, 275, 404), networks.synthesise(codes, 0, 275, 404))
+
+
+def test_windows_of_cwic2018_make_what_the_whole_makes(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for rounding in floating point: a value on the edge between two levels may fall to either side."""
     torch.manual_seed(0)
     model = Paper(PaperConfig(width=16, channels=8, levels=4, groups=(4, 4)))
     with torch.no_grad():
         for parameter in model.parameters():  # residual blocks end at zero, and would show no reach
             parameter.add_(0.1 * torch.randn_like(parameter))
     networks = paper_runtime.PaperNetworks.__new__(paper_runtime.PaperNetworks)
-    networks.config, networks.device = model.config, torch.device("cpu")
+    networks.config, networks.device = model.config, "cpu"
     networks.encoder, networks.importance, networks.decoder = model.encoder, model.importance, model.decoder
-    return networks
-
-
-@pytest.mark.parametrize("size", [(275, 404), (130, 650)])
-def test_windows_make_what_the_whole_makes(
-    networks: AnyNetworks, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
-        pixels = np.asarray(im.resize((size[1], size[0])))
     whole = networks.analyse(pixels, 100)
     codes = networks.codes(whole, 100)
     rounded = (codes // 32).astype(np.int16)
-    shown = networks.synthesise(rounded, 100, *size)
-    monkeypatch.setattr(cwic1_runtime, "SIDE", 16)
+    shown = networks.synthesise(rounded, 100, 275, 404)
     monkeypatch.setattr(paper_runtime, "SIDE", 16)
     parts = networks.analyse(pixels, 100)
-    difference = np.abs(networks.codes(parts, 100).astype(int) - codes)
-    if isinstance(networks, cwic1_runtime.Networks):
-        assert difference.max() <= 1  # of 32 to a step
-        assert (networks.levels(parts, 100) != networks.levels(whole, 100)).mean() < 0.01
-    else:
-        assert (difference > 0).mean() < 1e-3
-        np.testing.assert_allclose(parts.levels, whole.levels, atol=1e-4)
-        small = networks.synthesise(rounded, 100, *size, scale=4)
-        assert small.shape == (-(-size[0] // 4), -(-size[1] // 4), 3)
-    _close(shown, networks.synthesise(rounded, 100, *size))
-
-
-def test_a_halo_too_small_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    networks = runtime(models.by_name("cwic1", None, 0.5)).networks
-    with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
-        pixels = np.asarray(im)[:256, :256]
-    codes = (networks.codes(networks.analyse(pixels, 0), 0) // 32).astype(np.int16)
-    whole = networks.synthesise(codes, 0, 256, 256)
-    monkeypatch.setattr(cwic1_runtime, "SIDE", 16)
-    monkeypatch.setattr(networks, "halo", 0)
-    with pytest.raises(AssertionError):
-        _close(whole, networks.synthesise(codes, 0, 256, 256))
-
-
-def test_files_from_windows_decode(monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:
-    pixels = np.asarray(photo)
-    plain = codec.decode(codec.encode(pixels, rate=0.4))
-    monkeypatch.setattr(cwic1_runtime, "SIDE", 8)
-    parts = codec.decode(codec.encode(pixels, rate=0.4))
-    assert (
-        abs(np.square(parts - pixels.astype(float)).mean() / np.square(plain - pixels.astype(float)).mean() - 1) < 0.1
-    )
+    assert (networks.codes(parts, 100) != codes).mean() < 1e-3
+    np.testing.assert_allclose(parts.levels, whole.levels, atol=1e-4)
+    small = networks.synthesise(rounded, 100, 275, 404, scale=4)
+    assert small.shape == (-(-275 // 4), 404 // 4, 3)
+    difference = np.abs(shown.astype(int) - networks.synthesise(rounded, 100, 275, 404))
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from pillow_cwic.entropy import EntropyModel, TileCoder
-from pillow_cwic.networks.integers import to_integers
-from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
-from pillow_cwic.networks.transforms import to_blocks
+from pillow_cwic.models.config import MAP_STRIDE
+from pillow_cwic.transforms.torch.context_weights import to_integers
 from training.data import find_pictures, load_pictures
-from training.export import load_average
+from training.networks.model import Cwic1, Output
+from training.networks.transforms import to_blocks
+from training.weights import load_average
 
 RATES = (-512, -256, 0, 256, 512)
 

@@ -1,8 +1,9 @@
-"""Freeze a run into a released model: ``python -m training.export --run runs/NAME [--name cwic1] [--tuning mse]``.
+"""Freeze a run into a released model: ``python -m training.export --run runs/NAME --data DIR [--tuning mse]``.
 
-Takes the moving average of the weights; transforms as float16, the context model as the integers of
-docs/FORMAT.md section 5. The file is named by its hash and entered into ``pillow_cwic/models/registry.json``, where
-it becomes the one that encoders use; a model card is written beside it.
+Takes the moving average of the weights and makes integers of it (quantise.py), calibrated on the pictures in
+``--data``; ``--integers`` takes a file that was fine-tuned instead. The file is named by its hash and entered into
+``pillow_cwic/models/registry.json``, where it becomes the one that encoders use; a model card is written beside it, and
+the float weights are kept in ``training/masters``.
 """
 
 from __future__ import annotations
@@ -14,52 +15,15 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save
-
 from pillow_cwic import models
-from pillow_cwic.networks.integers import to_integers
-from pillow_cwic.networks.model import Config, Cwic1, count_macs
+from training.networks.model import Cwic1, count_macs
+from training.quantise import crops, freeze
+from training.released import MASTERS
 from training.validate import draw_curve
+from training.weights import FAMILIES, facts_of, load_average, masters
 
 LOGS = Path(__file__).parents[1] / "docs" / "results"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-FAMILIES = {"cwic1": "cwc1", "cwic2018": "cw18"}
-
-
-def freeze(model: Cwic1, facts: dict[str, str]) -> bytes:
-    """The weights file of a model; ``facts`` go into its metadata. Raises ValueError if it cannot hold the values."""
-    weights, biases = to_integers(model.context)
-    tensors = {"context.weights": torch.from_numpy(weights), "context.biases": torch.from_numpy(biases)}
-    for name, value in model.state_dict().items():
-        if not name.startswith("context."):
-            tensors[name] = value.to(torch.float16).contiguous()
-            if not torch.isfinite(tensors[name]).all():
-                raise ValueError(f"{name}: values of up to {value.abs().max().item():.3g} do not fit 16 bits")
-    return canonical(save(tensors, {"config": json.dumps(model.config.to_dict()), **facts}))
-
-
-def canonical(data: bytes) -> bytes:
-    """The same safetensors file with its header in order: the library's differs from call to call, and so would ids."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # so that the arrays stay aligned
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-def facts_of(name: str, tuning: str, facts: dict) -> dict[str, str]:
-    """What a weights file says of itself in its metadata, by which it is found on the model path."""
-    return {"name": name, "tuning": tuning, "family": FAMILIES["cwic1"], "step": str(facts["step"])}
-
-
-def load_average(run: Path) -> tuple[Cwic1, dict]:
-    """The averaged model of a run and the facts in its ``state.json``."""
-    facts = json.loads((run / "state.json").read_text())
-    model = Cwic1(Config.from_dict(facts["config"]))
-    tensors = load_file(run / "state.safetensors")
-    prefix = "average."
-    model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    return model, facts
 
 
 def release(data: bytes, name: str, tuning: str, point: str = "", **more: float) -> Path:
@@ -151,14 +115,19 @@ def card(path: Path, name: str, tuning: str, model: Cwic1, facts: dict, log: lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
+    integers = parser.add_mutually_exclusive_group(required=True)
+    integers.add_argument("--data", type=Path, help="folder of training pictures, to calibrate the integers on")
+    integers.add_argument("--integers", type=Path, help="weights file of integers that were made of this run")
     parser.add_argument("--name", default="cwic1")
     parser.add_argument("--tuning", default="mse")
     parser.add_argument("--manifest", type=Path, help="MANIFEST.jsonl of the training pictures, for the model card")
     parser.add_argument("--note", help="a sentence for the model card, on what the run's own facts do not say")
     args = parser.parse_args()
     model, facts = load_average(args.run)
-    data = freeze(model, facts_of(args.name, args.tuning, facts))
+    said = facts_of(args.name, args.tuning, facts)
+    data = args.integers.read_bytes() if args.integers else freeze(model, crops(args.data), said)
     path = release(data, args.name, args.tuning)
+    (MASTERS / f"{args.name}-{args.tuning}.safetensors").write_bytes(masters(model, said))
     with (args.run / "log.csv").open(newline="") as f:
         log = list(csv.DictReader(f))
     data_lines = licences(args.manifest) if args.manifest else ["Training pictures: not stated."]

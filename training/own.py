@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 
 from pillow_cwic import atomic, models, settings
-from pillow_cwic.entropy import EntropyModel
-from pillow_cwic.networks.runtime import Networks
+from pillow_cwic.codec import families
 from training.data import Crops, find_pictures, load_pictures
-from training.export import facts_of, freeze, load_average
+from training.quantise import crops, freeze
 from training.released import load_released
 from training.train import Run, Schedule, train
+from training.weights import facts_of, load_average
 
 # The model has learned all stages: the map is there from the start, and the learning rate is that of a run's last part.
 SCHEDULE = Schedule(lr=2e-4, lr_end=1e-5, map_from=0.0, hard_from=0.0, map_pull=(0.01, 0.01))
@@ -31,10 +31,7 @@ SCHEDULE = Schedule(lr=2e-4, lr_end=1e-5, map_from=0.0, hard_from=0.0, map_pull=
 
 def checked(data: bytes) -> bytes:
     """A weights file, after trying that an installation will take it. Raises ModelError if not."""
-    networks = Networks(data, "cpu")
-    c = networks.config
-    arrays = networks.context_weights, networks.context_biases
-    EntropyModel(*arrays, c.groups, c.context_hidden, c.map_hidden, c.levels)
+    families.make(b"cwc1", data, "cpu")
     return data
 
 
@@ -84,7 +81,7 @@ def main() -> None:
     if run.progress < 1:
         train(run, Crops(pictures, schedule.crop, schedule.batch, schedule.seed + run.step), valid)
     model, facts = load_average(folder)
-    data = checked(freeze(model, facts_of(args.name, args.tuning, facts)))
+    data = checked(freeze(model, crops(args.data), facts_of(args.name, args.tuning, facts)))
     atomic.write(args.out, data, overwrite=True)
     with settings.options(models=[args.out]):
         made = models.by_name(args.name, args.tuning)

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pillow_cwic.networks.paper import Paper, PaperConfig, count_macs
+from pillow_cwic.cwic2018.networks import Paper, PaperConfig, count_macs
 from training.data import Crops, find_pictures, load_pictures
 from training.train import Run, flushed_denormals
 
@@ -53,6 +53,7 @@ class PaperSchedule:
     crop: int = 128
     seed: int = 1
     muon: float = 0.0
+    soap: bool = False
     only: str = ""
     clip: float = 1.0
     ema: float = 0.999

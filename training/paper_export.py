@@ -17,11 +17,12 @@ import torch
 from safetensors.torch import save
 
 from pillow_cwic import models
-from pillow_cwic.networks.cuboid import MACS, CuboidModel, to_integers
-from pillow_cwic.networks.paper import Paper, count_macs
-from training.export import FAMILIES, canonical, drop_other_points, licences, release
+from pillow_cwic.cwic2018.networks import Paper, count_macs
+from training.export import drop_other_points, licences, release
+from training.networks.cuboid import MACS, CuboidModel, to_integers
 from training.paper import load_average
 from training.paper_context import load_context
+from training.weights import FAMILIES, canonical
 
 NAME, TUNING = "cwic2018", "mse"
 

@@ -1,20 +1,22 @@
 """Train a ``cwic1`` model: ``python -m training.train --data DIR --valid DIR --run runs/NAME``.
 
 Staged as in the paper (section 3.3): first without the importance map, then with it, while the learning rate
-falls. The run folder holds ``state.safetensors`` (weights, moving average, optimiser), ``state.json``, ``log.csv``
-and ``curve.png``; starting the same command again resumes it. SIGTERM saves and ends it.
+falls. The run folder holds ``state.safetensors`` (weights, moving average, optimiser), ``state.json``, ``log.csv``,
+``record.csv`` (a line for each validation, see ``RECORD``) and ``curve.png``; starting the same command again resumes
+it. SIGTERM saves and ends it. ``make train`` keeps several runs going.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +24,23 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from pillow_cwic.networks.distortion import distortion
-from pillow_cwic.networks.integers import LARGEST_WEIGHT
-from pillow_cwic.networks.model import Config, Cwic1, count_macs
-from pillow_cwic.networks.transforms import to_blocks, to_picture
+from pillow_cwic.transforms.torch.context_weights import LARGEST_WEIGHT
+from pillow_cwic.transforms.torch.distortion import distortion
 from training.data import Crops, find_pictures, load_pictures
-from training.export import load_average
 from training.muon import Muon
+from training.networks.model import Config, Cwic1, count_macs
+from training.networks.transforms import to_blocks, to_picture
 from training.parallel import average_gradients, join, leave, mean
 from training.released import load_released
-from training.validate import draw_curve, validate
+from training.soap import KEPT, Soap, suits
+from training.validate import RATES, draw_curve, validate
+from training.weights import load_average
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what the optimisers keep of each parameter
+# What the optimisers keep of each parameter.
+MOMENTS = {torch.optim.AdamW: ("exp_avg", "exp_avg_sq"), Muon: ("exp_avg",), Soap: KEPT}
+# Megapixels are those of all crops so far, train_loss the mean since the line before or since the last start.
+RECORD = ("step", "minutes", "megapixels", "train_loss", *(f"loss_at_{t:g}" for t in RATES))
+SAVE_EVERY = 500  # steps, besides at each validation and at the end: what a machine that is cut off loses at most
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,9 @@ class Schedule:
     map_from: float = 0.6  # share of the run trained without the importance map
     map_pull: tuple[float, float] = (0.2, 0.01)  # weight of the map's distance from useful levels, first and last
     hard_from: float = 0.03  # share of the run in which the context model is trained on noisy codes
+    warmup: int = 200  # steps in which the learning rate rises
     muon: float = 0.0  # root mean square of Muon's updates over the learning rate; 0 trains all with AdamW
+    soap: bool = False  # SOAP for the matrices that it suits
     clip: float = 1.0
     ema: float = 0.999
     valid_every: int = 1500
@@ -58,13 +67,21 @@ class Schedule:
     rates: tuple[float, float] = (-1.0, 1.0)  # range of the rate parameter t
     only: str = ""  # the parameters whose names begin so learn, the others stay as they are
 
+    def __post_init__(self) -> None:
+        if type(self.soap) is not bool:
+            raise ValueError(f"schedule: soap is {self.soap!r}, not true or false")
+        if self.soap and self.muon:
+            raise ValueError("schedule: soap and muon are for the same matrices, so that one of them must be off")
+        if type(self.warmup) is not int or self.warmup < 0:
+            raise ValueError(f"schedule: warmup is {self.warmup!r}, not a number of steps")
+
     def progress(self, step: int, seconds: float) -> float:
         done = seconds / (60 * self.minutes) if self.minutes else step / self.steps
         return min(done, 1.0)
 
     def learning_rate(self, progress: float, step: int) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        return (self.lr_end + (self.lr - self.lr_end) * cosine) * min(1.0, (step + 1) / 200)
+        return (self.lr_end + (self.lr - self.lr_end) * cosine) * min(1.0, (step + 1) / max(self.warmup, 1))
 
     def pull(self, progress: float) -> float:
         """Left to itself the map stays flat: a level that differs from the rest costs bits before it saves any."""
@@ -106,14 +123,19 @@ class Run:
         if not learning:
             raise ValueError(f"schedule: only is {schedule.only!r}, with which no parameter's name begins")
         matrices = [p for p in learning if schedule.muon and p.ndim == 4 and min(p.shape[:2]) >= 16]
+        matrices = [p for p in learning if suits(p)] if schedule.soap else matrices
         others = [p for p in learning if not any(p is m for m in matrices)]
         self.optimisers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr=schedule.lr, weight_decay=0.0, fused=True)
         ]
+        if schedule.soap and not matrices:
+            raise ValueError("schedule: soap is true, but no learning parameter suits it")
         if matrices:
-            self.optimisers.append(Muon(matrices, lr=schedule.lr, scale=schedule.muon))
+            other = Soap(matrices, schedule.lr) if schedule.soap else Muon(matrices, schedule.lr, schedule.muon)
+            self.optimisers.append(other)
         self.bounded = [p for n, p in self.model.named_parameters() if n.startswith("context.") and "weight" in n]
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.pixels = 0, 0.0, 0
+        self.lately: list[float] = []  # losses since the last validation or start
         # On a CPU the process's own time, so that other work on the machine does not shorten a run.
         self.clock = time.monotonic if device.type == "cuda" else time.process_time
 
@@ -141,23 +163,35 @@ class Run:
         for name, parameter in self.model.named_parameters():
             for optimiser in self.optimisers:
                 state = optimiser.state.get(parameter, {})
-                tensors |= {f"moment.{name}.{k}": state[k] for k in MOMENTS if k in state}
+                tensors |= {f"moment.{name}.{k}": state[k] for k in MOMENTS[type(optimiser)] if k in state}
         temporary = self.folder / "state.tmp"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
         temporary.replace(self.folder / "state.safetensors")
-        (self.folder / "state.json").write_text(json.dumps(self.facts(), indent=1))
+        temporary.write_text(json.dumps(self.facts(), indent=1))
+        temporary.replace(self.folder / "state.json")
+
+    def record(self, validation: list[float]) -> None:
+        """Adds a line to ``record.csv``; ``validation`` holds the loss at each of ``RATES``."""
+        mean_loss = sum(self.lately) / max(len(self.lately), 1)
+        self.lately.clear()
+        with (self.folder / "record.csv").open("a", newline="") as f:
+            writer = csv.writer(f, lineterminator="\n")
+            if f.tell() == 0:
+                writer.writerow(RECORD)
+            figures = (f"{self.seconds / 60:.1f}", f"{self.pixels / 1e6:.0f}", f"{mean_loss:.5f}")
+            writer.writerow([self.step, *figures, *validation])
 
     def facts(self) -> dict[str, Any]:
         """What ``state.json`` holds."""
         cuda = self.device.type == "cuda"
         machine = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU core(s)"
-        facts = {"step": self.step, "seconds": self.seconds, "machine": machine, "config": self.config.to_dict()}
-        return {**facts, "schedule": asdict(self.schedule)}
+        facts = {"step": self.step, "seconds": self.seconds, "pixels": self.pixels, "machine": machine}
+        return {**facts, "config": self.config.to_dict(), "schedule": asdict(self.schedule)}
 
     def restore(self) -> dict[str, Any]:
         """Goes on where the run was saved; returns the facts that were saved with it."""
         facts: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
-        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.step, self.seconds, self.pixels = facts["step"], facts["seconds"], facts.get("pixels", 0)
         tensors = load_file(self.folder / "state.safetensors")
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
@@ -165,12 +199,19 @@ class Run:
 
         self.model.load_state_dict(part("model."))
         self.average.load_state_dict(part("average."))
+
+        def laid_out(values: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+            """In memory as the parameter is (channels_last): AdamW's fused step goes by memory, not by index."""
+            like = parameter if values.shape == parameter.shape else values.to(self.device)
+            return torch.empty_like(like, requires_grad=False).copy_(values)
+
         moments = part("moment.") or part("adam.")
         for optimiser in self.optimisers:
             held = {id(p) for group in optimiser.param_groups for p in group["params"]}
             for name, parameter in self.model.named_parameters():
-                state = {k: moments[f"{name}.{k}"].to(self.device) for k in MOMENTS if f"{name}.{k}" in moments}
-                if id(parameter) in held and state:
+                kept = MOMENTS[type(optimiser)]
+                if id(parameter) in held and all(f"{name}.{k}" in moments for k in kept):
+                    state = {k: laid_out(moments[f"{name}.{k}"], parameter) for k in kept}
                     optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **state}
         return facts
 
@@ -180,7 +221,8 @@ class Run:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = schedule.learning_rate(progress, self.step)
-        blocks = to_blocks(crops.next().to(self.device))
+        pictures = crops.next().to(self.device)
+        blocks = to_blocks(pictures)
         # One rate from each of `batch` equal slices of the range: less variance than independent draws.
         slices = torch.arange(schedule.batch, device=self.device) + torch.rand(schedule.batch, device=self.device)
         low, high = schedule.rates
@@ -196,6 +238,8 @@ class Run:
         loss = ((bpp + weight * error) / weight.sqrt()).mean()
         pull = schedule.pull(progress) * out.map_error.mean()
         self.descend(loss + pull)
+        self.pixels += pictures.numel() // 3
+        self.lately.append(loss.item())
         return loss.item(), bpp.mean().item(), mse.mean().item()
 
     def descend(self, loss: torch.Tensor) -> None:
@@ -247,19 +291,22 @@ def train(
     """Train until the schedule ends, for ``more_steps`` or until ``terminated`` in any process; rank 0 saves."""
     log = run.folder / "log.csv"
     stop = run.step + more_steps if more_steps else None
-    totals, since = [0.0, 0.0, 0.0], time.monotonic()
+    totals, count, since = [0.0, 0.0, 0.0], 0, time.monotonic()
     while run.progress < 1 and run.step != stop and not mean(terminated(), run.device):
         begin = run.clock()
         figures = run.train_step(crops)
-        totals = [a + b for a, b in zip(totals, figures, strict=True)]
+        totals, count = [a + b for a, b in zip(totals, figures, strict=True)], count + 1
         run.seconds += mean(run.clock() - begin, run.device)
         if rank:
             continue
         if run.step % 100 == 0:
-            loss, bpp, mse = (x / 100 for x in totals)
-            pace = (time.monotonic() - since) / 100
-            print(f"{run.step:6d} {run.progress:6.1%} loss {loss:7.4f} bpp {bpp:.3f} mse {mse:6.1f} {pace:.3f} s/step")
-            totals, since = [0.0, 0.0, 0.0], time.monotonic()
+            loss, bpp, mse = (x / count for x in totals)
+            pace = (time.monotonic() - since) / count
+            shown = f"step {run.step} {run.progress:.1%} {run.seconds / 60:.1f} minutes loss {loss:.4f} bpp {bpp:.3f}"
+            print(f"{shown} mse {mse:.1f} {pace:.3f} s/step", flush=True)
+            totals, count, since = [0.0, 0.0, 0.0], 0, time.monotonic()
+        if run.step % SAVE_EVERY == 0:
+            run.save()
         if run.step % run.schedule.valid_every == 0 or run.progress >= 1:
             run.save()
             rows = validate(run.average, valid, use_map=run.progress >= run.schedule.map_from)
@@ -268,6 +315,7 @@ def train(
                 if f.tell() == 0:
                     writer.writerow(["step", "minutes", *rows[0]])
                 writer.writerows([run.step, f"{run.seconds / 60:.1f}", *row.values()] for row in rows)
+            run.record([row["loss"] for row in rows])
             draw_curve(log, run.folder / "curve.png")
             since = time.monotonic()
     if not rank:
@@ -292,19 +340,22 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    started = None
-    if args.start:
+    state, started, base = args.run / "state.json", None, None
+    if state.exists():
+        base = Config.from_dict(json.loads(state.read_text())["config"])
+    elif args.start:
         folder = Path(args.start)
         started = load_average(folder)[0] if folder.is_dir() else load_released(tuning=args.start)
+        base = started.config
     changes = json.loads(args.config.read_text()) if args.config else {}
-    config, schedule = configured(changes, started.config if started else None)
+    config, schedule = configured(changes, base)
     if args.minutes:
         schedule = replace(schedule, minutes=args.minutes)
     args.run.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
     rank = join(device)
     run = Run(args.run, config, schedule, device)
-    if (args.run / "state.json").exists():
+    if state.exists():
         run.restore()
     elif started:
         run.start_from(started)
@@ -313,6 +364,8 @@ def main() -> None:
     pictures = load_pictures(find_pictures(args.data))
     print(f"{len(pictures)} pictures, {sum(p.size for p in pictures) / 1e9:.2f} GB; from step {run.step}")
     valid = load_pictures(find_pictures(args.valid))
+    with suppress(ImportError):  # as validation does; now, so that a long run does not meet code that has changed since
+        importlib.import_module("training.agree")
     seed = schedule.seed + run.step + rank * 1_000_003
     torch.manual_seed(seed)
     with until_terminated() as terminated:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pillow_cwic.networks.distortion import similarities
-from pillow_cwic.networks.model import MAP_STRIDE, Cwic1, Output
-from pillow_cwic.networks.transforms import to_blocks, to_picture
+from pillow_cwic.models.config import MAP_STRIDE
+from pillow_cwic.transforms.torch.distortion import similarities
+from training.networks.model import Cwic1, Output
+from training.networks.transforms import to_blocks, to_picture
 
 RATES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

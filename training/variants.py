@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pillow_cwic.networks.context import ContextModel
-from pillow_cwic.networks.model import Config, Cwic1
+from pillow_cwic.transforms.torch.context import ContextModel
+from training.networks.model import Config, Cwic1
 
 
 class _Blind(ContextModel):

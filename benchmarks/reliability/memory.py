@@ -57,9 +57,9 @@ def measured(code: str, *arguments: str) -> dict[str, float]:
 
 def fail_in_turn(folder: Path, cc: str = "cc") -> subprocess.CompletedProcess[str]:
     """Builds tests/allocation.c and runs it: 0 if every failure was told."""
-    sources = [path for path in sorted((ROOT / "csrc").glob("*.c")) if path.name != "selftest.c"]
+    sources = [path for path in sorted((ROOT / "csrc").glob("*.c")) if not path.name.startswith("selftest")]
     build = [cc, "-std=c99", "-O1", "-I", str(ROOT / "csrc"), WRAPPED, str(ROOT / "tests" / "allocation.c")]
-    subprocess.run([*build, *map(str, sources), "-lm", "-o", str(folder / "allocation")], check=True)
+    subprocess.run([*build, *map(str, sources), "-pthread", "-lm", "-o", str(folder / "allocation")], check=True)
     return subprocess.run([str(folder / "allocation")], capture_output=True, text=True)
 
 
@@ -270,7 +270,7 @@ def valgrind() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder) / "selftest")
         sources = sorted(map(str, (ROOT / "csrc").glob("*.c")))
-        subprocess.run(["cc", "-std=c99", "-O1", "-g", *sources, "-lm", "-o", program], check=True)
+        subprocess.run(["cc", "-std=c99", "-O1", "-g", *sources, "-pthread", "-lm", "-o", program], check=True)
         run = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=all", program]
         done = subprocess.run(run, capture_output=True, text=True)
     figure = "clean" if done.returncode == 0 else f"exit status {done.returncode}: {done.stderr[-200:]!r}"

@@ -1,8 +1,9 @@
-"""Pixels on different devices"""
+"""Pixels, the same everywhere"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -14,78 +15,82 @@ from PIL import Image
 import pillow_cwic
 from benchmarks.reliability.row import Row, command, row
 from pillow_cwic import container, models
-from pillow_cwic.codec import session
-from pillow_cwic.networks.runtime import RATE_UNIT, Networks
-from pillow_cwic.networks.transforms import to_picture
+from pillow_cwic.entropy.coder import BEST_SIMD
+from pillow_cwic.models.config import Config
+from pillow_cwic.models.weights import read
 from pillow_cwic.symbols import decode_symbols, entropy_model, grid
+from pillow_cwic.transforms.native import Transforms
+from pillow_cwic.transforms.torch.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
-LEVELS, SHARE = 1, 0.001  # by how much a sample may differ, and how many may
+THREADS = (1, 2, 3, 4, 8, 16)
+NAMES = {0: "plain C", 1: "AVX2 or NEON", 2: "AVX-VNNI or NEON with dot product", 3: "AVX-512 VNNI", 4: "AMX"}
 
 
-def files() -> Iterator[bytes]:
+def files() -> Iterator[tuple[models.Model, bytes]]:
     """Part of a photograph in every released model of family cwc1, at a low and at a high rate."""
     with Image.open(ROOT / "tests" / "data" / "kodim23.png") as im:
-        part = im.convert("RGB").crop((200, 100, 456, 292))
+        part = im.convert("RGB").crop((200, 100, 457, 291))
     for model in models.released():
         if model.family != b"cwc1":
             continue
         for quality in (15, 60, 95):
             part.save(data := BytesIO(), format="CWIC", model=model.name, tuning=model.tuning, quality=quality)
-            yield data.getvalue()
+            yield model, data.getvalue()
 
 
-def exact(data: bytes) -> NDArray[np.uint8]:
-    """The picture of a file with the networks in float64: what float32 comes near to, on any device."""
+def codes(data: bytes) -> NDArray[np.int16]:
     parsed = container.read_file(data)
-    header, model = parsed.header, models.by_id(parsed.header.model_id)
-    networks = session.FAMILIES[model.family](model.read(), "cpu").networks
-    assert isinstance(networks, Networks)
-    entropy = entropy_model(model)
-    symbols = decode_symbols(entropy, parsed, *grid(entropy, header.height, header.width))
-    with torch.inference_mode():
-        codes = torch.from_numpy(np.concatenate(symbols[1:])[None]).double()
-        t = torch.tensor([header.rate / RATE_UNIT], dtype=torch.float64)
-        picture = to_picture(networks.synthesis.double()(codes, t))[0, :, : header.height, : header.width]
-        return ((picture + 0.5) * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    entropy = entropy_model(models.by_id(parsed.header.model_id))
+    _, *groups = decode_symbols(entropy, parsed, *grid(entropy, parsed.header.height, parsed.header.width))
+    return np.concatenate(groups)
 
 
-def compare(pairs: Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> tuple[int, float]:
-    """The largest difference of a sample, and the largest share of samples of a picture that differ."""
-    worst, share = 0, 0.0
-    for one, other in pairs:
-        difference = np.abs(one.astype(int) - other)
-        worst, share = max(worst, int(difference.max())), max(share, float((difference > 0).mean()))
-    return worst, share
-
-
-def _on(device: str) -> Iterator[NDArray[np.uint8]]:
-    for data in files():
-        with pillow_cwic.options(device=device), Image.open(BytesIO(data)) as im:
-            yield np.asarray(im)
-
-
-def _row(name: str, found: tuple[int, float], repeat: str) -> Row:
-    worst, share = found
-    claim = f"{name} differ by at most {LEVELS} level on at most {SHARE:.1%} of the samples of a file"
-    figure = f"{worst} level{'s' * (worst != 1)}, {share:.4%} of the samples"
-    return Row(claim, figure, repeat, worst <= LEVELS and share <= SHARE)
+def hashes(engine: Transforms | Engine, model: models.Model, given: Iterable[tuple[models.Model, bytes]]) -> set[str]:
+    """Of all that a model's transforms make: pictures of the files, and latents and levels of those pictures."""
+    digest = hashlib.sha256()
+    for of, data in given:
+        if of == model:
+            header = container.read_file(data).header
+            shown = engine.synthesise(codes(data), header.rate, header.height, header.width)
+            for array in (shown, *engine.analyse(shown, header.rate)):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return {digest.hexdigest()}
 
 
 @row(quick=True)
-def precision() -> Row:
-    pairs = zip(_on("cpu"), map(exact, files()), strict=True)
-    return _row(
-        "decodes in float32, the only precision that the decoder has, and in float64",
-        compare(pairs),
-        command(precision),
+def same_everywhere() -> Row:
+    given, levels, counts = list(files()), set[int](), []
+    for model in {of for of, _ in given}:
+        weights = read(model.read())
+        config, found = Config.from_dict(weights.config), set[str]()
+        for simd in range(BEST_SIMD + 1):
+            native = Transforms(config, weights.arrays, simd)
+            levels.add(native.simd)
+            for threads in THREADS if native.simd == simd else ():
+                with pillow_cwic.options(threads=threads):
+                    found |= hashes(native, model, given)
+        found |= hashes(Engine(config, weights.arrays, "cpu"), model, given)
+        counts.append(len(found))
+    return Row(
+        "pixels, latents and levels are the same with every instruction set, number of threads, and in torch",
+        f"{max(counts)} hash a model, {len(given)} files of {len(counts)} models: "
+        f"{', '.join(NAMES[level] for level in sorted(levels))}, each with {', '.join(map(str, THREADS))} threads; "
+        "torch on the CPU",
+        command(same_everywhere),
+        set(counts) == {1},
     )
 
 
 @row(quick=False)
 def gpu() -> Row:
-    name = "decodes of one file on the CPU and on a GPU"
+    claim = "pictures of files, and files of pictures, are the same on the CPU and on a CUDA GPU"
     if not torch.cuda.is_available():
-        claim = f"{name} differ by at most {LEVELS} level on at most {SHARE:.1%} of the samples"
         return Row(claim, "not measured: no GPU here", command(gpu), False)
-    return _row(name, compare(zip(_on("cpu"), _on("cuda"), strict=True)), command(gpu))
+    given, different = list(files()), 0
+    for model in {of for of, _ in given}:
+        weights = read(model.read())
+        config = Config.from_dict(weights.config)
+        engines = Transforms(config, weights.arrays), Engine(config, weights.arrays, "cuda")
+        different += len(set.union(*(hashes(engine, model, given) for engine in engines))) - 1
+    return Row(claim, f"{different} models of {len({of for of, _ in given})} differ", command(gpu), not different)

@@ -20,14 +20,17 @@ import pillow_cwic
 from benchmarks.reliability.row import Row, command, row
 from pillow_cwic import container, models, settings
 from pillow_cwic.entropy import EntropyModel
-from pillow_cwic.symbols import decode_symbols, entropy_model, grid, readable
+from pillow_cwic.entropy.coder import BEST_SIMD
+from pillow_cwic.models.weights import read
+from pillow_cwic.symbols import decode_symbols, entropy_model, grid
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
 # Compiler, its flags, and what runs its programs; those that are not here are named in the row.
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+RACES = "-O1 -g -fsanitize=thread"
 BUILDS = [
-    *((cc, flags, "") for cc in ("gcc", "clang") for flags in ("-O0", "-O3", "-O2 -m32", SANITIZE)),
+    *((cc, flags, "") for cc in ("gcc", "clang") for flags in ("-O0", "-O3", "-O2 -m32", SANITIZE, RACES)),
     ("s390x-linux-gnu-gcc", "-O2 -static", "qemu-s390x-static"),
     ("s390x-linux-gnu-gcc", "-O0 -static", "qemu-s390x-static"),
     ("aarch64-linux-gnu-gcc", "-O3 -static", "qemu-aarch64-static"),
@@ -49,7 +52,7 @@ def builds(folder: Path) -> tuple[list[Build], list[str]]:
     probe = folder / "probe.c"
     probe.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
     for cc, flags, runner in BUILDS:
-        name = f"{cc} {flags.replace(SANITIZE, 'with ASan and UBSan')}"
+        name = f"{cc} {flags.replace(SANITIZE, 'with ASan and UBSan').replace(RACES, 'with ThreadSanitizer')}"
         program = folder / f"selftest-{len(made)}"
         run = [*([runner] if runner else []), str(program)]
         compile_ = [cc, *FLAGS, *flags.split()]
@@ -59,7 +62,7 @@ def builds(folder: Path) -> tuple[list[Build], list[str]]:
             missing.append(name)
             continue
         sources = sorted(map(str, (ROOT / "csrc").glob("*.c")))
-        subprocess.run([*compile_, *sources, "-lm", "-o", str(program)], check=True, capture_output=True)
+        subprocess.run([*compile_, *sources, "-pthread", "-lm", "-o", str(program)], check=True, capture_output=True)
         made.append(Build(name, run))
     return made, missing
 
@@ -88,8 +91,8 @@ def vector(data: bytes) -> bytes:
     """A file of one tile for ``selftest FILE``: its model's integers and its streams, as numbers."""
     parsed = container.read_file(data)
     header, model = parsed.header, models.by_id(parsed.header.model_id)
-    with readable(model) as (config, tensors):
-        weights, biases = tensors["context.weights"], tensors["context.biases"]
+    file = read(model.read())
+    config, weights, biases = file.config, file.arrays["context.weights"], file.arrays["context.biases"]
     entropy, symbols = entropy_model(model), decoded(data)
     hidden = [config.get(name, 0) for name in ("context_hidden", "map_hidden")]
     rows, columns = grid(entropy, header.height, header.width)
@@ -143,10 +146,10 @@ def compilers_and_processors() -> Row:
 
 def simd_paths() -> dict[int, EntropyModel]:
     """The released model's context model with each instruction set that this processor has."""
-    with readable(models.by_name("cwic1")) as (config, tensors):
-        arrays = tensors["context.weights"], tensors["context.biases"]
-        facts = [config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")]
-        made = [EntropyModel(*arrays, *facts, simd=simd) for simd in (0, 1, 2)]
+    file = read(models.by_name("cwic1").read())
+    arrays = file.arrays["context.weights"], file.arrays["context.biases"]
+    facts = [file.config[name] for name in ("groups", "context_hidden", "map_hidden", "levels")]
+    made = [EntropyModel(*arrays, *facts, simd=simd) for simd in range(BEST_SIMD + 1)]
     return {each.simd: each for each in made}
 
 
@@ -162,13 +165,13 @@ def threads_and_simd() -> Row:
             with pillow_cwic.options(threads=threads):
                 assert settings.threads() == threads
                 hashes.add(symbol_hash(decode_symbols(entropy, parsed, *grid(entropy, 192, 256))))
-    names = ("plain C", "AVX2", "AVX-512 VNNI")
+    names = {0: "plain C", 1: "AVX2", 3: "AVX-512 VNNI"}
     return Row(
         "symbols are the same with every SIMD path of x86-64 and 1 to 16 threads",
         f"{len(hashes)} hash of the symbols in {len(paths) * len(THREADS)} decodings of {parsed.header.tiles} tiles: "
         f"{', '.join(names[simd] for simd in sorted(paths))}; {', '.join(map(str, THREADS))} threads",
         command(threads_and_simd),
-        len(hashes) == 1 and set(paths) == {0, 1, 2},
+        len(hashes) == 1 and len(paths) > 1,
     )
 
 

@@ -24,7 +24,7 @@ from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
 @click.option("--with", "wanted", default="jpeg,jpeg2000,webp,avif", show_default=True, help="Also: heic, jpegxl.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")
-@click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, mps, xpu.")
+@click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, xpu.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads for the networks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def compare(

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
-SPAWN = get_context("spawn")  # torch does not outlive a fork
+SPAWN = get_context("spawn")  # CUDA does not outlive a fork
 TRIES = 2  # of a job whose process dies, as it does where memory ends; the second may find more of it
 PATIENCE = 10  # seconds that a process gets to tidy up
 

@@ -12,12 +12,12 @@ from pillow_cwic import alpha, container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.picture import reconstruct
-from pillow_cwic.codec.quality import grey
-from pillow_cwic.codec.session import Timings, limited_threads, loaded, stage
+from pillow_cwic.codec.quality import dressed
+from pillow_cwic.codec.session import Timings, loaded, stage
 from pillow_cwic.errors import CwicError
-from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
+from pillow_cwic.transforms.draft import SCALES
 
 CHANNELS = {2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -53,7 +53,7 @@ def encode(
     ModelError if the model is out of order.
     """
     target, level = parse_target(rate, size, quality, psnr, ssim), parse_effort(effort)
-    with stage(timings, "total"), limited_threads():
+    with stage(timings, "total"):
         mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
         if pixels.dtype != np.uint8 or mode is None:
             raise ValueError(f"pixels: {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 2 to 4)")
@@ -122,9 +122,9 @@ def decode(
     times faster, close to the mean over squares of the whole one. ``progress(done, all)`` is called after each step,
     from whichever thread took it. Raises a CwicError if the file is damaged, in the layers it needs.
     """
-    if scale not in (1, *draft.SCALES):
+    if scale not in (1, *SCALES):
         raise ValueError(f"scale: {scale} is none of 1, 4 and 8")
-    with stage(timings, "total"), limited_threads():
+    with stage(timings, "total"):
         with stage(timings, "container"):
             parsed = container.read_file(data, allow_truncated=partial)
         header = parsed.header
@@ -132,12 +132,8 @@ def decode(
         with stage(timings, "load"):
             model = loaded(header)
         pixels = reconstruct(model, parsed, scale, timings, progress)
-        if header.mode in ("L", "LA"):
-            pixels = grey(pixels)
-        if parsed.alpha is not None:
-            with stage(timings, "alpha"):
-                plane = alpha.decode(parsed.alpha, header.height, header.width)
-                pixels = np.dstack([pixels, alpha.reduced(plane, scale)])
-        elif header.mode in container.ALPHA_MODES:  # cut off
-            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
-        return pixels
+        if parsed.alpha is None:  # or cut off
+            return dressed(pixels, header.mode, None)
+        with stage(timings, "alpha"):
+            plane = alpha.decode(parsed.alpha, header.height, header.width)
+            return dressed(pixels, header.mode, alpha.reduced(plane, scale))

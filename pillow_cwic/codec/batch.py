@@ -3,66 +3,130 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pillow_cwic import alpha, container, limits, settings
-from pillow_cwic.codec.families import AnyNetworks
-from pillow_cwic.codec.session import limited_threads, loaded
+from pillow_cwic import alpha, container, device, limits, settings, threads
+from pillow_cwic.codec.families import Runtime
+from pillow_cwic.codec.quality import dressed
+from pillow_cwic.codec.session import loaded
 from pillow_cwic.errors import CwicError
 from pillow_cwic.progress import Progress, Steps
 from pillow_cwic.symbols import decode_steps, decode_symbols, join
 
-# How many pixels of small pictures the networks make at a time. A GPU idles with fewer; on a CPU measured to gain up
-# to 64 x 64 pixels a picture, and to lose where a pass outgrows the caches.
-PASS_PIXELS, PASS_PIXELS_CPU = 1 << 22, 1 << 15
+if TYPE_CHECKING:
+    import torch
+
+PASS_PIXELS = 1 << 22  # how many pixels of small pictures a GPU makes at a time; it idles with fewer
+T = TypeVar("T")
+
+
+class _File(NamedTuple):
+    """One file of a batch, on its way."""
+
+    parsed: container.Parsed
+    runtime: Runtime
+
+
+class _Decoded(NamedTuple):
+    """Its codes (channels, H/8, W/8), and its alpha (H, W) if it has one."""
+
+    codes: NDArray[np.int16]
+    alpha: NDArray[np.uint8] | None
+
+
+def decode_arrays(files: Sequence[bytes], progress: Progress | None = None) -> NDArray[np.uint8]:
+    """Files of pictures of one size and mode to (N, H, W, C) uint8.
+
+    C is 1 for grey, 2 grey and alpha, 3 RGB, 4 RGBA. Models and rates may differ. Each picture is as if decoded
+    alone. Raises ValueError if there is no file or sizes or modes differ, and a CwicError, which says of which of
+    several files, if one is damaged.
+    """
+    batch, steps = _opened(files, progress)
+    if batch[0].runtime.networks.device != "cpu":
+        return np.ascontiguousarray(_tensors(batch, steps).permute(0, 2, 3, 1).cpu().numpy())
+    return _arrays(batch, steps)
 
 
 def decode_tensors(files: Sequence[bytes], progress: Progress | None = None) -> torch.Tensor:
-    """Files of pictures of one size and mode to (N, C, H, W) uint8, on the device that the networks run on.
+    """As ``decode_arrays``, but (N, C, H, W), on the transforms' device. Raises CwicError without torch."""
+    device.require_torch("as_tensor")
+    import torch
 
-    C is 1 for grey, 2 grey and alpha, 3 RGB, 4 RGBA. Models and rates may differ. Each picture is as if decoded
-    alone, but for rounding in the last bit. Raises ValueError if there is no file or sizes or modes differ, and a
-    CwicError, which says of which of several files, if one is damaged.
-    """
+    batch, steps = _opened(files, progress)
+    if batch[0].runtime.networks.device == "cpu":
+        return torch.from_numpy(_arrays(batch, steps)).permute(0, 3, 1, 2).contiguous()
+    return _tensors(batch, steps)
+
+
+def _arrays(batch: list[_File], steps: Steps) -> NDArray[np.uint8]:
+    """The pictures of a batch, (N, H, W, C), made without torch."""
+
+    def make(file: _File) -> NDArray[np.uint8]:
+        header, decoded = file.parsed.header, _decode(file, steps)
+        colour = file.runtime.networks.synthesise(decoded.codes, header.rate, header.height, header.width)
+        steps()
+        made = dressed(colour, header.mode, decoded.alpha)
+        return made.reshape(*made.shape[:2], -1)
+
+    return np.stack(_each(make, batch))
+
+
+def _tensors(batch: list[_File], steps: Steps) -> torch.Tensor:
+    """The pictures of a batch, (N, C, H, W), on their device."""
+    import torch
+
+    decoded = _each(lambda file: _decode(file, steps), batch)
+    header = batch[0].parsed.header
+    made: dict[int, torch.Tensor] = {}
+    for places in _passes(batch, header.width * header.height):
+        codes = np.stack([decoded[n].codes for n in places])
+        rates = [batch[n].parsed.header.rate for n in places]
+        shown = batch[places[0]].runtime.networks.shown(codes, rates, header.height, header.width)
+        for n, picture in zip(places, shown, strict=True):
+            made[n] = _dressed(picture, header.mode, decoded[n].alpha)
+            steps()
+    return torch.stack([made[n] for n in range(len(batch))])
+
+
+def _opened(files: Sequence[bytes], progress: Progress | None) -> tuple[list[_File], Steps]:
     if not files:
         raise ValueError("files: there are none, wanted one or more")
-    with limited_threads():
-        parsed, runtimes = [], []
-        for n, file in enumerate(files):
-            with _naming(n, len(files)):
-                parsed.append(container.read_file(file))
-                runtimes.append(loaded(parsed[n].header))
-        sizes = [(each.header.width, each.header.height, each.header.mode) for each in parsed]
-        width, height, mode = sizes[0]
-        limits.check_pixels(width, height)
-        for n, (w, h, m) in enumerate(sizes):
-            if (w, h, m) != sizes[0]:
-                raise ValueError(f"file {n}: {w} x {h} {m} in one batch with file 0: {width} x {height} {mode}")
-        steps = Steps(progress, sum(map(decode_steps, parsed)) + len(files))
-        threads = settings.threads() or os.cpu_count() or 1
+    batch = []
+    for n, file in enumerate(files):
+        with _naming(n, len(files)):
+            parsed = container.read_file(file)
+            batch.append(_File(parsed, loaded(parsed.header)))
+    sizes = [(each.parsed.header.width, each.parsed.header.height, each.parsed.header.mode) for each in batch]
+    width, height, mode = sizes[0]
+    limits.check_pixels(width, height)
+    for n, (w, h, m) in enumerate(sizes):
+        if (w, h, m) != sizes[0]:
+            raise ValueError(f"file {n}: {w} x {h} {m} in one batch with file 0: {width} x {height} {mode}")
+    return batch, Steps(progress, sum(decode_steps(each.parsed) for each in batch) + len(files))
 
-        def decode(n: int) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
-            payload, networks = parsed[n].alpha, runtimes[n].networks
-            with _naming(n, len(files)), settings.options(threads=max(1, threads // len(files))):
-                symbols = decode_symbols(runtimes[n].entropy, parsed[n], *networks.grid(height, width), step=steps)
-                return join(symbols[1:]), None if payload is None else alpha.decode(payload, height, width)
 
-        with ThreadPoolExecutor(min(threads, len(files))) as pool:
-            decoded = list(pool.map(decode, range(len(files))))
-        made: dict[int, torch.Tensor] = {}
-        for networks, places in _passes([each.networks for each in runtimes], width * height):
-            codes = np.stack([decoded[n][0] for n in places])
-            shown = networks.shown(codes, [parsed[n].header.rate for n in places], height, width)
-            for n, picture in zip(places, shown, strict=True):
-                made[n] = _dressed(picture, mode, decoded[n][1])
-                steps()
-        return torch.stack([made[n] for n in range(len(files))])
+def _each(work: Callable[[_File], T], batch: list[_File]) -> list[T]:
+    """What ``work`` makes of each file, at once in threads, which few files share within."""
+    lanes = settings.threads() or os.cpu_count() or 1
+
+    def one(n: int) -> T:
+        with settings.options(threads=max(1, lanes // len(batch))), _naming(n, len(batch)):
+            return work(batch[n])
+
+    return threads.each(one, len(batch), lanes)
+
+
+def _decode(file: _File, steps: Steps) -> _Decoded:
+    header, payload = file.parsed.header, file.parsed.alpha
+    grid = file.runtime.networks.grid(header.height, header.width)
+    symbols = decode_symbols(file.runtime.entropy, file.parsed, *grid, step=steps)
+    plane = None if payload is None else alpha.decode(payload, header.height, header.width)
+    return _Decoded(join(symbols[1:]), plane)
 
 
 @contextmanager
@@ -76,18 +140,19 @@ def _naming(n: int, count: int) -> Iterator[None]:
         raise type(error)(f"file {n}: {error}") from error
 
 
-def _passes(networks: list[AnyNetworks], pixels: int) -> list[tuple[AnyNetworks, list[int]]]:
+def _passes(batch: list[_File], pixels: int) -> list[list[int]]:
     """Which pictures go through one model together, in order."""
     alike: dict[int, list[int]] = {}
-    for n, each in enumerate(networks):
-        alike.setdefault(id(each), []).append(n)
-    on_cpu = networks[0].device.type == "cpu"
-    count = max(1, (PASS_PIXELS_CPU if on_cpu else PASS_PIXELS) // pixels)
-    return [(networks[of[0]], of[k : k + count]) for of in alike.values() for k in range(0, len(of), count)]
+    for n, each in enumerate(batch):
+        alike.setdefault(id(each.runtime.networks), []).append(n)
+    count = max(1, PASS_PIXELS // pixels)
+    return [of[k : k + count] for of in alike.values() for k in range(0, len(of), count)]
 
 
-def _dressed(colour: torch.Tensor, mode: str, plane: NDArray[np.uint8] | None) -> torch.Tensor:
+def _dressed(colour: torch.Tensor, mode: str, plane: NDArray[np.uint8] | None) -> Any:
     """(3, H, W) as the mode has it, with alpha; a tensor of its own, not bound to inference."""
+    import torch
+
     if mode in ("L", "LA"):
         colour = ((colour.sum(0, keepdim=True, dtype=torch.int32) * 2 + 3) // 6).to(torch.uint8)
     more = [] if plane is None else [torch.from_numpy(plane.copy())[None].to(colour.device)]

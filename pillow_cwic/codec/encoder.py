@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, models
+from pillow_cwic import container, measures, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec import quality
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.errors import CwicError, ModelError
-from pillow_cwic.networks.runtime import EXACT_UNIT
 from pillow_cwic.progress import Progress
 from pillow_cwic.symbols import Symbols, encode_symbols, split
+from pillow_cwic.transforms.cwic1 import EXACT_UNIT
 
 CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
@@ -206,7 +206,7 @@ class Encoder:
         """What the tuning minimises at equal size: the distortion of the decoded file."""
         shown = self._shown(file)
         with stage(self.timings, "comparison"):
-            return self.runtime.networks.distortion(*shown)
+            return measures.distortion(self.model.tuning, *shown)
 
     def reaching(self, name: str, wanted: float) -> bytes:
         """The smallest file whose picture has at least the wanted ``psnr`` or ``ssim``.

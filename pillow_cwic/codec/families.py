@@ -1,35 +1,39 @@
-"""The kinds of models, by the family that a file names: which networks and which entropy model a weights file makes."""
+"""The kinds of models, by the family that a file names: what transforms and entropy model a weights file makes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
-from pillow_cwic.networks.paper_runtime import PaperNetworks
-from pillow_cwic.networks.runtime import Networks
+from pillow_cwic.device import require_torch
+from pillow_cwic.entropy import Entropy
+from pillow_cwic.models.weights import Weights, read
+from pillow_cwic.symbols import context_of, entropy_of
+from pillow_cwic.transforms.cwic1 import Cwic1
 
-AnyNetworks = Networks | PaperNetworks
+if TYPE_CHECKING:
+    from pillow_cwic.cwic2018.runtime import PaperNetworks
 
 
 class Runtime(NamedTuple):
     """One model, ready to use on one device. All kinds have the same methods."""
 
-    networks: AnyNetworks
+    networks: Cwic1 | PaperNetworks
     entropy: Entropy
 
 
-def _cwic1(weights: bytes, device: str) -> Runtime:
-    networks = Networks(weights, device)
-    c = networks.config
-    arrays = networks.context_weights, networks.context_biases
-    return Runtime(networks, EntropyModel(*arrays, c.groups, c.context_hidden, c.map_hidden, c.levels))
+def _cwic2018(weights: Weights, device: str) -> PaperNetworks:
+    require_torch("model cwic2018")
+    from pillow_cwic.cwic2018.runtime import PaperNetworks
+
+    return PaperNetworks(weights, device)
 
 
-def _cwic2018(weights: bytes, device: str) -> Runtime:
-    networks = PaperNetworks(weights, device)
-    c = networks.config
-    return Runtime(networks, PlaneModel(networks.context_weights, networks.context_biases, c.groups, c.levels))
-
-
-FAMILIES: dict[bytes, Callable[[bytes, str], Runtime]] = {b"cwc1": _cwic1, b"cw18": _cwic2018}
+def make(family: bytes, data: bytes, device: str) -> Runtime:
+    """A weights file's model on a device. Raises ModelError if its arrays do not fit its config."""
+    weights = read(data)
+    context = context_of(weights)
+    # Which checks the whole config, and so comes first.
+    networks = _cwic2018(weights, device) if family == b"cw18" else Cwic1(weights, context, device)
+    entropy = entropy_of(family, weights.config, context)
+    weights.check_empty()
+    return Runtime(networks, entropy)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from pillow_cwic import container
 from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.session import Timings, stage
-from pillow_cwic.networks import draft
 from pillow_cwic.progress import Progress, Steps
 from pillow_cwic.symbols import decode_steps, decode_symbols, join
 
@@ -25,13 +24,13 @@ def reconstruct(
     Raises EntropyError or ContainerError if a layer it needs is damaged.
     """
     networks, header = runtime.networks, parsed.header
-    groups = None if scale == 1 else draft.groups_for(networks, scale)
+    groups = None if scale == 1 else networks.draft_groups(scale)
     steps = Steps(progress, decode_steps(parsed, groups) + 1)
     with stage(timings, "entropy"):
         symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
     with stage(timings, "synthesis"):
         codes = join(symbols[1:][:groups])
         place = header.rate, header.height, header.width
-        pixels = draft.synthesise(networks, codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
+        pixels = networks.draft(codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
     steps()
     return pixels

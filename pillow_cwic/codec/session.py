@@ -1,4 +1,4 @@
-"""What encoding and decoding run on: the device, its threads, loaded models, and the times of the stages."""
+"""What encoding and decoding run on: loaded models, on the device of the moment, and the times of the stages."""
 
 from __future__ import annotations
 
@@ -8,53 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-import torch
-
-from pillow_cwic import container, models, settings
-from pillow_cwic.codec.families import FAMILIES, Runtime
+from pillow_cwic import container, device, models, settings
+from pillow_cwic.codec.families import Runtime, make
 from pillow_cwic.errors import ModelError
 
 Timings = dict[str, float]
 
-
 _lock = threading.Lock()
 
 
-def _device() -> str:
-    """The device that the networks run on: the one in ``settings``, else CUDA if there is one, else the CPU."""
-    wanted = settings.device()
-    if wanted is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:  # as builds without that kind of device raise it
-        raise ValueError(f"device: {wanted!r} is not available here: {error}") from error
-    return wanted
-
-
-@contextmanager
-def limited_threads() -> Iterator[None]:
-    """Gives torch as many threads as ``settings`` says."""
-    before, wanted = torch.get_num_threads(), settings.threads()
-    if wanted is None:
-        yield
-        return
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @cache
-def _load(model: models.Model, device: str) -> Runtime:
-    return FAMILIES[model.family](model.read(), device)
+def _load(model: models.Model, on: str) -> Runtime:
+    return make(model.family, model.read(), on)
 
 
 def runtime(model: models.Model) -> Runtime:
     """The model on the device of the moment; loaded at the first call."""
     with _lock:  # so that two threads do not load the same weights
-        return _load(model, _device())
+        return _load(model, device.choose(settings.device()))
 
 
 def loaded(header: container.Header) -> Runtime:

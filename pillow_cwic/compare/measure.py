@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pillow_cwic import plugin
+from pillow_cwic import measures, plugin
 from pillow_cwic.compare.peers import Codec, SizeError, writable
 from pillow_cwic.target import parse_target
 
-SSIM_SIDE = 11  # the window's
 MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
 CURVE = (-30, -15, 15, 30)  # of CWIC's curve: qualities beside that of the file
 REACH = 3.0  # files up to so many times as large or small as those compared are points of a curve,
@@ -59,22 +58,16 @@ class Comparison:
 def measure(original: Image.Image, decoded: Image.Image, size: int) -> Point:
     """What a file of ``size`` bytes is worth that holds ``decoded``; RGB pictures of one size.
 
-    SSIM is of the luma, MS-SSIM the mean over R, G and B (networks/distortion.py).
+    SSIM is of the luma, MS-SSIM the mean over R, G and B (measures.py).
     """
-    from pillow_cwic.codec.quality import psnr
-
     first, second = np.asarray(original), np.asarray(decoded)
-    side, bpp = min(original.size), 8 * size / (original.width * original.height)
-    if side < SSIM_SIDE:
-        return Point(bpp, psnr(first, second), None, None)
-    import torch
-
-    from pillow_cwic.networks.distortion import similarities
-
-    with torch.inference_mode():
-        batches = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() for p in (first, second)]
-        ssim, ms_ssim = (float(each[0]) for each in similarities(*batches))
-    return Point(bpp, psnr(first, second), ssim, ms_ssim if side >= MS_SSIM_SIDE else None)
+    side = min(original.size)
+    return Point(
+        bpp=8 * size / (original.width * original.height),
+        psnr=measures.psnr(first, second),
+        ssim=measures.ssim(first, second) if side >= measures.WINDOW else None,
+        ms_ssim=measures.ms_ssim(first, second) if side >= MS_SSIM_SIDE else None,
+    )
 
 
 def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparison:

@@ -39,10 +39,12 @@ ffibuilder.cdef(declarations(CSRC / "cwic.h"))
 ffibuilder.set_source(
     "pillow_cwic.entropy._coder",
     '#include "cwic.h"\n',
-    sources=[relative(path) for path in sorted(CSRC.glob("*.c")) if path.name != "selftest.c"],
+    sources=[relative(path) for path in sorted(CSRC.glob("*.c")) if not path.name.startswith("selftest")],
     depends=[relative(path) for path in sorted(CSRC.glob("*.h"))],
     include_dirs=[relative(CSRC)],
-    extra_compile_args=[] if sys.platform == "win32" else ["-std=c99", "-O3"],
+    libraries=[] if sys.platform == "win32" else ["m"],
+    extra_compile_args=[] if sys.platform == "win32" else ["-std=c99", "-O3", "-pthread"],
+    extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
     # One abi3 build serves CPython 3.11 and later; free-threaded builds have no limited API before 3.15.
     py_limited_api=not sysconfig.get_config_var("Py_GIL_DISABLED"),
 )

@@ -15,7 +15,7 @@ from pillow_cwic.errors import EntropyError, ModelError
 
 # A symbol takes at most 17 decisions of 12 bits and an Exp-Golomb code of 21: 225 bits.
 SYMBOL_BYTES = 29
-BEST_SIMD = 2  # 0 plain C, 1 AVX2 or NEON, 2 AVX-512 VNNI; the best present one up to it is used
+BEST_SIMD = 4  # the best that is present; docs of cwic_model_new in csrc/cwic.h
 
 uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -26,7 +26,8 @@ _MESSAGES = {
     lib.CWIC_ERROR_SHORT: "the stream ends before its last symbol",
     lib.CWIC_ERROR_LONG: "bytes are left over after the last symbol",
     lib.CWIC_ERROR_SYMBOL: "a symbol is out of its range",
-    lib.CWIC_ERROR_WEIGHTS: "the context model's weights do not fit its shape, or could overflow",
+    lib.CWIC_ERROR_WEIGHTS: "the weights do not fit the shape, or sums could overflow",
+    lib.CWIC_CANCELLED: "the work was cancelled",
 }
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Condition
+from queue import SimpleQueue
 from typing import Protocol, TypeVar
+
+from pillow_cwic import threads as pool
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 BAND = 8  # rows that are coded at a time; fewer cost more waiting, more let the next layer start later
+FAILED = -1
 
 
 class Rows(Protocol[T_co]):
@@ -33,52 +36,53 @@ def run(
     Before a layer codes rows up to ``end``, the one before has coded ``end + ahead``, or all. ``step()`` follows each
     layer, in its thread. If layers fail, the error of the first of them is raised, as without threads.
     """
-    done = [0] * len(begin)
+    waiting = deque(range(len(begin)))
+    # How many rows of each layer are coded, told to the next one: by queues alone, whose puts and gets are whole
+    # whenever an interrupt comes. The layer that one waits for was begun before, so any number of threads will do.
+    told: list[SimpleQueue[int]] = [SimpleQueue() for _ in begin]
     results: dict[int, T] = {}
-    errors: dict[int, BaseException] = {}
-    changed = Condition()
+    errors: dict[int, Exception] = {}
 
-    def wait(index: int, needed: int) -> None:
-        with changed:
-            changed.wait_for(lambda: done[index] >= needed or any(failed <= index for failed in errors))
-            if done[index] < needed:
-                raise _AbandonedError
-
-    def code(index: int) -> None:
-        layer = None
+    def code(index: int) -> T:
+        layer, ready = None, 0 if index else rows
         for start in range(0, rows, BAND):
             end = min(start + BAND, rows)
-            if index:
-                wait(index - 1, min(end + ahead, rows))
+            while ready < min(end + ahead, rows):
+                ready = told[index - 1].get()
+                if ready == FAILED:
+                    raise _AbandonedError
+            pool.check()
             layer = layer or begin[index]()
             layer.rows(end)
-            with changed:
-                done[index] = end
-                changed.notify_all()
+            told[index].put(end)
         assert layer is not None
-        results[index] = layer.finish()
+        result = layer.finish()
         if step:
             step()
+        return result
 
-    def lane(first: int) -> None:
-        for index in range(first, len(begin), lanes):
-            try:
-                code(index)
-            except BaseException as error:
-                with changed:
-                    errors[index] = error
-                    changed.notify_all()
-                return
+    def next_layer() -> bool:
+        try:
+            index = waiting.popleft()
+        except IndexError:
+            return False
+        try:
+            results[index] = code(index)
+        except Exception as error:  # layers before it may fail yet
+            errors[index] = error
+            waiting.clear()
+            told[index].put(FAILED)
+        return bool(waiting)
 
-    lanes = max(1, min(threads, len(begin)))
-    if lanes == 1:
-        lane(0)
-    else:
-        with ThreadPoolExecutor(lanes - 1) as pool:
-            others = [pool.submit(lane, first) for first in range(1, lanes)]
-            lane(0)
-            for other in others:
-                other.result()
+    def cancel() -> None:
+        waiting.clear()
+        for queue in told:
+            queue.put(FAILED)
+
+    pool.run(next_layer, cancel, max(1, min(threads, len(begin))))
     if errors:
-        raise errors[min(errors)]
+        try:
+            raise errors[min(errors)]
+        finally:
+            errors.clear()  # as in pool.run
     return [results[index] for index in range(len(begin))]

@@ -5,7 +5,8 @@ of each family, are tiny and were never trained, so that nothing about them will
 the files. From 1.0.0 on ``released/MODEL-TUNING-ID/`` holds files of each released model.
 
 A folder holds files, a PNG of what each looked like when it was made, and ``index.json`` with the SHA-256 of each file
-and of the symbols in it: levels and codes as 16-bit numbers, low byte first, layer by layer.
+and of the symbols in it: levels and codes as 16-bit numbers, low byte first, layer by layer; for family ``cwc1``, whose
+pictures are exact, also that of the decoded samples, row by row, all channels of a pixel together.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from PIL import Image, PngImagePlugin
 
 import pillow_cwic
 from pillow_cwic import container, models
-from pillow_cwic.networks.cuboid import CuboidModel
-from pillow_cwic.networks.model import Config, Cwic1
-from pillow_cwic.networks.paper import Paper, PaperConfig
+from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.symbols import decode_symbols, encode_symbols, entropy_model, grid
-from training import export, paper_export
+from training import paper_export
+from training.networks.cuboid import CuboidModel
+from training.networks.model import Config, Cwic1
+from training.quantise import freeze
 
 HERE = Path(__file__).parent
 PHOTO = HERE.parent / "data" / "kodim23.png"
-CWIC1 = Config(wide=16, blocks=1, groups=(2, 4, 6), context_hidden=16, map_features=8, levels=4)
+CWIC1 = Config(wide=32, blocks=2, groups=(2, 4, 6), context_hidden=16, map_features=8, levels=4, normalised=True)
 CWIC2018 = PaperConfig(width=8, channels=8, levels=4, groups=(2, 2, 4))
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 
@@ -77,14 +79,27 @@ def tiny_models() -> dict[str, bytes]:
     first = Cwic1(CWIC1)
     context = CuboidModel(CWIC2018.planes, CWIC2018.channels)
     with torch.no_grad():
+        for transform in (first.analysis, first.synthesis):  # so that blocks are not the identity
+            for block in transform.trunk:
+                for layer in (block.after, block.narrow):
+                    layer.weight.normal_(std=0.1)
+            transform.leave.weight.normal_(std=0.002)
         for name, value in [*first.context.named_parameters(), *context.named_parameters()]:
             value.mul_(4 if name.endswith("out.weight") else 2)  # so that predictions vary
             value.add_(0.02 * torch.randn_like(value))
     second = paper_export.freeze(Paper(CWIC2018), context, {"name": "golden2018", "tuning": "mse"})
     return {
-        "golden1": export.freeze(first, {"name": "golden1", "tuning": "mse", "family": "cwc1"}),
+        "golden1": freeze(first, calibration(), {"name": "golden1", "tuning": "mse", "family": "cwc1"}),
         "golden2018": second,
     }
+
+
+def calibration() -> torch.Tensor:
+    """Crops of the photograph, (6, 3, 64, 64) in [-0.5, 0.5], that the first one's integers are fitted to."""
+    with Image.open(PHOTO) as im:
+        pixels = np.asarray(im.convert("RGB").reduce(2))
+    crops = np.stack([pixels[y : y + 64, x : x + 64] for y in (0, 96) for x in (0, 128, 256)])
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255 - 0.5
 
 
 def picture(case: Case) -> Image.Image:
@@ -126,6 +141,10 @@ def sha256_of_symbols(data: bytes) -> str:
     return hashlib.sha256(b"".join(layer.astype("<i2").tobytes() for layer in symbols(data))).hexdigest()
 
 
+def sha256_of_pixels(pixels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
 def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CASES) -> None:
     """Fills a folder. Raises FileExistsError if it has been filled before: golden files stay as they are."""
     index = folder / "index.json"
@@ -149,6 +168,8 @@ def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CAS
                     "size": list(im.size),
                     "metadata": info,
                 }
+                if model.family == b"cwc1":
+                    entries[name]["pixels"] = sha256_of_pixels(np.asarray(im))
     index.write_text(json.dumps(entries, indent=1) + "\n")
 
 

@@ -1,0 +1,56 @@
+/* The transforms of model cwic1, FORMAT.md section 6: what their weights (transform.c) and their passes (pass.c) share. Not part of the API. */
+#ifndef CWIC_TRANSFORM_H
+#define CWIC_TRANSFORM_H
+
+#include "affine8.h"
+#include "internal.h"
+
+enum { CWIC_BLOCK_VALUES = 192, CWIC_GAIN_ENTRIES = 129, CWIC_RATE_ENTRIES = 33, CWIC_HEAD_TAPS = 16 };
+enum { CWIC_LATENT_LIMIT = 8191, CWIC_OPERAND_LIMIT = 4095, CWIC_EXACT_LIMIT = 32000 };
+
+typedef struct {
+    cwic_affine8 before, after, widen, narrow;
+    const int16_t *operand1, *space_bias, *space_m, *operand2;
+    const int8_t *space; /* [3][3][wide] */
+} cwic_block;
+
+/* Names as in FORMAT.md section 6; pointers without a comment point into words, halves and bytes. */
+struct cwic_transform {
+    int32_t synthesis; /* whether it makes samples of codes; else latents and levels of samples */
+    cwic_shape shape;
+    int32_t inputs, outputs;
+    const cwic_blocks *kernels;
+    cwic_dense_function *dense;
+    int32_t *words;
+    int16_t *halves;
+    int8_t *bytes; /* own copies of the arrays */
+    int32_t enter_shift, exit_shift, head_shift, r, s, n;
+    const int32_t *gain;
+    cwic_affine enter, exit, mixture, head;       /* own */
+    int32_t *enter_bias, *exit_bias, *head_bias;  /* own, padded as the affine maps' outputs are */
+    const int16_t *multiplier, *offset;           /* [33][wide] */
+    cwic_block *blocks;                           /* own */
+    const int16_t *operand, *head_out;
+    const int32_t *thresholds, *floor, *rate;
+    int32_t out_bias;
+};
+
+/* Entry of a table [entries][count] over T, between its entries; T is clamped to the table's ends. */
+static inline int32_t cwic_at(const int32_t *table, int32_t entries, int32_t count, int32_t rate, int32_t k)
+{
+    const int32_t reach = (entries - 1) * 16, d = cwic_clamp(rate, -reach, reach) + reach, i = d >> 5, f = d & 31;
+    const int64_t here = table[(size_t)i * count + k];
+    return (int32_t)(f ? (here * (32 - f) + (int64_t)table[(size_t)(i + 1) * count + k] * f + 16) >> 5 : here);
+}
+
+static inline int32_t cwic_at16(const int16_t *table, int32_t count, int32_t rate, int32_t k)
+{
+    const int32_t d = cwic_clamp(rate, -512, 512) + 512, i = d >> 5, f = d & 31;
+    const int32_t here = table[(size_t)i * count + k];
+    return f ? (here * (32 - f) + table[(size_t)(i + 1) * count + k] * f + 16) >> 5 : here;
+}
+
+/* The largest integer whose square is at most v, v < 2^63. The double may be off by one; the loops make it right. */
+uint32_t cwic_root(uint64_t v);
+
+#endif

@@ -1,0 +1,60 @@
+"""The one reader of weights files: safetensors bytes to metadata, config and numpy arrays.
+
+They may come from anywhere, so all is checked. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic import models
+from pillow_cwic.errors import ModelError
+
+
+class Weights(NamedTuple):
+    """What a weights file holds. Whoever uses an array takes it out; what is left at the end belongs to nobody."""
+
+    metadata: dict[str, Any]
+    config: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    @property
+    def tuning(self) -> str:
+        tuning: str = self.metadata["tuning"]
+        return tuning
+
+    def take(self, name: str, kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
+        """An array of integers of one dimension. Raises ModelError if it is missing or of another kind."""
+        found = self.arrays.pop(name, None)
+        if found is None or found.dtype != kind or found.ndim != 1:
+            what = "missing" if found is None else f"{found.dtype} {found.shape}"
+            raise ModelError(f"weights: {name} is {what}, wanted {np.dtype(kind)} of one dimension")
+        return found
+
+    def check_empty(self) -> None:
+        """Raises ModelError if an array was not taken."""
+        if self.arrays:
+            raise ModelError(f"weights: {len(self.arrays)} arrays belong to no part, the first is {min(self.arrays)}")
+
+
+def read(data: bytes) -> Weights:
+    """A whole weights file. Raises ModelError if it is none of ours."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        metadata = models.read_metadata(BytesIO(data), len(data))
+        config = json.loads(metadata["config"])
+        if not isinstance(config, dict):
+            raise ValueError(f"config: {type(config).__name__} is not an object")
+        arrays = load(data)
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        raise ModelError(f"weights: not a readable model file: {error!r}") from error
+    if (tuning := metadata.get("tuning")) not in models.TUNINGS:
+        raise ModelError(f"weights: tuning {tuning!r} is none of {', '.join(models.TUNINGS)}")
+    return Weights(metadata, config, arrays)

@@ -1,0 +1,1 @@
+"""The integer transforms in torch: for CUDA, and for training."""

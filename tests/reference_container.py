@@ -1,0 +1,100 @@
+"""The container of a CWIC file, section 1 of ``docs/FORMAT.md``, as plainly as it can be read.
+
+Part of ``reference_decoder.py``, and like it without any code of the package. Standard library only.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+Plane = list[list[int]]  # [y][x]
+Fields = dict[str, Any]
+
+
+class DamagedError(Exception):
+    """The file or the weights break a rule of the format."""
+
+
+def require(rule: bool, message: str) -> None:
+    if not rule:
+        raise DamagedError(message)
+
+
+def read(source: BytesIO, count: int) -> bytes:
+    data = source.read(count)
+    require(len(data) == count, f"cut short: {len(data)} bytes left of {count}")
+    return data
+
+
+def read_varint(source: BytesIO) -> int:
+    value = 0
+    for n in range(5):
+        byte = read(source, 1)[0]
+        value |= (byte & 0x7F) << (7 * n)
+        if byte < 0x80:
+            require(n == 0 or byte > 0, "varint: not in its shortest form")
+            return value
+    raise DamagedError("varint: more than 5 bytes")
+
+
+def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
+    """Type and payload of the chunks up to the end of the file."""
+    while length := source.read(4):
+        kind = read(source, 4)
+        payload = read(source, int.from_bytes(length, "big"))
+        require(int.from_bytes(read(source, 4), "big") == zlib.crc32(kind + payload), f"chunk {kind!r}: CRC differs")
+        require(kind.isalpha(), f"chunk {kind!r}: not letters")
+        yield kind, payload
+
+
+def read_file(data: bytes) -> tuple[Fields, list[tuple[bytes, int]]]:
+    """Header fields with alpha's payload, None without alpha, and the layers as (coded bytes, CRC of the symbols)."""
+    source = BytesIO(data)
+    signature, version, family, reserved = struct.unpack(">8sH4sH", read(source, 16))
+    require(signature == b"\x89CWIC\r\n\x1a" and reserved == 0, "not a CWIC file")
+    require(version == 0 and family == b"cwc1", f"version {version}, family {family!r}: needs a newer reader")
+    chunks = list(read_chunks(source))
+    kinds = [kind for kind, _ in chunks]
+    head = read_head(chunks[0][1] if chunks else b"")
+    wanted = [b"HEAD", *(k for k in kinds if k[:1].islower()), *[b"ALPH"] * ("A" in head["mode"]), b"CODE", b"TAIL"]
+    require(kinds == wanted and len(set(kinds)) == len(kinds) and chunks[-1][1] == b"", f"chunks: {kinds}")
+    head["alpha"] = dict(chunks).get(b"ALPH")
+    return head, read_code(BytesIO(chunks[-2][1]))
+
+
+def read_head(payload: bytes) -> Fields:
+    """1.1 HEAD"""
+    require(len(payload) == 18, "HEAD: not 18 bytes")
+    width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
+    require(1 <= width < 2**24 and 1 <= height < 2**24, f"size {width} x {height}")
+    require(mode < 4 and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
+    fields = width, height, ("L", "RGB", "LA", "RGBA")[mode], exponent, rate, model
+    return dict(zip(("width", "height", "mode", "tile_exponent", "rate", "model_id"), fields, strict=True))
+
+
+def read_code(source: BytesIO) -> list[tuple[bytes, int]]:
+    """1.4 CODE"""
+    table = [(read_varint(source), int.from_bytes(read(source, 4), "big")) for _ in range(read(source, 1)[0])]
+    layers = [(read(source, length), crc) for length, crc in table]
+    require(source.read() == b"", "CODE: its layers do not fill it")
+    return layers
+
+
+def symbol_crc(channels: list[Plane], layer: int) -> int:
+    """CRC over a byte per level, or 2 per code, little-endian."""
+    symbols = [c for channel in channels for row in channel for c in row]
+    return zlib.crc32(struct.pack(f"<{len(symbols)}{'B' if layer == 0 else 'h'}", *symbols))
+
+
+def split_tiles(layer: bytes, tiles: int) -> list[bytes]:
+    """The tiles' streams: alone a stream is the layer, else each stands behind its length."""
+    if tiles == 1:
+        return [layer]
+    source = BytesIO(layer)
+    streams = [read(source, read_varint(source)) for _ in range(tiles)]
+    require(source.read() == b"", "tiles: do not fill their layer")
+    return streams

@@ -1,0 +1,55 @@
+"""The reference decoder down to the samples, against golden files and the C code: exactly the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference_decoder as reference
+
+import pillow_cwic
+
+GOLDEN = Path(__file__).parent / "golden" / "v1"
+
+
+@pytest.mark.parametrize("name", ["L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles"])
+def test_golden_files_decode_to_their_samples(name: str) -> None:
+    """As they were when they were made, and as C makes them: exactly."""
+    path = GOLDEN / f"golden1-{name}.cwic"
+    samples, header = reference.decode(path.read_bytes(), reference.read_weights(GOLDEN / "golden1.safetensors"))
+    wanted = json.loads((GOLDEN / "index.json").read_text())[path.name]
+    assert header["mode"] == wanted["mode"] and samples.dtype == np.uint8
+    assert hashlib.sha256(samples.tobytes()).hexdigest() == wanted["pixels"]
+    with pillow_cwic.options(models=[GOLDEN]):
+        shown = pillow_cwic.decode(path.read_bytes())
+    assert np.array_equal(samples, shown.reshape(samples.shape))
+
+
+def test_command_prints_sizes_and_hashes(capsys: pytest.CaptureFixture[str]) -> None:
+    path = GOLDEN / "golden1-RGBA-17x31-q50.cwic"
+    data = path.read_bytes()
+    reference.main(str(path), str(GOLDEN / "golden1.safetensors"))
+    lines = capsys.readouterr().out.splitlines()
+    header, layers = reference.read_file(data)
+    assert lines[0] == f"17 x 31 RGBA, T = {header['rate']}, {len(data)} bytes"
+    assert len(layers) == 4
+    wanted = [f"layer {n}: {len(stream)} bytes, symbol CRC {crc:08x}" for n, (stream, crc) in enumerate(layers)]
+    pixels = json.loads((GOLDEN / "index.json").read_text())[path.name]["pixels"]
+    assert lines[1:] == [*wanted, f"SHA-256 of the samples: {pixels}"]
+
+
+def test_the_decoder_runs_as_a_program() -> None:
+    program = Path(reference.__file__)
+    command = [
+        sys.executable,
+        str(program),
+        str(GOLDEN / "golden1-L-8x8-q90.cwic"),
+        str(GOLDEN / "golden1.safetensors"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
+    assert done.returncode == 0 and "SHA-256 of the samples: " in done.stdout, done.stderr
