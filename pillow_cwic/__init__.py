@@ -29,7 +29,7 @@ __all__ = [
 
 
 def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -> bytes:
-    """A smaller file from the bytes of a ``.cwic`` file, in milliseconds: no picture is made, torch is not loaded.
+    """A smaller file from the bytes of a ``.cwic`` file, without its picture and without its networks.
 
     One of ``rate`` (bits per pixel, above 0 and up to 100) and ``size`` (bytes) says how large the result may be,
     alpha and metadata, which stay as they are, included. A file that is small enough is returned as it is; if none is
