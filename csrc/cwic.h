@@ -1,7 +1,8 @@
 /* The integer part of the CWIC codec: range coder, context model, layers. docs/FORMAT.md specifies all of it.
  *
- * Nothing here uses floating point, and nothing depends on the order of threads: the same bytes give the same
- * symbols on every machine. No function keeps state outside the objects it is given. */
+ * No result depends on floating point (a square root starts from one and is then made exact), and nothing depends on
+ * the order of threads: the same bytes give the same symbols on every machine. No function keeps state outside the
+ * objects it is given. */
 #ifndef CWIC_H
 #define CWIC_H
 
