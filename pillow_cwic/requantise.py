@@ -19,15 +19,14 @@ from pillow_cwic import container, limits, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.entropy import EntropyModel
 from pillow_cwic.errors import ModelError
-from pillow_cwic.models.config import Config
+from pillow_cwic.models.config import CODE_LIMIT, Config
 from pillow_cwic.models.weights import read
-from pillow_cwic.symbols import Symbols, context_of, decode_symbols, encode_symbols, entropy_of, grid, split
+from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_of, grid, split
 from pillow_cwic.target import parse_target
 from pillow_cwic.transforms import layout
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
 UNIT = 32  # the coder weighs unrounded codes in steps of 1/32
-CODE_LIMIT = 511
 # What a squared error of one step costs, in bits, to begin with. The rounded codes were exact once, but are no more:
 # cheap ones count for more than when a picture is encoded.
 USUAL_WEIGHT, HIGHEST_WEIGHT = 8.0, 250.0
@@ -71,7 +70,7 @@ class _Model(NamedTuple):
 def _load(model: models.Model) -> _Model:
     """Raises ModelError if the weights file is damaged."""
     weights = read(model.read())
-    entropy = entropy_of(model.family, weights.config, context_of(weights))
+    entropy = entropy_of(model.family, weights.config, weights.context())
     assert isinstance(entropy, EntropyModel)  # as its family says
     try:
         config = Config.from_dict(weights.config)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pillow_cwic import container, limits, models, settings, threads
 from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
-from pillow_cwic.models.weights import Weights, read
+from pillow_cwic.models.weights import Context, read
 
 Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
 
@@ -171,14 +171,6 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
     return levels[0].astype(np.uint8), entropy.levels
 
 
-Context = tuple[NDArray[np.int16], NDArray[np.int32]]  # weights and biases, FORMAT.md section 5.1
-
-
-def context_of(weights: Weights) -> Context:
-    """Takes the context model's arrays out of a weights file. Raises ModelError if they are no such arrays."""
-    return weights.take("context.weights", np.int16), weights.take("context.biases", np.int32)
-
-
 def entropy_of(family: bytes, config: dict[str, Any], arrays: Context) -> Entropy:
     """The entropy model of a weights file. Raises ModelError if its arrays do not fit its config."""
     names = ("groups", "levels") if family == b"cw18" else ("groups", "context_hidden", "map_hidden", "levels")
@@ -193,4 +185,4 @@ def entropy_of(family: bytes, config: dict[str, Any], arrays: Context) -> Entrop
 def entropy_model(model: models.Model) -> Entropy:
     """The entropy model of a weights file alone. Raises ModelError if the file is damaged."""
     weights = read(model.read())
-    return entropy_of(model.family, weights.config, context_of(weights))
+    return entropy_of(model.family, weights.config, weights.context())

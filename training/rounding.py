@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pillow_cwic.models.config import Config
+from pillow_cwic.models.config import CODE_LIMIT, Config
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.layout import PIXEL, Parts
@@ -39,7 +39,6 @@ ANALYSIS_EVERY = 4
 RENDERED = 0.15  # share of crops with text and shapes
 LEARNS = ("weight", "bias")  # the last names of parts that do
 RATES = (-1.0, 1.25)
-CODE_LIMIT = 511
 
 
 def fit(weight: np.ndarray, bias: np.ndarray) -> None:

@@ -14,11 +14,11 @@ from pillow_cwic.codec import quality
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.errors import CwicError, ModelError
+from pillow_cwic.models.config import CODE_LIMIT
 from pillow_cwic.progress import Progress
 from pillow_cwic.symbols import Symbols, encode_symbols, split
 from pillow_cwic.transforms.cwic1 import EXACT_UNIT
 
-CODE_LIMIT = 511
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pillow_cwic.device import require_torch
 from pillow_cwic.entropy import Entropy
 from pillow_cwic.models.weights import Weights, read
-from pillow_cwic.symbols import context_of, entropy_of
+from pillow_cwic.symbols import entropy_of
 from pillow_cwic.transforms.cwic1 import Cwic1
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _cwic2018(weights: Weights, device: str) -> PaperNetworks:
 def make(family: bytes, data: bytes, device: str) -> Runtime:
     """A weights file's model on a device. Raises ModelError if its arrays do not fit its config."""
     weights = read(data)
-    context = context_of(weights)
+    context = weights.context()
     # Which checks the whole config, and so comes first.
     networks = _cwic2018(weights, device) if family == b"cw18" else Cwic1(weights, context, device)
     entropy = entropy_of(family, weights.config, context)

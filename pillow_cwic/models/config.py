@@ -10,10 +10,11 @@ T = TypeVar("T")  # float, array or tensor
 
 STRIDE = 8  # pixels per code
 MAP_STRIDE = 16  # pixels per map level; picture sides are padded to a multiple of it
+CODE_LIMIT = 511  # the largest magnitude of a code that the format holds
 MAX_CHANNELS = 192  # values in a block of 8 x 8 pixels
 RANGES: dict[str, tuple[float, float]] = {
     "wide": (1, 1024), "blocks": (0, 64), "context_hidden": (16, 256), "map_hidden": (16, 256),
-    "map_features": (1, 1024), "levels": (1, 32), "code_limit": (1, 511), "lambda_middle": (1e-6, 1e6),
+    "map_features": (1, 1024), "levels": (1, 32), "code_limit": (1, CODE_LIMIT), "lambda_middle": (1e-6, 1e6),
     "lambda_slope": (0, 16),
 }  # fmt: skip
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pillow_cwic import models
 from pillow_cwic.errors import ModelError
 
+Context = tuple[NDArray[np.int16], NDArray[np.int32]]  # the context model's weights and biases, FORMAT.md section 5.1
+
 
 class Weights(NamedTuple):
     """What a weights file holds. Whoever uses an array takes it out; what is left at the end belongs to nobody."""
@@ -35,6 +37,10 @@ class Weights(NamedTuple):
             what = "missing" if found is None else f"{found.dtype} {found.shape}"
             raise ModelError(f"weights: {name} is {what}, wanted {np.dtype(kind)} of one dimension")
         return found
+
+    def context(self) -> Context:
+        """Takes the context model's arrays. Raises ModelError as ``take`` does."""
+        return self.take("context.weights", np.int16), self.take("context.biases", np.int32)
 
     def check_empty(self) -> None:
         """Raises ModelError if an array was not taken."""

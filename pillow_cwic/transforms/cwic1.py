@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pillow_cwic.device import require_torch
 from pillow_cwic.errors import ModelError
 from pillow_cwic.models.config import MAP_STRIDE, Config
-from pillow_cwic.models.weights import Weights
+from pillow_cwic.models.weights import Context, Weights
 from pillow_cwic.progress import Progress
 from pillow_cwic.transforms import draft, layout, native
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
 RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 LATENT_GAIN_BITS = 24  # of the analysis gains, FORMAT.md section 6.8
-
-ContextArrays = tuple[NDArray[np.int16], NDArray[np.int32]]  # FORMAT.md section 5.1
 
 
 class Analysed(NamedTuple):
@@ -43,7 +41,7 @@ class Cwic1:
 
     refines = True  # effort buys something
 
-    def __init__(self, weights: Weights, context: ContextArrays, device: str) -> None:
+    def __init__(self, weights: Weights, context: Context, device: str) -> None:
         self.tuning, self.device = weights.tuning, device
         try:
             config = self.config = Config.from_dict(weights.config)

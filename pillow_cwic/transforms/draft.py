@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.models.config import STRIDE, Config
+from pillow_cwic.models.config import CODE_LIMIT, STRIDE, Config
 from pillow_cwic.transforms.layout import GAIN_FROM, LATENT, TABLE_FROM, Parts, at
 
 SCALES = (8, 4)  # pixels of the picture per pixel of the small one
 STRIP = 1 << 14  # positions at a time, so that memory stays bounded
-CODE_LIMIT = 511
 REDUNDANCY = 3  # channels, which come in order of importance, for each number of the small picture's block
 
 

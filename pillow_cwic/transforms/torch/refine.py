@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pillow_cwic.models.config import STRIDE, Config
+from pillow_cwic.models.weights import Context
 from pillow_cwic.progress import Progress
 from pillow_cwic.transforms.layout import Parts
 from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
@@ -51,7 +52,7 @@ class Refiner:
     """What refinement needs of a model: its parts, and its context model in floating point, which codes nothing."""
 
     def __init__(
-        self, config: Config, tuning: str, parts: Parts, context: tuple[NDArray[np.int16], NDArray[np.int32]], on: str
+        self, config: Config, tuning: str, parts: Parts, context: Context, on: str
     ) -> None:
         self.config, self.tuning, self.device = config, tuning, torch.device(on)
         twin = ContextModel(list(config.groups), config.context_hidden, config.map_hidden, config.levels)
@@ -105,8 +106,8 @@ def refine(
     """Better latents for one picture at rate T.
 
     ``latents`` (1, channels, H/8, W/8) with the gain applied, ``level`` (1, 1, H/16, W/16), ``picture`` (1, 3, H, W)
-    in 0..255. Parameters must not require gradients. Deterministic on one
-    machine; on another the result may differ in rounding, which only moves bits within the encoder's freedom.
+    in 0..255. Parameters must not require gradients. Deterministic on one machine; on another the result may differ in
+    rounding, which only moves bits within the encoder's freedom.
     """
     out, t = latents.clone(), torch.tensor([rate / 512], device=latents.device)
     mask = _mask(level, config.groups)
