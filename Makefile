@@ -94,7 +94,7 @@ $(PY):
 	$(PYTHON) -m venv $(VENV)
 
 # Once more whenever the C code or the packaging changes. torch comes first, so that nothing else chooses its build.
-$(INSTALLED): pyproject.toml setup.py pillow_cwic/entropy/build_coder.py $(SOURCES) $(HEADERS) | $(PY)
+$(INSTALLED): pyproject.toml setup.py pillow_cwic/coding/build_coder.py $(SOURCES) $(HEADERS) | $(PY)
 	@$(PY) -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))' \
 	  || { echo 'installing $(TORCH)' && $(PY) -m pip install -q '$(TORCH)'; }
 	$(PY) -m pip install -q 'setuptools>=77' wheel 'cffi>=1.16'
@@ -111,4 +111,4 @@ $(WITH_RAY): $(INSTALLED)
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info pillow_cwic/entropy/_coder*.so
+	rm -rf build dist *.egg-info pillow_cwic/coding/_coder*.so

@@ -53,7 +53,7 @@ class BuildPy(build_py):
 limited = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(
-    cffi_modules=["pillow_cwic/entropy/build_coder.py:ffibuilder"],
+    cffi_modules=["pillow_cwic/coding/build_coder.py:ffibuilder"],
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if limited else {},
 )

@@ -25,7 +25,7 @@ from benchmarks import metrics
 from benchmarks.codecs import ALL, Ours
 from benchmarks.tables import number, table
 from benchmarks.timing import machine
-from pillow_cwic.compare.peers import Codec
+from pillow_cwic.tools.compare.peers import Codec
 
 SPEEDS = (4, 6)  # of AVIF's encoder
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from pillow_cwic.compare.peers import PEERS, Codec, SizeError, writable
+from pillow_cwic.tools.compare.peers import PEERS, Codec, SizeError, writable
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Coder:
 
 def ours() -> Coder:
     """The C coder of this package."""
-    entropy = importlib.import_module("pillow_cwic.entropy")
+    entropy = importlib.import_module("pillow_cwic.coding")
     return Coder("pillow_cwic", lambda bits, p: (bits, p), entropy.encode_bits, entropy.decode_bits, len)
 
 

@@ -22,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.tables import table
-from pillow_cwic import codec, container, measures, models
+from pillow_cwic import codec, measures, models
 from pillow_cwic.codec.encoder import EFFORTS, TILE_EXPONENT, Encoder
+from pillow_cwic.coding.symbols import encode_symbols, entropy_model, split
+from pillow_cwic.file import container
 from pillow_cwic.rate import decibel
-from pillow_cwic.symbols import encode_symbols, entropy_model, split
 from training.data import find_pictures, load_pictures
 from training.networks.model import Cwic1
 from training.networks.transforms import to_blocks, to_picture

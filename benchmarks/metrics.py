@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.compare.measure import MS_SSIM_SIDE
 from pillow_cwic.rate import decibel
+from pillow_cwic.tools.compare.measure import MS_SSIM_SIDE
 
 __all__ = ["MS_SSIM_SIDE", "Curve", "bd_rate", "common_range", "decibel", "luma", "ms_ssim", "psnr", "ssim"]
 

@@ -26,11 +26,12 @@ from benchmarks.codecs import PEERS, Codec, Ours, SizedCodec, available
 from benchmarks.rate_distortion import measure
 from benchmarks.rows import MEASURES, Curves, Row, curve, mean_curves, published_curves, read_rows, write_rows
 from benchmarks.tables import number, table
-from pillow_cwic import container, models
+from pillow_cwic import models
 from pillow_cwic.codec import encoder, session
+from pillow_cwic.coding.symbols import decode_symbols
 from pillow_cwic.cwic2018 import networks as paper
+from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
-from pillow_cwic.symbols import decode_symbols
 from training.networks import cuboid
 
 NAME, TUNING = "cwic2018", "mse"

@@ -31,9 +31,10 @@ from scipy.special import gammaln
 
 from benchmarks.codecs import CWIC_AT_RATE, TUNINGS, SizedCodec, available
 from benchmarks.tables import table
-from pillow_cwic import container, models
+from pillow_cwic import models
 from pillow_cwic.codec import session
-from pillow_cwic.symbols import decode_symbols
+from pillow_cwic.coding.symbols import decode_symbols
+from pillow_cwic.file import container
 
 TARGET = 0.25, 0.05  # at this rate in bits per pixel, the map's share should stay below this
 RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)

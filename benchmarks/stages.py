@@ -18,9 +18,10 @@ from torch.nn import Conv2d
 
 from benchmarks.tables import table
 from benchmarks.timing import rounds
-from pillow_cwic import codec, container, models
+from pillow_cwic import codec, models
 from pillow_cwic.codec import session
-from pillow_cwic.symbols import decode_symbols, encode_symbols, join
+from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, join
+from pillow_cwic.file import container
 from pillow_cwic.transforms.torch.context import CausalConv
 from training.networks.model import Config, Cwic1, count_macs
 from training.networks.quantisers import channel_masks

@@ -23,7 +23,7 @@ from benchmarks.codecs import CWIC_AT_RATE, available
 from benchmarks.growth import picture
 from benchmarks.tables import table
 from benchmarks.timing import machine
-from pillow_cwic.compare.peers import PEERS as PEER_CODECS
+from pillow_cwic.tools.compare.peers import PEERS as PEER_CODECS
 
 PEERS = {codec.name for codec in PEER_CODECS}
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pillow_cwic import alpha, container, metadata, models, symbols
-from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
+from pillow_cwic import models
+from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel, symbols
+from pillow_cwic.file import alpha, container, metadata
 
 PHOTO = Path(__file__).resolve().parents[1] / "tests" / "data" / "kodim23.png"
 MODEL_ID = b"madeup"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from struct import Struct, error
 from typing import NamedTuple
 
-from pillow_cwic import container
+from pillow_cwic.file import container
 
 START = 16  # of the first chunk
 _LENGTH = Struct(">I")

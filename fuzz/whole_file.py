@@ -19,8 +19,9 @@ from io import BytesIO
 from pathlib import Path
 
 from fuzz import files, hostile
-from pillow_cwic import alpha, container, metadata, symbols
+from pillow_cwic.coding import symbols
 from pillow_cwic.errors import CwicError
+from pillow_cwic.file import alpha, container, metadata
 
 MOST_PIXELS = 1 << 14  # of pictures that are decoded: larger ones take longer, and nothing else
 MAX_BYTES = 4096

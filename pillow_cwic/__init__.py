@@ -36,7 +36,7 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     small enough, the smallest that can be made. Raises ValueError for arguments out of range and a CwicError for a
     file that is damaged, cut short, or of a model that is not installed.
     """
-    from pillow_cwic import requantise
+    from pillow_cwic.codec import requantise
 
     return requantise.shrink(data, rate=rate, size=size)
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pillow_cwic import metadata, settings
+from pillow_cwic import settings
+from pillow_cwic.file import metadata
 from pillow_cwic.progress import shown
 
 if TYPE_CHECKING:

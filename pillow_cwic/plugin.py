@@ -8,9 +8,10 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pillow_cwic import alpha, atomic, container, imageio_support, limits, models, settings
-from pillow_cwic import metadata as meta
+from pillow_cwic import imageio_support, models, settings
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
+from pillow_cwic.file import alpha, atomic, container, limits
+from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.target import Target, parse_target
@@ -92,7 +93,7 @@ class CwicImageFile(ImageFile.ImageFile):
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size: {size!r} is not two numbers of pixels, 1 and above")
         data = self._data() if self._whole is None else self._whole
-        from pillow_cwic import symbols
+        from pillow_cwic.coding import symbols
 
         levels, count = symbols.read_map(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
         shown = Image.fromarray(levels).point([min(255, round(255 * k / (count - 1))) for k in range(256)])

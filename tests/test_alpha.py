@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from reference_alpha import decode_alpha
 
-from pillow_cwic import alpha
 from pillow_cwic.errors import ContainerError, CwicError
+from pillow_cwic.file import alpha
 
 Plane = NDArray[np.uint8]
 FILTERS = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 22, "lc": 3, "lp": 0, "pb": 0}]  # as FORMAT.md says

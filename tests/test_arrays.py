@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 import pillow_cwic
-from pillow_cwic import codec, container, settings
+from pillow_cwic import codec, settings
 from pillow_cwic.codec import batch, session
+from pillow_cwic.file import container
 from pillow_cwic.transforms.torch.engine import Engine
 
 COLOURS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.reliability import writing
-from pillow_cwic import atomic
+from pillow_cwic.file import atomic
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions, links, locks and limits of Unix")
 LEFTOVER = ".x.0.cwic-tmp"
@@ -206,7 +206,7 @@ def test_a_name_lost_before_it_was_locked(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_full_disk(tmp_path: Path, old: bytes | None, way: str) -> None:
     if old is not None:
         (tmp_path / "x").write_bytes(old)
-    code = "import resource, signal, sys; from pillow_cwic import atomic\n"
+    code = "import resource, signal, sys; from pillow_cwic.file import atomic\n"
     code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
     code += "if sys.argv[2] == 'named': atomic._unnamed = lambda target: None\n"
     code += "atomic.write(sys.argv[1], bytes(5001))"

@@ -150,7 +150,7 @@ def test_an_import_that_fails_fails_as_ever(environment: Environment) -> None:
 
 
 def test_command(environment: Environment, file: Path) -> None:
-    command = "from pillow_cwic.cli import main; main()"
+    command = "from pillow_cwic.tools.cli import main; main()"
     paths = [str(environment.site / name) for name in hook.FILES]
     assert environment.run(command, "autoload", "status") == f"on: {paths[0]}"
     off = environment.run(command, "autoload", "status", PILLOW_CWIC_AUTOLOAD="0")

@@ -20,9 +20,10 @@ pytest.importorskip("rich", reason="needs the extra `bench`")
 from benchmarks import ablation, demo, effort, growth, region, shrink, side_information
 from benchmarks.codecs import CWIC_AT_RATE, Codec
 from benchmarks.rows import MEASURES, Row
-from pillow_cwic import container, models
+from pillow_cwic import models
 from pillow_cwic.codec import session
-from pillow_cwic.symbols import decode_symbols
+from pillow_cwic.coding.symbols import decode_symbols
+from pillow_cwic.file import container
 
 
 @pytest.fixture(scope="module")

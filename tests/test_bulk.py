@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from test_cli import cwic, files
 
-from pillow_cwic import bulk
-from pillow_cwic.cli import workers
+from pillow_cwic.tools import bulk
+from pillow_cwic.tools.cli import workers
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 
@@ -92,7 +92,7 @@ def test_one_process_is_the_first() -> None:
 @UNIX
 def test_interrupt_leaves_no_litter(pictures: Path) -> None:
     """As a terminal does it: SIGINT to all processes of the group, while files are being made."""
-    command = [sys.executable, "-m", "pillow_cwic.cli", "encode", "in", "-o", "out", "-j", "2", "--effort", "3"]
+    command = [sys.executable, "-m", "pillow_cwic.tools.cli", "encode", "in", "-o", "out", "-j", "2", "--effort", "3"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

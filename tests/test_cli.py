@@ -16,8 +16,8 @@ from PIL import ExifTags, Image
 from test_plugin import psnr
 
 import pillow_cwic
-from pillow_cwic import cli
 from pillow_cwic.codec import quality
+from pillow_cwic.tools import cli
 
 ARTIST = ExifTags.Base.Artist
 ORIENTATION = ExifTags.Base.Orientation
@@ -174,7 +174,7 @@ def test_quiet(folder: Path) -> None:
 
 def test_several_jobs(folder: Path) -> None:
     """As a real process, whose workers are spawned."""
-    command = [sys.executable, "-m", "pillow_cwic.cli", "encode", ".", "missing.png", "-j", "2", "--quality", "1"]
+    command = [sys.executable, "-m", "pillow_cwic.tools.cli", "encode", ".", "missing.png", "-j", "2", "--quality", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"cwic: missing.png: {os.strerror(2)}\n"
@@ -212,7 +212,7 @@ def test_version_and_help() -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys, pillow_cwic.cli; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    code = "import sys, pillow_cwic.tools.cli; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,10 +10,11 @@ import pytest
 import reference_decoder
 from PIL import Image
 
-from pillow_cwic import codec, container, limits, models
+from pillow_cwic import codec, models
 from pillow_cwic.codec import encoder, session
+from pillow_cwic.coding.symbols import decode_symbols
 from pillow_cwic.errors import ContainerError, EntropyError, LimitError, ModelError
-from pillow_cwic.symbols import decode_symbols
+from pillow_cwic.file import container, limits
 from pillow_cwic.target import DEFAULT_EFFORT
 
 

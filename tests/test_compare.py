@@ -23,8 +23,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pillow_cwic import cli
-from pillow_cwic.compare import measure, page, peers
+from pillow_cwic.tools import cli
+from pillow_cwic.tools.compare import measure, page, peers
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

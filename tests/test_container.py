@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillow_cwic.container import (
+from pillow_cwic.errors import ContainerError, CwicError
+from pillow_cwic.file.container import (
     ALPHA_MODES,
     HEADER_BYTES,
     SIGNATURE,
@@ -29,7 +30,6 @@ from pillow_cwic.container import (
     symbol_crc,
     write_file,
 )
-from pillow_cwic.errors import ContainerError, CwicError
 
 HEADER = Header(width=300, height=77, mode="RGB", tile_exponent=9, rate=-310, model_id=b"\x01\x02\x03\xfe\xff\x00")
 LAYERS = [Layer(b"map", 0x01020304), Layer(b"", 0), Layer(b"\xff" * 5, 0xFFFFFFFF), Layer(b"last one", 7)]

@@ -16,14 +16,15 @@ import torch
 from PIL import Image
 
 import pillow_cwic
-from pillow_cwic import codec, container, models
+from pillow_cwic import codec, models
 from pillow_cwic.codec import encoder, session
+from pillow_cwic.coding import PlaneModel
+from pillow_cwic.coding.symbols import read_map
 from pillow_cwic.cwic2018 import networks as paper
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
-from pillow_cwic.entropy import PlaneModel
 from pillow_cwic.errors import ContainerError, CwicError, EntropyError, ModelError
+from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
-from pillow_cwic.symbols import read_map
 from training import export, paper_export
 from training.networks import cuboid
 from training.networks.cuboid import CuboidModel

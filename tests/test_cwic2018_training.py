@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from test_cwic2018 import TINY, lively, released  # noqa: F401  (a fixture)
 
 from benchmarks import paper as benchmark
-from pillow_cwic import container, models
+from pillow_cwic import models
 from pillow_cwic.cwic2018.networks import Paper
+from pillow_cwic.file import container
 from training import paper_context, paper_export
 from training.data import Crops
 from training.networks import cuboid

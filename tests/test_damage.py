@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.reliability import damage, desync
 from fuzz import build, files, hostile
-from pillow_cwic import container
+from pillow_cwic.file import container
 
 
 def test_the_eight_files() -> None:

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny_model import tiny_weights
 
-from pillow_cwic import cli, models, plugin, settings
+from pillow_cwic import models, plugin, settings
 from pillow_cwic.target import parse_target
+from pillow_cwic.tools import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

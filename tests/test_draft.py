@@ -15,7 +15,9 @@ from random_transforms import random_arrays
 from reference_transform import Transform
 from test_plugin import psnr, saved
 
-from pillow_cwic import alpha, codec, plugin, symbols
+from pillow_cwic import codec, plugin
+from pillow_cwic.coding import symbols
+from pillow_cwic.file import alpha
 from pillow_cwic.models.config import Config
 from pillow_cwic.transforms import draft, layout
 from pillow_cwic.transforms.cwic1 import Cwic1

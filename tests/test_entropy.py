@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillow_cwic.entropy import EntropyModel, TileCoder, decode_bits, encode_bits
+from pillow_cwic.coding import EntropyModel, TileCoder, decode_bits, encode_bits
 from pillow_cwic.errors import EntropyError, ModelError
 from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
 from pillow_cwic.transforms.torch.context_weights import to_integers

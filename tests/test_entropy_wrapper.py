@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fuzz import files
-from pillow_cwic.entropy import EntropyModel, PlaneModel, coder, decode_bits, encode_bits
+from pillow_cwic.coding import EntropyModel, PlaneModel, coder, decode_bits, encode_bits
 from pillow_cwic.errors import EntropyError, ModelError
 
 GROUPS = {b"cwc1": (2, 4), b"cw18": (1, 3)}

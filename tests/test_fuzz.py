@@ -15,8 +15,10 @@ from PIL import Image
 from benchmarks.reliability import damage, hostile_input
 from fuzz import __main__ as runner
 from fuzz import build, files, hostile, whole_file
-from pillow_cwic import container, models, symbols
+from pillow_cwic import models
+from pillow_cwic.coding import symbols
 from pillow_cwic.errors import ContainerError
+from pillow_cwic.file import container
 
 FINDINGS = Path(__file__).parent / "fuzz_findings"
 WHOLE = sorted(FINDINGS.glob("*.cwic"))

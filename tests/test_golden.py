@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 import pillow_cwic
-from pillow_cwic import container, models
+from pillow_cwic import models
+from pillow_cwic.file import container
 
 GOLDEN = Path(__file__).parent / "golden"
 # Of tests/golden/v1/index.json. Golden files are never changed: whoever changes this has changed the format.

@@ -17,8 +17,9 @@ from safetensors.torch import load
 from tiny_model import TINY, changed, tiny_weights, with_config
 
 import pillow_cwic
-from pillow_cwic import codec, container, models
+from pillow_cwic import codec, models
 from pillow_cwic.errors import CwicError, ModelError
+from pillow_cwic.file import container
 from pillow_cwic.transforms import layout
 
 

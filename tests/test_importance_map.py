@@ -12,8 +12,10 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageFile
 from test_plugin import SUBPROCESS, run, saved
 
-from pillow_cwic import CwicError, cli, container, models
-from pillow_cwic.compare.heat import colours, overlaid
+from pillow_cwic import CwicError, models
+from pillow_cwic.file import container
+from pillow_cwic.tools import cli
+from pillow_cwic.tools.compare.heat import colours, overlaid
 
 
 def opened(data: bytes) -> Image.Image:

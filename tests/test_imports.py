@@ -16,31 +16,33 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pillow_cwic"
 
-# From top to bottom. A room imports only from rows below its own; the rooms of one row do not know each other.
+# From top to bottom. A room is a folder or module of the package; a part of a folder that has a place of its own is
+# named with its folder, which then stands for the rest. A room imports only from rows below its own; the rooms of one
+# row do not know each other.
 ROWS = [
-    {"cli"},
-    {"compare", "ray"},
-    {"bulk"},
+    {"tools.cli"},
+    {"tools.compare", "tools.ray"},
+    {"tools.bulk"},
     {"__init__"},
     {"arrays", "plugin"},
-    {"autoload", "codec", "imageio_support", "requantise"},
-    {"cwic2018"},
-    {"rate", "symbols", "transforms"},
+    {"codec", "imageio_support", "tools"},
+    {"codec.search", "cwic2018"},
+    {"coding.symbols", "rate", "transforms"},
     {"target"},
-    {"container", "entropy"},
-    {"alpha", "metadata", "models"},
-    {"atomic", "measures", "settings"},
-    {"device", "limits", "progress", "threads"},
+    {"coding", "file.container"},
+    {"models"},
+    {"measures", "settings"},
+    {"device", "file", "progress", "threads"},
     {"errors"},
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-APART = {"container", "entropy", "transforms"}
+APART = {"file.container", "coding", "transforms"}
 TOGETHER = {
     "codec": APART,
-    "requantise": APART,
-    "symbols": {"container", "entropy"},
-    "transforms": {"entropy", "transforms"},  # native.py alone, as the test below says
+    "coding.symbols": {"file.container", "coding"},
+    "transforms": {"coding", "transforms"},  # native.py alone, as the test below says
 }
+WITH_PILLOW = {"plugin", "tools.bulk", "tools.cli", "tools.compare"}
 # Who needs torch: these modules; and, when asked for what only they can do, functions of others.
 WITH_TORCH = ("pillow_cwic/cwic2018/", "pillow_cwic/transforms/torch/")
 ASK_FOR_TORCH = {
@@ -49,8 +51,8 @@ ASK_FOR_TORCH = {
 }  # fmt: skip
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
-    "__init__", "plugin", "imageio_support", "target", "rate", "container", "alpha", "metadata", "models", "errors",
-    "limits", "atomic", "autoload", "progress", "settings", "arrays", "device", "threads",
+    "__init__", "plugin", "imageio_support", "target", "rate", "file", "file.container", "models", "errors", "tools",
+    "progress", "settings", "arrays", "device", "threads",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
 HEAVY = {"pillow_cwic/models/weights.py"}  # the one module of a light room that is not
@@ -65,14 +67,15 @@ C_FILES = sorted(path for path in (ROOT / "csrc").glob("*.[ch]") if path.name no
 
 
 def dotted(path: Path) -> list[str]:
-    """Module name in parts: ``pillow_cwic/entropy/__init__.py`` is ``[pillow_cwic, entropy]``."""
+    """Module name in parts: ``pillow_cwic/coding/__init__.py`` is ``[pillow_cwic, coding]``."""
     parts = [*path.relative_to(ROOT).parts[:-1], path.stem]
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
 def room(parts: list[str]) -> str:
-    """The room within the package that a dotted name belongs to."""
-    return parts[1] if len(parts) > 1 else "__init__"
+    """The room within the package that a dotted name belongs to: the longest name in ROWS that it begins with."""
+    part = ".".join(parts[1:3])
+    return part if part in RANK else parts[1] if len(parts) > 1 else "__init__"
 
 
 def targets(node: ast.AST, path: Path) -> Iterator[list[str]]:
@@ -86,8 +89,9 @@ def targets(node: ast.AST, path: Path) -> Iterator[list[str]]:
             package = dotted(path) if path.stem == "__init__" else dotted(path)[:-1]
             base = package[: len(package) - node.level + 1] + base
         for alias in node.names:
-            # `from pillow_cwic import errors` reaches the room errors, `from pillow_cwic import encode` the top.
-            inside = base == ["pillow_cwic"] and alias.name in RANK
+            # `from pillow_cwic import errors` reaches the room errors, `from pillow_cwic import encode` the top, and
+            # `from pillow_cwic.file import container` the room file.container.
+            inside = base[:1] == ["pillow_cwic"] and ".".join([*base[1:], alias.name]) in RANK
             yield [*base, alias.name] if inside else base
 
 
@@ -141,15 +145,23 @@ def test_only_some_see_the_rooms_together(path: Path) -> None:
 def test_package_stands_alone(path: Path) -> None:
     tops = {name[0] for name in imports(path)}
     assert not tops & {"training", "benchmarks", "tests", "fuzz"}
-    if room(dotted(path)) not in {"plugin", "bulk", "cli", "compare"}:  # the command uses Pillow as any program does
+    if room(dotted(path)) not in WITH_PILLOW:  # the command uses Pillow as any program does
         assert "PIL" not in tops, "only plugin.py knows Pillow"
 
 
-def test_container_uses_the_standard_library_only() -> None:
-    for path in MODULES:
-        if room(dotted(path)) == "container":
-            tops = {name[0] for name in imports(path)} - {"pillow_cwic"}
-            assert tops <= sys.stdlib_module_names, f"{short(path)}: {sorted(tops - sys.stdlib_module_names)}"
+FILE = sorted((PACKAGE / "file").glob("**/*.py"))
+
+
+@pytest.mark.parametrize("path", FILE, ids=short)
+def test_the_file_uses_the_standard_library_only(path: Path) -> None:
+    """And of the package the errors; but ``alpha`` works on planes of numpy, inside its functions."""
+    own = {".".join(name[:2]) for name in imports(path) if name[0] == "pillow_cwic"}
+    assert own <= {"pillow_cwic.errors", "pillow_cwic.file"}
+    at_start, others = (
+        {name[0] for name in names(path)} - sys.stdlib_module_names for names in (imports_at_start, imports)
+    )
+    assert at_start <= {"pillow_cwic"}
+    assert others - {"pillow_cwic"} == ({"numpy"} if path.stem == "alpha" else set())
 
 
 @pytest.mark.parametrize(
@@ -159,6 +171,7 @@ def test_light_modules_import_nothing_slow(path: Path) -> None:
     found = imports_at_start(path)
     assert not {name[0] for name in found} & SLOW
     assert not {"/".join(name) + ".py" for name in found} & HEAVY
+    assert {room(list(name)) for name in found if name[0] == "pillow_cwic"} <= LIGHT
 
 
 def sees_torch(names: set[tuple[str, ...]]) -> bool:
@@ -177,8 +190,8 @@ def test_only_what_needs_torch_imports_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if room(dotted(path)) == "transforms"], ids=short)
 def test_one_module_of_the_transforms_calls_c(path: Path) -> None:
-    seen = {".".join(name[:3]) for name in imports(path) if name[:2] == ("pillow_cwic", "entropy")}
-    wanted = {"pillow_cwic.entropy._coder", "pillow_cwic.entropy.coder"} if path.stem == "native" else set()
+    seen = {".".join(name[:3]) for name in imports(path) if name[:2] == ("pillow_cwic", "coding")}
+    wanted = {"pillow_cwic.coding._coder", "pillow_cwic.coding.coder"} if path.stem == "native" else set()
     assert seen == wanted
 
 
@@ -190,7 +203,7 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 import pillow_cwic
-from pillow_cwic import cli
+from pillow_cwic.tools import cli
 
 folder = Path(sys.argv[1])
 im = Image.linear_gradient("L").resize((72, 56)).convert("RGBA")

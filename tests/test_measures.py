@@ -150,7 +150,7 @@ def test_memory_does_not_grow_with_the_height() -> None:
 
 def test_no_measure_needs_torch() -> None:
     code = "import sys; sys.modules['torch'] = None  # no import of it succeeds\n"
-    code += "from PIL import Image\nfrom pillow_cwic.compare import measure, page\n"
+    code += "from PIL import Image\nfrom pillow_cwic.tools.compare import measure, page\n"
     code += "from pillow_cwic import measures\nimport numpy as np\n"
     code += "x, y = Image.linear_gradient('L').convert('RGB'), Image.radial_gradient('L').convert('RGB')\n"
     code += "point = measure.measure(x, y, 100)\n"

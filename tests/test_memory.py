@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.reliability import memory
-from pillow_cwic import codec, container, models
+from pillow_cwic import codec, models
 from pillow_cwic.errors import CwicError
+from pillow_cwic.file import container
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and GNU ld")
 

@@ -16,10 +16,10 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, features
 from test_container import CODE, EXIF, HEAD, HEADER_BYTES, TAIL, chunk, of
 from test_plugin import saved
 
-from pillow_cwic import container
 from pillow_cwic.errors import ContainerError, CwicError, LimitError
-from pillow_cwic.limits import MAX_METADATA
-from pillow_cwic.metadata import MAX_DPI, Metadata, from_chunks, to_chunks
+from pillow_cwic.file import container
+from pillow_cwic.file.limits import MAX_METADATA
+from pillow_cwic.file.metadata import MAX_DPI, Metadata, from_chunks, to_chunks
 
 FULL = Metadata(b"MM\0*" + bytes(range(50)), bytes(600), b"<x:xmpmeta/>", (300.0, 72.009))
 NEEDS_CMS = pytest.mark.skipif(not features.check("littlecms2"), reason="this Pillow has no LittleCMS")

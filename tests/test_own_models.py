@@ -20,9 +20,11 @@ from PIL import Image
 from tiny_model import changed, new_model, tiny_weights
 
 import pillow_cwic
-from pillow_cwic import cli, codec, limits, models, settings
+from pillow_cwic import codec, models, settings
 from pillow_cwic.codec import session
 from pillow_cwic.errors import ModelError
+from pillow_cwic.file import limits
+from pillow_cwic.tools import cli
 from training import own, quantise
 from training.weights import masters
 

@@ -98,7 +98,7 @@ def test_wheel_tag(wheel: Path) -> None:
 
 def test_wheel_holds_coder_weights_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    coders = [name for name in names if re.fullmatch(r"pillow_cwic/entropy/_coder[\w.-]*\.(so|pyd)", name)]
+    coders = [name for name in names if re.fullmatch(r"pillow_cwic/coding/_coder[\w.-]*\.(so|pyd)", name)]
     assert len(coders) == 1
     weights = files("pillow_cwic/models", "*.safetensors")
     assert weights, "no released weights in pillow_cwic/models"
@@ -113,7 +113,7 @@ def test_wheel_holds_coder_weights_and_types(wheel: Path) -> None:
 
 def test_wheel_runs_without_the_source(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "import pillow_cwic.entropy._coder as coder; print(coder.__file__); print(len(dir(coder.lib)))"
+    code = "import pillow_cwic.coding._coder as coder; print(coder.__file__); print(len(dir(coder.lib)))"
     result = run("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     file, functions = result.stdout.split()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 from test_plugin import psnr, saved
 
-from pillow_cwic import container
+from pillow_cwic.file import container
 
 DATA = Path(__file__).parent / "data"
 PICTURES = ["kodim04.png", "kodim15.png", "kodim23.png"]

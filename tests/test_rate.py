@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pillow_cwic import codec, rate
+from pillow_cwic.codec import search
 from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_effort, parse_target
 
 DATA = Path(__file__).parent / "data"
@@ -39,8 +40,8 @@ def test_search_meets_the_size(
             return None
         return int(130 + middle * math.exp(slope * t / 512) * (1 + ripple * math.sin(t * 12.9)))
 
-    found = rate.search(measure, wanted, start)
-    assert trials <= rate.MAX_TRIALS
+    found = search.search(measure, wanted, start)
+    assert trials <= search.MAX_TRIALS
     lowest, highest = measure(rate.LOWEST), measure(rate.HIGHEST if ceiling is None else ceiling)
     assert lowest is not None and highest is not None
     if found is None:
@@ -70,10 +71,10 @@ def test_all_pictures_meet_all_rates(name: str, wanted: float) -> None:
 
 
 def test_predictions_move_towards_the_size() -> None:
-    assert rate.predict(0, 1000, 2000) > 0 > rate.predict(0, 2000, 1000)
-    assert rate.predict(rate.LOWEST, 10**9, 1) == rate.LOWEST
-    assert rate.predict(rate.HIGHEST, 1, 10**9) == rate.HIGHEST
-    assert rate.predict(300, None, 1000) == 44
+    assert search.predict(0, 1000, 2000) > 0 > search.predict(0, 2000, 1000)
+    assert search.predict(rate.LOWEST, 10**9, 1) == rate.LOWEST
+    assert search.predict(rate.HIGHEST, 1, 10**9) == rate.HIGHEST
+    assert search.predict(300, None, 1000) == 44
 
 
 def test_quality_covers_the_trained_range() -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import pillow_cwic
-from pillow_cwic import bulk
+from pillow_cwic.tools import bulk
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +23,7 @@ try:
     import ray
     import ray.data
 
-    from pillow_cwic.ray import decode_dataset, encode_dataset
+    from pillow_cwic.tools.ray import decode_dataset, encode_dataset
 except ImportError as error:
     pytest.skip(f"Ray Data is not installed ({error}): make test-ray installs it", allow_module_level=True)
 
@@ -135,7 +135,7 @@ def test_wrong_arguments(pictures: Path, tmp_path: Path, small: Image.Image) -> 
 
 
 def test_the_package_alone_loads_no_ray() -> None:
-    code = "import sys, pillow_cwic, pillow_cwic.cli; print('ray' in sys.modules)"
+    code = "import sys, pillow_cwic, pillow_cwic.tools.cli; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert "ray" not in pillow_cwic.__all__

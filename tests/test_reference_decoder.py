@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from pillow_cwic.container import Header, Layer, join_tiles, write_file
-from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.coding import EntropyModel, TileCoder
+from pillow_cwic.file.container import Header, Layer, join_tiles, write_file
 
 Plane = reference.Plane
 

@@ -17,9 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 from test_plugin import psnr, saved
 
 import pillow_cwic
-from pillow_cwic import ContainerError, CwicError, EntropyError, cli, codec, container, models, requantise
-from pillow_cwic.codec import encoder
+from pillow_cwic import ContainerError, CwicError, EntropyError, codec, models
+from pillow_cwic.codec import encoder, requantise
+from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
+from pillow_cwic.tools import cli
 
 DATA = Path(__file__).parent / "data"
 

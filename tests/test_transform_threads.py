@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 from fuzz import files
-from pillow_cwic import container, settings, symbols, threads
+from pillow_cwic import settings, threads
+from pillow_cwic.coding import symbols
+from pillow_cwic.file import container
 from pillow_cwic.models.config import Config
 from pillow_cwic.transforms.native import Transforms
 from tests.random_transforms import random_arrays

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fuzz import files
-from pillow_cwic.entropy import EntropyModel, wavefront
+from pillow_cwic.coding import EntropyModel, wavefront
 from pillow_cwic.errors import EntropyError
 
 ROWS, COLUMNS = 23, 9  # in levels: bands that end within a layer, and more rows than a band

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reliability import weights
-from pillow_cwic import models, requantise, symbols
-from pillow_cwic.codec import session
+from pillow_cwic import models
+from pillow_cwic.codec import requantise, session
+from pillow_cwic.coding import symbols
 from pillow_cwic.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pillow_cwic.entropy import EntropyModel, TileCoder
+from pillow_cwic.coding import EntropyModel, TileCoder
 from pillow_cwic.models.config import MAP_STRIDE
 from pillow_cwic.transforms.torch.context_weights import to_integers
 from training.data import find_pictures, load_pictures

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 
-from pillow_cwic import atomic, models, settings
+from pillow_cwic import models, settings
 from pillow_cwic.codec import families
+from pillow_cwic.file import atomic
 from training.data import Crops, find_pictures, load_pictures
 from training.quantise import crops, freeze
 from training.released import load_released

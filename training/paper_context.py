@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pillow_cwic.coding import PlaneModel
 from pillow_cwic.cwic2018.networks import STRIDE, Paper, PaperConfig, binarize, first_channels, quantise
-from pillow_cwic.entropy import PlaneModel
 from pillow_cwic.transforms.torch.context_weights import LARGEST_WEIGHT
 from training.data import Crops, find_pictures, load_pictures
 from training.networks.cuboid import CuboidModel, to_integers

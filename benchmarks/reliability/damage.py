@@ -14,8 +14,10 @@ from PIL import Image, ImageFile
 
 from benchmarks.reliability.row import Row, command, row, within_time
 from fuzz import files, hostile
-from pillow_cwic import container, models, symbols
+from pillow_cwic import models
+from pillow_cwic.coding import symbols
 from pillow_cwic.errors import CwicError
+from pillow_cwic.file import container
 
 EDITS, RESIGNED = 1_000_000, 10_000
 PEER_OPTIONS: dict[str, dict[str, Any]] = {

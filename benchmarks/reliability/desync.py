@@ -13,9 +13,10 @@ import numpy as np
 
 from benchmarks.reliability.row import Row, command, row, within_time
 from fuzz import build, files
-from pillow_cwic import container, models, symbols
-from pillow_cwic.entropy import Entropy, build_coder, coder, planes
+from pillow_cwic import models
+from pillow_cwic.coding import Entropy, build_coder, coder, planes, symbols
 from pillow_cwic.errors import EntropyError
+from pillow_cwic.file import container
 
 TRIALS = 10_000
 GLOBALS = "extern int64_t cwic_perturb_count; extern int64_t cwic_perturb_at; extern int32_t cwic_perturb_by;"

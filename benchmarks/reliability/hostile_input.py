@@ -118,7 +118,7 @@ def container_coverage(runs: int) -> tuple[float, list[int]]:
         tool = [sys.executable, "-m", "coverage"]
         target = ["-m", "fuzz.whole_file", "--plain", "--runs", str(runs)]
         for arguments in (
-            ["run", f"--data-file={data}", "--include=*/pillow_cwic/container.py", *target],
+            ["run", f"--data-file={data}", "--include=*/pillow_cwic/file/container.py", *target],
             ["json", f"--data-file={data}", "-o", str(report)],
         ):
             subprocess.run([*tool, *arguments], cwd=build.ROOT, check=True, capture_output=True)

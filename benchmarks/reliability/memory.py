@@ -18,8 +18,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.reliability.row import LeftOutError, Row, command, row
-from pillow_cwic import codec, container, models
+from pillow_cwic import codec, models
 from pillow_cwic.errors import CwicError
+from pillow_cwic.file import container
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "tests" / "data" / "kodim23.png"

@@ -49,7 +49,7 @@ def counts_in(folder: Path) -> dict[str, int]:
 @row(quick=False)
 def killed() -> Row:
     """Mutation testing of the container and of the Python side of the coder."""
-    claim = "Mutants of container.py, entropy/coder.py and entropy/planes.py: at least 90 % killed by the tests"
+    claim = "Mutants of container.py, coding/coder.py and coding/planes.py: at least 90 % killed by the tests"
     if importlib.util.find_spec("mutmut") is None:
         raise LeftOutError("mutmut is not installed")
     counts = mutmut_counts()

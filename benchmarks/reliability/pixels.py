@@ -14,11 +14,12 @@ from PIL import Image
 
 import pillow_cwic
 from benchmarks.reliability.row import Row, command, row
-from pillow_cwic import container, models
-from pillow_cwic.entropy.coder import BEST_SIMD
+from pillow_cwic import models
+from pillow_cwic.coding.coder import BEST_SIMD
+from pillow_cwic.coding.symbols import decode_symbols, entropy_model, grid
+from pillow_cwic.file import container
 from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
-from pillow_cwic.symbols import decode_symbols, entropy_model, grid
 from pillow_cwic.transforms.native import Transforms
 from pillow_cwic.transforms.torch.engine import Engine
 

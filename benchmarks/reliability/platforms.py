@@ -18,11 +18,12 @@ from PIL import Image
 
 import pillow_cwic
 from benchmarks.reliability.row import Row, command, row
-from pillow_cwic import container, models, settings
-from pillow_cwic.entropy import EntropyModel
-from pillow_cwic.entropy.coder import BEST_SIMD
+from pillow_cwic import models, settings
+from pillow_cwic.coding import EntropyModel
+from pillow_cwic.coding.coder import BEST_SIMD
+from pillow_cwic.coding.symbols import decode_symbols, entropy_model, grid
+from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
-from pillow_cwic.symbols import decode_symbols, entropy_model, grid
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
@@ -179,7 +180,7 @@ def retiled(data: bytes, exponent: int) -> container.Parsed:
     """A file's symbols coded anew in tiles of 2 ** exponent pixels."""
     from dataclasses import replace
 
-    from pillow_cwic.symbols import encode_symbols
+    from pillow_cwic.coding.symbols import encode_symbols
 
     parsed, symbols = container.read_file(data), decoded(data)
     header = replace(parsed.header, tile_exponent=exponent)

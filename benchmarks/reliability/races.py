@@ -23,7 +23,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from fuzz import files
-from pillow_cwic.entropy import coder, wavefront
+from pillow_cwic.coding import coder, wavefront
 from pillow_cwic.errors import EntropyError
 threads, closer = int(sys.argv[1]), int(sys.argv[2])
 run = wavefront.run

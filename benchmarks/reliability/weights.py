@@ -36,7 +36,7 @@ pickle.Unpickler = type("Unpickler", (), {"__init__": forbid("pickle.Unpickler")
 torch.serialization.load = torch.load
 load = numpy.load
 numpy.load = lambda *a, allow_pickle=False, **k: forbid("numpy.load")() if allow_pickle else load(*a, **k)
-import pillow_cwic, pillow_cwic.cli
+import pillow_cwic, pillow_cwic.tools.cli
 from click.testing import CliRunner
 from tempfile import TemporaryDirectory
 paths = []
@@ -65,7 +65,7 @@ with TemporaryDirectory() as folder, pillow_cwic.options(models=[sys.argv[1]] if
     im.save(Path(folder) / "y.png")
     for words in (["encode", "y.png"], ["decode", "-f", "y.cwic"], ["info", "x.cwic"], ["models"]):
         words = [str(Path(folder) / w) if "." in w else w for w in words]
-        done = CliRunner().invoke(pillow_cwic.cli.main, words)
+        done = CliRunner().invoke(pillow_cwic.tools.cli.main, words)
         assert done.exit_code == 0, done.output
         paths.append(f"cwic {words[0]}")
 counted.clear()

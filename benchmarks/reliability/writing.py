@@ -18,7 +18,7 @@ import io, json, os, random, signal, sys, time
 folder, rounds, longest, named, save = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], sys.argv[5]
 os.environ["PILLOW_CWIC_THREADS"] = "1"  # torch starts no threads, which a fork would lose
 import pillow_cwic
-from pillow_cwic import atomic
+from pillow_cwic.file import atomic
 if named == "named":
     atomic._unnamed = lambda target: None
 path, generator, limit = os.path.join(folder, "x.cwic"), random.Random(1), float(sys.argv[6])

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import alpha, container, limits, models
+from pillow_cwic import models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import Timings, loaded, stage
 from pillow_cwic.errors import CwicError
+from pillow_cwic.file import alpha, container, limits
 from pillow_cwic.progress import Progress
 from pillow_cwic.target import parse_effort, parse_target
 from pillow_cwic.transforms.draft import SCALES

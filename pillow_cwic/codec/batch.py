@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import alpha, container, device, limits, settings, threads
+from pillow_cwic import device, settings, threads
 from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import loaded
+from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
 from pillow_cwic.errors import CwicError
+from pillow_cwic.file import alpha, container, limits
 from pillow_cwic.progress import Progress, Steps
-from pillow_cwic.symbols import decode_steps, decode_symbols, join
 
 if TYPE_CHECKING:
     import torch

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, measures, models
+from pillow_cwic import measures, models
 from pillow_cwic import rate as rate_control
 from pillow_cwic.codec import quality
 from pillow_cwic.codec.picture import reconstruct
+from pillow_cwic.codec.search import predict, search, search_quality
 from pillow_cwic.codec.session import Timings, runtime, stage
+from pillow_cwic.coding.symbols import Symbols, encode_symbols, split
 from pillow_cwic.errors import CwicError, ModelError
+from pillow_cwic.file import container
 from pillow_cwic.models.config import CODE_LIMIT
 from pillow_cwic.progress import Progress
-from pillow_cwic.symbols import Symbols, encode_symbols, split
 from pillow_cwic.transforms.cwic1 import EXACT_UNIT
 
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
@@ -161,7 +163,7 @@ class Encoder:
         return len(self.files[key])
 
     def _search(self, size: int, start: int, weight: float) -> int | None:
-        return rate_control.search(lambda t: self.measure(t, weight), size, start)
+        return search(lambda t: self.measure(t, weight), size, start)
 
     def within(self, size: int) -> bytes:
         """The best file of at most ``size`` bytes; if there is none, the smallest that the model can make.
@@ -174,7 +176,7 @@ class Encoder:
         t = rate_control.guess_rate(size * 8 / (height * width), self.model.bpp)
         for _ in range(self.effort.analyses):
             self.analyse(t)
-            better = rate_control.predict(t, self.measure(t, usual), size)
+            better = predict(t, self.measure(t, usual), size)
             if abs(better - t) <= ANALYSIS_REACH:
                 break
             t = better
@@ -183,7 +185,7 @@ class Encoder:
             return self._smallest()
         if self.effort.steps:
             self.refine(found)
-            found = self._search(size, rate_control.predict(found, self.measure(found, usual), size), usual)
+            found = self._search(size, predict(found, self.measure(found, usual), size), usual)
             if found is None:
                 return self._smallest()
         made = [self.files[found, usual]]
@@ -229,7 +231,7 @@ class Encoder:
             return min(rate_control.decibel(reached), 120.0) if name == "ssim" else reached
 
         def smallest(weight: float, start: int, follow: bool) -> int | None:
-            return rate_control.search_quality(lambda t: decibel(t, weight, follow), goal, start, enough)
+            return search_quality(lambda t: decibel(t, weight, follow), goal, start, enough)
 
         weights = self.effort.weights
         usual = weights[len(weights) // 2]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pillow_cwic.coding import Entropy
+from pillow_cwic.coding.symbols import entropy_of
 from pillow_cwic.device import require_torch
-from pillow_cwic.entropy import Entropy
 from pillow_cwic.models.weights import Weights, read
-from pillow_cwic.symbols import entropy_of
 from pillow_cwic.transforms.cwic1 import Cwic1
 
 if TYPE_CHECKING:

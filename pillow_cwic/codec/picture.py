@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container
 from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.session import Timings, stage
+from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
+from pillow_cwic.file import container
 from pillow_cwic.progress import Progress, Steps
-from pillow_cwic.symbols import decode_steps, decode_symbols, join
 
 
 def reconstruct(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container
+from pillow_cwic.file import container
 from pillow_cwic.measures import psnr, ssim
 
 __all__ = ["dressed", "grey", "psnr", "ssim"]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from pillow_cwic import container, device, models, settings
+from pillow_cwic import device, models, settings
 from pillow_cwic.codec.families import Runtime, make
 from pillow_cwic.errors import ModelError
+from pillow_cwic.file import container
 
 Timings = dict[str, float]
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from pillow_cwic import settings
 from pillow_cwic.errors import ModelError
-from pillow_cwic.limits import MAX_WEIGHTS, MAX_WEIGHTS_HEADER
+from pillow_cwic.file.limits import MAX_WEIGHTS, MAX_WEIGHTS_HEADER
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".safetensors"

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import settings, threads
-from pillow_cwic.entropy._coder import ffi, lib
-from pillow_cwic.entropy.coder import BEST_SIMD, check
+from pillow_cwic.coding._coder import ffi, lib
+from pillow_cwic.coding.coder import BEST_SIMD, check
 from pillow_cwic.models.config import Config
 from pillow_cwic.transforms import layout
 

@@ -25,9 +25,10 @@ import torch
 from PIL import Image, PngImagePlugin
 
 import pillow_cwic
-from pillow_cwic import container, models
+from pillow_cwic import models
+from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, entropy_model, grid
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
-from pillow_cwic.symbols import decode_symbols, encode_symbols, entropy_model, grid
+from pillow_cwic.file import container
 from training import paper_export
 from training.networks.cuboid import CuboidModel
 from training.networks.model import Config, Cwic1

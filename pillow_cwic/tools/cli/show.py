@@ -11,8 +11,9 @@ from typing import Any
 import click
 from PIL import Image
 
-from pillow_cwic import atomic, container, limits, models, plugin
-from pillow_cwic.cli.files import FAILURES, SUFFIX, complaint, plan_files
+from pillow_cwic import models, plugin
+from pillow_cwic.file import atomic, container, limits
+from pillow_cwic.tools.cli.files import FAILURES, SUFFIX, complaint, plan_files
 
 
 @click.command()
@@ -98,7 +99,7 @@ def _describe(source: Path) -> dict[str, Any]:
 
 def _write_map(source: Path, target: Path, force: bool) -> None:
     """Writes a file's picture under its map. Raises OSError."""
-    from pillow_cwic.compare.heat import overlaid
+    from pillow_cwic.tools.compare.heat import overlaid
 
     if not force and target.exists():
         raise FileExistsError(f"{target} exists already, --force overwrites it")

@@ -17,9 +17,11 @@ import pyarrow.fs
 import ray
 import ray.data
 
-from pillow_cwic import atomic, bulk, models, settings
+from pillow_cwic import models, settings
+from pillow_cwic.file import atomic
 from pillow_cwic.progress import Progress, shown
 from pillow_cwic.target import parse_effort, parse_target
+from pillow_cwic.tools import bulk
 
 __all__ = ["Failure", "Report", "decode_dataset", "encode_dataset"]
 

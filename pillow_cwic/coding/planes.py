@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.entropy._coder import ffi, lib
-from pillow_cwic.entropy.coder import BEST_SIMD, check, uncleared
+from pillow_cwic.coding._coder import ffi, lib
+from pillow_cwic.coding.coder import BEST_SIMD, check, uncleared
 
 DECISION_BYTES = 2  # a decision costs at most 16 bits
 

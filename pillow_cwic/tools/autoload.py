@@ -7,7 +7,7 @@ import site
 import sysconfig
 from pathlib import Path
 
-from pillow_cwic import atomic
+from pillow_cwic.file import atomic
 
 VARIABLE = "PILLOW_CWIC_AUTOLOAD"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 import pillow_cwic
-from pillow_cwic.cli.compare import compare
-from pillow_cwic.cli.convert import decode, encode
-from pillow_cwic.cli.hook import manage_autoload
-from pillow_cwic.cli.show import info, list_models
-from pillow_cwic.cli.shrink import shrink
+from pillow_cwic.tools.cli.compare import compare
+from pillow_cwic.tools.cli.convert import decode, encode
+from pillow_cwic.tools.cli.hook import manage_autoload
+from pillow_cwic.tools.cli.show import info, list_models
+from pillow_cwic.tools.cli.shrink import shrink
 
 __all__ = ["main"]
 

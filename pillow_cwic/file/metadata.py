@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from pillow_cwic.errors import ContainerError, LimitError
-from pillow_cwic.limits import MAX_METADATA
+from pillow_cwic.file.limits import MAX_METADATA
 
 _TYPES = {"exif": b"eXIf", "icc_profile": b"iCCP", "xmp": b"xMPp"}
 _RESOLUTION = b"rESo"

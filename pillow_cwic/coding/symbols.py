@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, limits, models, settings, threads
-from pillow_cwic.entropy import Entropy, EntropyModel, PlaneModel
+from pillow_cwic import models, settings, threads
+from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
+from pillow_cwic.file import container, limits
 from pillow_cwic.models.weights import Context, read
 
 Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)

@@ -1,4 +1,4 @@
-"""One picture file to another, as ``cwic encode``, ``cwic decode`` and ``pillow_cwic.ray`` do by the thousand."""
+"""One picture file to another, as ``cwic encode``, ``cwic decode`` and ``pillow_cwic.tools.ray`` do by the thousand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple
 from PIL import ExifTags, Image, ImageOps
 
 import pillow_cwic
-from pillow_cwic import metadata
+from pillow_cwic.file import metadata
 
 SUFFIX = ".cwic"
 FAILURES = (OSError, ValueError, MemoryError, Image.DecompressionBombError)  # what a picture may do; the rest is a bug

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pillow_cwic import autoload
-from pillow_cwic.cli.files import complaint
+from pillow_cwic.tools import autoload
+from pillow_cwic.tools.cli.files import complaint
 
 
 @click.command("autoload")

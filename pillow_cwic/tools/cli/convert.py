@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from pillow_cwic import models
-from pillow_cwic.bulk import SUFFIX, suffixes
-from pillow_cwic.cli.files import Job, for_files, for_target, plan_files, run_jobs, usage_errors
 from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
+from pillow_cwic.tools.bulk import SUFFIX, suffixes
+from pillow_cwic.tools.cli.files import Job, for_files, for_target, plan_files, run_jobs, usage_errors
 
 
 @click.command()

@@ -10,9 +10,10 @@ import click
 from PIL import Image, ImageOps
 
 import pillow_cwic
-from pillow_cwic import atomic, models
-from pillow_cwic.cli.files import FAILURES, complaint, for_target, usage_errors
+from pillow_cwic import models
+from pillow_cwic.file import atomic
 from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
+from pillow_cwic.tools.cli.files import FAILURES, complaint, for_target, usage_errors
 
 
 @click.command()
@@ -43,7 +44,7 @@ def compare(
     what every file is worth. The other formats get the most bytes that are no more than those of the CWIC file; those
     that this Pillow cannot write are named.
     """
-    from pillow_cwic.compare import measure, page, peers
+    from pillow_cwic.tools.compare import measure, page, peers
 
     known = {codec.key: codec for codec in peers.PEERS}
     names = [name.strip().lower() for name in wanted.split(",") if name.strip()]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.entropy import wavefront
-from pillow_cwic.entropy._coder import ffi, lib
+from pillow_cwic.coding import wavefront
+from pillow_cwic.coding._coder import ffi, lib
 from pillow_cwic.errors import EntropyError, ModelError
 
 # A symbol takes at most 17 decisions of 12 bits and an Exp-Golomb code of 21: 225 bits.

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import container, limits, models
-from pillow_cwic import rate as rate_control
-from pillow_cwic.entropy import EntropyModel
+from pillow_cwic import models
+from pillow_cwic.codec.search import predict, search
+from pillow_cwic.coding import EntropyModel
+from pillow_cwic.coding.symbols import Symbols, decode_symbols, encode_symbols, entropy_of, grid, split
 from pillow_cwic.errors import ModelError
+from pillow_cwic.file import container, limits
 from pillow_cwic.models.config import CODE_LIMIT, Config
 from pillow_cwic.models.weights import read
-from pillow_cwic.symbols import Symbols, decode_symbols, encode_symbols, entropy_of, grid, split
 from pillow_cwic.target import parse_target
 from pillow_cwic.transforms import layout
 
@@ -100,10 +101,10 @@ class _Coarser:
         """
         own, wanted = self.parsed.header.rate, max(1, size - self.fixed)
         before = len(container.write_file(self.parsed.header, self.parsed.layers))
-        t = own + round(STEPS * (rate_control.predict(own, before, wanted) - own))
+        t = own + round(STEPS * (predict(own, before, wanted) - own))
         above = own
         for _ in range(MAX_STEPS):
-            better = rate_control.predict(t, self.measure(t, USUAL_WEIGHT), wanted)
+            better = predict(t, self.measure(t, USUAL_WEIGHT), wanted)
             if better < t:
                 above = t
             better = min(better, (t + above) // 2)
@@ -114,7 +115,7 @@ class _Coarser:
         def weight(offset: int) -> float:
             return min(HIGHEST_WEIGHT, USUAL_WEIGHT * math.exp(WEIGHT_SLOPE * offset))
 
-        found = rate_control.search(lambda offset: self.measure(t, weight(offset)), wanted, better - t)
+        found = search(lambda offset: self.measure(t, weight(offset)), wanted, better - t)
         if found is not None:
             return self.files[t, weight(found)]
         smallest = min(self.files.values(), key=len)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from pillow_cwic.compare.heat import RAMP, heat
-from pillow_cwic.compare.measure import Comparison, Entry, Point
 from pillow_cwic.rate import decibel
+from pillow_cwic.tools.compare.heat import RAMP, heat
+from pillow_cwic.tools.compare.measure import Comparison, Entry, Point
 
 WITH_PROFILE = ("RGB", "RGBA")  # modes whose ICC profile goes along with the pictures, which are RGB
 SUFFIXES = {"CWIC": "cwic", "JPEG": "jpg", "JPEG 2000": "jp2", "JPEG XL": "jxl"}  # others are the name in small letters

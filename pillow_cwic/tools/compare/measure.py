@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from pillow_cwic import measures, plugin
-from pillow_cwic.compare.peers import Codec, SizeError, writable
 from pillow_cwic.target import parse_target
+from pillow_cwic.tools.compare.peers import Codec, SizeError, writable
 
 MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
 CURVE = (-30, -15, 15, 30)  # of CWIC's curve: qualities beside that of the file

@@ -1,4 +1,4 @@
-"""Build script of the C coder: the extension module ``pillow_cwic.entropy._coder`` (cffi, API mode).
+"""Build script of the C coder: the extension module ``pillow_cwic.coding._coder`` (cffi, API mode).
 
 ``setup.py`` names it in ``cffi_modules``; nothing imports it at run time. Every C file in ``csrc/`` becomes part of
 the extension, but for the self-test, which has a ``main`` of its own. The declarations that Python sees are the
@@ -37,7 +37,7 @@ def relative(path: Path) -> str:
 ffibuilder = FFI()
 ffibuilder.cdef(declarations(CSRC / "cwic.h"))
 ffibuilder.set_source(
-    "pillow_cwic.entropy._coder",
+    "pillow_cwic.coding._coder",
     '#include "cwic.h"\n',
     sources=[relative(path) for path in sorted(CSRC.glob("*.c")) if not path.name.startswith("selftest")],
     depends=[relative(path) for path in sorted(CSRC.glob("*.h"))],

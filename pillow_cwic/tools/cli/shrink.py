@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 import pillow_cwic
-from pillow_cwic import atomic, container
-from pillow_cwic.cli.files import FAILURES, SUFFIX, complaint, plan_files, usage_errors
+from pillow_cwic.file import atomic, container
 from pillow_cwic.target import parse_target
+from pillow_cwic.tools.cli.files import FAILURES, SUFFIX, complaint, plan_files, usage_errors
 
 
 @click.command()

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 import pillow_cwic
-from pillow_cwic import atomic, settings
-from pillow_cwic.bulk import FAILURES, SUFFIX, Recipe, convert, is_whole, reason
-from pillow_cwic.cli import workers
+from pillow_cwic import settings
+from pillow_cwic.file import atomic
+from pillow_cwic.tools.bulk import FAILURES, SUFFIX, Recipe, convert, is_whole, reason
+from pillow_cwic.tools.cli import workers
 
 __all__ = [
     "FAILURES",

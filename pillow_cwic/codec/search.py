@@ -1,0 +1,92 @@
+"""The search for the rate parameter that meets a size or a quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, TYPICAL_SLOPE
+
+AIM = 0.996  # the share of the wanted size that guesses aim at, to land below it
+ENOUGH = 0.99  # a file this close below the wanted size ends the search
+MAX_TRIALS = 16
+
+
+def predict(rate: int, size: int | None, wanted: int) -> int:
+    """A better guess after a file of ``size`` bytes at ``rate``; None for the size means that the rate is too high."""
+    if size is None:
+        return max(LOWEST, rate - 256)
+    step = math.log(max(1.0, wanted * AIM) / size) / TYPICAL_SLOPE
+    return min(HIGHEST, max(LOWEST, rate + round(step)))
+
+
+def search(measure: Callable[[int], int | None], wanted: int, start: int) -> int | None:
+    """The largest rate parameter found whose file has at most ``wanted`` bytes; None if even the lowest has more.
+
+    ``measure(rate)`` gives the size in bytes of a real file, or None where the model cannot work because the rate is
+    too high for the picture. Sizes grow with the rate but for small ripples; the search brackets the wanted size and
+    interpolates its logarithm, so that four or five trials usually do.
+    """
+
+    def log_size(rate: int) -> float:
+        size = measure(rate)
+        return math.inf if size is None else math.log(size)
+
+    below, _ = _bracket(log_size, math.log(wanted), start, TYPICAL_SLOPE, math.log(AIM), math.log(ENOUGH))
+    return below
+
+
+def search_quality(measure: Callable[[int], float | None], wanted: float, start: int, enough: float) -> int | None:
+    """The smallest rate parameter found whose picture has at least ``wanted`` dB; None if none has.
+
+    ``measure(rate)`` as in ``search``, but gives decibel. A picture at most ``enough`` dB better ends the search.
+    """
+
+    def decibel(rate: int) -> float:
+        quality = measure(rate)
+        return math.inf if quality is None else quality
+
+    _, above = _bracket(decibel, wanted, start, DECIBEL_SLOPE, enough / 2, enough)
+    return above
+
+
+def _bracket(
+    measure: Callable[[int], float], wanted: float, start: int, slope: float, aim: float, enough: float
+) -> tuple[int | None, int | None]:
+    """Rate parameters on either side of where ``measure``, which grows with the rate, passes ``wanted``.
+
+    ``slope`` is its usual growth with the rate. ``aim`` and ``enough`` are offsets from ``wanted`` on the side that
+    matters, below or above: where guesses aim, and how near the search may end. Where ``measure`` is infinite the
+    rate is too high, and is no answer.
+    """
+    below: tuple[int, float] | None = None  # rate and value, at most the wanted one; wanted itself is on either side
+    above: tuple[int, float] | None = None
+    rate, goal = min(max(start, LOWEST), HIGHEST), wanted + aim
+    reach = 1.1  # how far beyond the guess a step goes; doubles while all trials lie on one side
+    for _ in range(MAX_TRIALS):
+        value = measure(rate)
+        is_below = value <= wanted if aim < 0 else value < wanted
+        if is_below:
+            below = rate, value
+        else:
+            above = rate, value
+        if is_below == (aim < 0) and abs(value - wanted) <= abs(enough):
+            break
+        if rate >= HIGHEST if is_below else rate <= LOWEST:
+            break
+        if below and above:
+            if above[0] - below[0] <= 1:
+                break
+            share = (goal - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else 0.5
+            share = min(max(share, 0.05), 0.95)
+            rate = round(below[0] + share * (above[0] - below[0]))
+            rate = min(max(rate, below[0] + 1), above[0] - 1)
+        elif below:
+            rate = min(HIGHEST, below[0] + max(4, round((goal - below[1]) / slope * reach)))
+            reach *= 2
+        elif above and math.isfinite(above[1]):
+            rate = max(LOWEST, above[0] - max(4, round((above[1] - goal) / slope * reach)))
+            reach *= 2
+        else:
+            rate = max(LOWEST, rate - 256)
+    return below[0] if below else None, above[0] if above and math.isfinite(above[1]) else None
