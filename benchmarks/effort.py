@@ -32,13 +32,10 @@ SUFFIXES = {".png", ".webp", ".jpg", ".avif"}
 
 
 def default_effort() -> int:
-    """The effort of an encoding that asks for none. Raises RuntimeError if this pillow_cwic has no efforts."""
-    from pillow_cwic import target
+    """The effort of an encoding that asks for none."""
+    from pillow_cwic.saving import DEFAULT_EFFORT
 
-    found = getattr(target, "DEFAULT_EFFORT", None)
-    if found is None:
-        raise RuntimeError("this pillow_cwic has no option `effort`: pillow_cwic.target has no DEFAULT_EFFORT")
-    return int(found)
+    return DEFAULT_EFFORT
 
 
 def name(effort: int) -> str:

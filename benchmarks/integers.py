@@ -2,10 +2,10 @@
 
 python -m benchmarks.integers --pictures DIR [--tunings mse ssim] [--every N] [--out docs/results]
 
-The float networks (training/masters) encode and decode each picture at five rate parameters; their codes go through the
-same entropy coder and container, so that sizes are of real files. The released model encodes by rounding, as they do
-(effort 0). Sizes differ a little, so that losses are read at equal rate: along the slope that the float files have from
-one rate to the next. Writes ``integers.md``.
+The float networks (training/masters) encode and decode each picture at five rate parameters; their codes go through
+the same entropy coder and container, so that sizes are of real files. Both encode by rounding (effort 0), by the same
+rule. Sizes differ a little, so that losses are read at equal rate: along the slope that the float files have from one
+rate to the next. Writes ``integers.md``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.files import at_rate, written
 from benchmarks.tables import table
 from pillow_cwic import codec, measures, models
-from pillow_cwic.codec.encoder import EFFORTS, TILE_EXPONENT, Encoder
-from pillow_cwic.coding.symbols import encode_symbols, entropy_model, split
-from pillow_cwic.file import container
+from pillow_cwic.codec.encoder import EFFORTS, TILE_EXPONENT
+from pillow_cwic.coding.symbols import Coded, encode_streams, entropy_model, rounded, split
+from pillow_cwic.models.config import EXACT_UNIT
 from pillow_cwic.rate import decibel
 from training.data import find_pictures, load_pictures
 from training.networks.model import Cwic1
 from training.networks.transforms import to_blocks, to_picture
-from training.quantise import encode
+from training.quantise import unrounded
 from training.released import load_released
 
 RATES = (-512, -256, 0, 256, 512)
@@ -62,20 +63,19 @@ def of_floats(network: Cwic1, model: models.Model, pixels: NDArray[np.uint8], ra
     padded = np.pad(pixels, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
     blocks = to_blocks(torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255 - 0.5)
     t, entropy = torch.tensor([rate / 512]), entropy_model(model)
-    codes, level = encode(network, blocks, t)
-    groups = split(codes[0].numpy().astype(np.int16), entropy.groups)
-    layers = [level[0].numpy().astype(np.int16), *(group.copy() for group in groups)]
-    coded = encode_symbols(entropy, layers, [None] * len(layers), 0.0, rate, TILE_EXPONENT)
-    header = container.Header(width, height, "RGB", TILE_EXPONENT, rate, model.id, model.family)
-    made = torch.from_numpy(np.concatenate(layers[1:]).astype(np.float32))[None]
+    latents, level = unrounded(network, blocks, t)
+    codes = rounded((EXACT_UNIT * latents[0]).round().clamp(-32000, 32000).numpy().astype(np.int16))
+    symbols = [level[0].numpy().astype(np.int16), *split(codes, entropy.groups)]
+    streams = encode_streams(entropy, symbols, [None] * len(symbols), 0.0, rate, TILE_EXPONENT)
+    made = torch.from_numpy(np.concatenate(symbols[1:]).astype(np.float32))[None]
     shown = (to_picture(network.synthesis(made, t)) * 255 + 127.5).round().clamp(0, 255).to(torch.uint8)
     picture = shown[0].permute(1, 2, 0)[:height, :width].contiguous().numpy()
-    return point(pixels, picture, len(container.write_file(header, coded)))
+    return point(pixels, picture, len(written(Coded.of(rate, TILE_EXPONENT, streams, symbols), model, height, width)))
 
 
 def of_integers(model: models.Model, pixels: NDArray[np.uint8], rate: int) -> Point:
     """The file and picture of the released model."""
-    data = Encoder(pixels, "RGB", model, EFFORTS[0], None, None).at(rate)
+    data = at_rate(pixels, model, EFFORTS[0], rate)
     return point(pixels, codec.decode(data), len(data))
 
 

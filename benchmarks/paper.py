@@ -23,6 +23,7 @@ from rich.progress import track
 
 from benchmarks import side_information
 from benchmarks.codecs import PEERS, Codec, Ours, SizedCodec, available
+from benchmarks.files import at_rate
 from benchmarks.rate_distortion import measure
 from benchmarks.rows import MEASURES, Curves, Row, curve, mean_curves, published_curves, read_rows, write_rows
 from benchmarks.tables import number, table
@@ -51,8 +52,7 @@ class Point(Ours):
 
     def encode(self, im: Image.Image, setting: float) -> bytes:
         assert self.model is not None
-        made = encoder.Encoder(np.asarray(im), "RGB", self.model, encoder.PLAIN, None, None)
-        return made.at(int(setting))
+        return at_rate(np.asarray(im), self.model, encoder.PLAIN, int(setting))
 
 
 def trained() -> list[Point]:

@@ -20,8 +20,9 @@ from benchmarks.tables import table
 from benchmarks.timing import rounds
 from pillow_cwic import codec, models
 from pillow_cwic.codec import session
-from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, join
+from pillow_cwic.coding.symbols import decode_symbols, encode_streams, join, rounded
 from pillow_cwic.file import container
+from pillow_cwic.saving import Options
 from pillow_cwic.transforms.torch.context import CausalConv
 from training.networks.model import Config, Cwic1, count_macs
 from training.networks.quantisers import channel_masks
@@ -85,7 +86,7 @@ def layer_macs(config: Config) -> list[int]:
 def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stage]:
     """The stages of ``Image.open(..).load()``."""
     pixels = np.asarray(im)
-    data = codec.encode(pixels, rate=rate)
+    data = codec.encode(pixels, Options(rate=rate))
     parsed = container.read_file(data)
     model = session.loaded(parsed.header)
     networks, entropy, header = model.networks, model.entropy, parsed.header
@@ -125,22 +126,22 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
 def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stage]:
     """The stages of ``img.save(.., rate=..)``: each once, then the whole with its search."""
     pixels = np.asarray(im)
-    data = codec.encode(pixels, rate=rate)
+    data = codec.encode(pixels, Options(rate=rate))
     header = container.read_file(data).header
     model = session.runtime(models.by_name("cwic1"))
     networks = model.networks
     analysed = networks.analyse(pixels, header.rate)
     exact = networks.codes(analysed, header.rate)
     ends = np.cumsum(networks.config.groups)[:-1]
-    codes = (exact + np.int16(16)) // np.int16(32)
+    codes = rounded(exact)
     layers = [networks.levels(analysed, header.rate), *np.split(codes, ends)]
     integer, macs_of_layers = at.macs_of_one * LANES_16, layer_macs(networks.config)
     analyse, quantise, plain, total = _least(
         repeats,
         lambda: networks.analyse(pixels, header.rate),
         lambda: networks.codes(analysed, header.rate),
-        lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
-        lambda: codec.encode(pixels, rate=rate),
+        lambda: encode_streams(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
+        lambda: codec.encode(pixels, Options(rate=rate)),
     )
     counted = count_macs(networks.config)
     macs = 64 * codes[0].size * (counted["analysis"] + counted["importance"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from pillow_cwic import settings
 from pillow_cwic.file import metadata
 from pillow_cwic.progress import shown
+from pillow_cwic.saving import Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,15 +53,15 @@ def encode(
     from pillow_cwic import codec
 
     planes = _planes(pictures)
-    wanted: dict[str, Any] = {"rate": rate, "size": size, "quality": quality, "psnr": psnr, "ssim": ssim}
-    wanted |= {"model": model, "tuning": tuning, "effort": effort, "importance": importance}
-    wanted["extra"] = metadata.to_chunks(metadata.from_options(exif, icc_profile, xmp, dpi))
+    options = Options.of({"rate": rate, "size": size, "quality": quality, "psnr": psnr, "ssim": ssim, "model": model,
+                          "tuning": tuning, "effort": effort})  # fmt: skip
+    extra = metadata.to_chunks(metadata.from_options(exif, icc_profile, xmp, dpi))
     with shown(settings.progress(progress), "encoding") as call:
         if planes.ndim == 3:
-            return codec.encode(_without_axis(planes), progress=call, **wanted)
+            return codec.encode(_without_axis(planes), options, importance=importance, extra=extra, progress=call)
         files = []
         for picture in planes:
-            files.append(codec.encode(_without_axis(picture), **wanted))
+            files.append(codec.encode(_without_axis(picture), options, importance=importance, extra=extra))
             if call:
                 call(len(files), len(planes))
         return files

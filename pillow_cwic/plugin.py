@@ -14,7 +14,7 @@ from pillow_cwic.file import alpha, atomic, container, limits
 from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
-from pillow_cwic.target import Target, parse_target
+from pillow_cwic.saving import Options
 
 FORMAT = "CWIC"
 EXTENSION = ".cwic"
@@ -217,30 +217,21 @@ def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
 
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    options: dict[str, Any] = im.encoderinfo
-    wanted = parse_target(*(options.get(name) for name in Target._fields))
+    given: dict[str, Any] = im.encoderinfo
+    options = Options.of(given)
     if not im.width or not im.height:
         raise CwicError(f"cannot write an empty picture of {im.width} x {im.height} pixels")
     picture = _as_written(im)
-    importance = _importance(options.get("importance"), im.size)
+    importance = _importance(given.get("importance"), im.size)
     extra = meta.to_chunks(_metadata(im, picture.mode))
 
     import numpy as np
 
     from pillow_cwic import codec
 
-    model, tuning = options.get("model", "cwic1"), options.get("tuning")
-    with shown(settings.progress(options.get("progress")), "encoding") as progress:
-        data = codec.encode(
-            np.asarray(picture),
-            **wanted._asdict(),
-            model=model,
-            tuning=tuning,
-            effort=options.get("effort"),
-            progress=progress,
-            importance=None if importance is None else np.asarray(importance),
-            extra=extra,
-        )
+    mask = None if importance is None else np.asarray(importance)
+    with shown(settings.progress(given.get("progress")), "encoding") as progress:
+        data = codec.encode(np.asarray(picture), options, importance=mask, extra=extra, progress=progress)
     _write(fp, data)  # after encoding ended: a failed encoding writes nothing
 
 

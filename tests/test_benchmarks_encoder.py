@@ -39,16 +39,6 @@ def test_effort_is_an_option_of_save(im: Image.Image, monkeypatch: pytest.Monkey
     assert asked == [{"tuning": "mse", "effort": 7, "rate": 0.5}]
 
 
-def test_default_effort_is_the_package_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pillow_cwic import target
-
-    monkeypatch.setattr(target, "DEFAULT_EFFORT", 6, raising=False)
-    assert effort.default_effort() == 6
-    monkeypatch.delattr(target, "DEFAULT_EFFORT")
-    with pytest.raises(RuntimeError, match="no option `effort`"):
-        effort.default_effort()
-
-
 def test_effort_reports_what_each_step_gains(im: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder whose efforts differ in the Huffman tables: the same pictures, in fewer bytes above effort 0."""
 

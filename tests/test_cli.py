@@ -191,7 +191,7 @@ def test_device_and_threads_reach_the_codec(folder: Path, monkeypatch: pytest.Mo
 
     seen: list[object] = []
     monkeypatch.setattr(
-        codec, "encode", lambda pixels, **_: seen.append((settings.device(), settings.threads())) or b"x"
+        codec, "encode", lambda pixels, options, **_: seen.append((settings.device(), settings.threads())) or b"x"
     )
     cwic("encode", "a.jpg", "--device", "cpu", "--threads", "3")
     assert seen == [("cpu", 3)]

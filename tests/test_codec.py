@@ -12,10 +12,10 @@ from PIL import Image
 
 from pillow_cwic import codec, models
 from pillow_cwic.codec import encoder, session
-from pillow_cwic.coding.symbols import decode_symbols
+from pillow_cwic.coding.symbols import decode_symbols, rounded
 from pillow_cwic.errors import ContainerError, EntropyError, LimitError, ModelError
 from pillow_cwic.file import container, limits
-from pillow_cwic.target import DEFAULT_EFFORT
+from pillow_cwic.saving import DEFAULT_EFFORT, Options
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def tiled(photo: Image.Image) -> tuple[np.ndarray, bytes]:
     pixels = np.asarray(photo.resize((190, 100)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder, "TILE_EXPONENT", 6)
-        return pixels, codec.encode(pixels, rate=1.0)
+        return pixels, codec.encode(pixels, Options(rate=1.0))
 
 
 def symbols(data: bytes) -> list[np.ndarray]:
@@ -42,14 +42,36 @@ def rewritten(data: bytes, **changes: object) -> bytes:
 
 def test_the_same_picture_gives_the_same_file(small: Image.Image) -> None:
     pixels = np.asarray(small)
-    assert codec.encode(pixels, rate=0.5) == codec.encode(pixels.copy(), rate=0.5)
+    assert codec.encode(pixels, Options(rate=0.5)) == codec.encode(pixels.copy(), Options(rate=0.5))
+
+
+@pytest.mark.parametrize("target", [{"rate": 1.0}, {"size": 900}, {"quality": 60}, {"psnr": 30}, {"ssim": 0.9}])
+def test_a_file_is_written_once_and_never_read(
+    target: dict[str, float], small: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search works on layers; effort 4 compares decoded pictures, made from what was coded."""
+    written: list[bytes] = []
+    write = container.write_file
+    monkeypatch.setattr(container, "write_file", lambda *given: written.append(write(*given)) or written[-1])
+    monkeypatch.setattr(container, "read_file", lambda *given, **more: pytest.fail("a file was read"))
+    data = codec.encode(np.asarray(small), Options(effort=4, **target))
+    assert written == [data]
+    monkeypatch.undo()
+    assert codec.decode(data).shape == np.asarray(small).shape
+
+
+def test_rounding_takes_the_smaller_of_two_equally_near() -> None:
+    exact = np.arange(-32 * 600, 32 * 600 + 1, dtype=np.int16)
+    found = rounded(exact)
+    want = np.sign(exact) * np.ceil(np.abs(exact) / 32 - 0.5)
+    assert found.dtype == np.int16 and np.array_equal(found, want)
 
 
 def test_tiles_decode_and_cost_little(tiled: tuple[np.ndarray, bytes]) -> None:
     pixels, data = tiled
     assert container.read_file(data).header.tile_exponent == 6
     back = codec.decode(data)
-    whole = codec.decode(codec.encode(pixels, rate=1.0))
+    whole = codec.decode(codec.encode(pixels, Options(rate=1.0)))
     assert back.shape == pixels.shape
 
     def error(x: np.ndarray) -> float:
@@ -63,7 +85,7 @@ def test_threads_do_not_change_a_file(tiled: tuple[np.ndarray, bytes], monkeypat
     monkeypatch.setattr(encoder, "TILE_EXPONENT", 6)
     for count in (1, 2, 16):
         monkeypatch.setattr("os.cpu_count", lambda count=count: count)
-        assert codec.encode(pixels, rate=1.0) == data
+        assert codec.encode(pixels, Options(rate=1.0)) == data
 
 
 def test_reference_decoder_reads_the_same_file(tiled: tuple[np.ndarray, bytes], small_file: bytes) -> None:
@@ -145,7 +167,7 @@ def test_effort_buys_quality_at_equal_size(photo: Image.Image, monkeypatch: pyte
     steps: list[tuple[int, int]] = []
 
     def quality(effort: int) -> float:
-        data = codec.encode(pixels, rate=0.5, effort=effort, progress=lambda *done: steps.append(done))
+        data = codec.encode(pixels, Options(rate=0.5, effort=effort), progress=lambda *done: steps.append(done))
         assert 0.97 * 0.5 < len(data) * 8 / (192 * 128) <= 0.5
         error = np.mean((codec.decode(data).astype(float) - pixels) ** 2)
         return float(10 * np.log10(255**2 / error))
@@ -173,7 +195,7 @@ def test_efforts_grow() -> None:
 
 def test_timings_cover_the_stages(small: Image.Image) -> None:
     encode, decode = dict[str, float](), dict[str, float]()
-    data = codec.encode(np.asarray(small), rate=0.5, timings=encode)
+    data = codec.encode(np.asarray(small), Options(rate=0.5), timings=encode)
     codec.decode(data, timings=decode)
     assert {"analysis", "entropy", "container", "total"} <= set(encode)
     assert {"entropy", "synthesis", "container", "total"} <= set(decode)
@@ -182,7 +204,7 @@ def test_timings_cover_the_stages(small: Image.Image) -> None:
 
 def test_overhead_of_the_container(photo: Image.Image) -> None:
     """At most 64 bytes and 8 a layer, as promised for a plain RGB picture."""
-    data = codec.encode(np.asarray(photo), rate=0.5)
+    data = codec.encode(np.asarray(photo), Options(rate=0.5))
     layers = container.read_file(data).layers
     assert len(data) - sum(len(layer.data) for layer in layers) <= 64 + 8 * len(layers)
 
@@ -190,6 +212,6 @@ def test_overhead_of_the_container(photo: Image.Image) -> None:
 def test_grey_and_flat_pictures_keep_their_colour() -> None:
     for colour in ((0, 0, 0), (255, 255, 255), (200, 30, 60), (128, 128, 128)):
         pixels = np.full((40, 56, 3), colour, np.uint8)
-        back = codec.decode(codec.encode(pixels, quality=50))
+        back = codec.decode(codec.encode(pixels, Options(quality=50)))
         assert np.abs(back.mean(axis=(0, 1)) - colour).max() <= 4
         assert np.abs(back.astype(int) - pixels).max() <= 40

@@ -22,6 +22,7 @@ from pillow_cwic.file.container import (
     Header,
     Layer,
     between,
+    file_size,
     is_cwic,
     put_varint,
     read_extra,
@@ -81,6 +82,7 @@ def test_round_trip(header: Header, layers: list[Layer], extra: list[tuple[bytes
     alpha = plane if header.mode in ALPHA_MODES else None
     data = write_file(header, layers, extra, alpha)
     assert len(data) == len(write_file(header, layers)) + len(between(extra, alpha))
+    assert len(data) == file_size([len(layer.data) for layer in layers], len(between(extra, alpha)))
     parsed = read_file(data)
     assert parsed == (header, layers, dict(extra), alpha, True)
     assert list(parsed.extra) == [kind for kind, _ in extra]

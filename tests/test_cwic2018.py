@@ -25,6 +25,7 @@ from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.errors import ContainerError, CwicError, EntropyError, ModelError
 from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
+from pillow_cwic.saving import Options
 from training import export, paper_export
 from training.networks import cuboid
 from training.networks.cuboid import CuboidModel
@@ -302,7 +303,7 @@ def test_modes_and_odd_sizes(released: Path, small: Image.Image, mode: str) -> N
 def test_reference_decoder_reads_files_in_tiles(released: Path, small: Image.Image) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder, "TILE_EXPONENT", 6)
-        data = codec.encode(np.asarray(small), model="cwic2018", quality=60)
+        data = codec.encode(np.asarray(small), Options(model="cwic2018", quality=60))
     parsed = container.read_file(data)
     assert parsed.header.family == b"cw18" and parsed.header.tiles == 4
     model = models.by_id(parsed.header.model_id)
@@ -319,7 +320,7 @@ def test_reference_decoder_reads_files_in_tiles(released: Path, small: Image.Ima
 
 
 def test_prefixes_are_coarser_pictures(released: Path, small: Image.Image) -> None:
-    data = codec.encode(np.asarray(small), model="cwic2018", quality=90)
+    data = codec.encode(np.asarray(small), Options(model="cwic2018", quality=90))
     layers = container.read_file(data).layers
     ends = np.cumsum([len(layer.data) for layer in layers])
     start = len(data) - 16 - int(ends[-1])
@@ -331,14 +332,14 @@ def test_prefixes_are_coarser_pictures(released: Path, small: Image.Image) -> No
 
 @pytest.mark.parametrize("scale", [4, 8])
 def test_small_pictures_are_means_of_the_whole(released: Path, small: Image.Image, scale: int) -> None:
-    data = codec.encode(np.asarray(small), model="cwic2018", quality=60)
+    data = codec.encode(np.asarray(small), Options(model="cwic2018", quality=60))
     shown, whole = codec.decode(data, scale=scale), codec.decode(data)
     assert shown.shape == (-(-75 // scale), -(-100 // scale), 3)
     assert np.abs(shown[0, 0] - whole[:scale, :scale].mean((0, 1))).max() <= 1
 
 
 def test_damaged_files_raise_and_never_show(released: Path, small: Image.Image) -> None:
-    data = codec.encode(np.asarray(small), model="cwic2018", quality=60)
+    data = codec.encode(np.asarray(small), Options(model="cwic2018", quality=60))
     parsed = container.read_file(data)
     for index, layer in enumerate(parsed.layers):
         if not layer.data:
@@ -355,14 +356,14 @@ def test_damaged_files_raise_and_never_show(released: Path, small: Image.Image) 
 
 
 def test_batches_hold_files_of_any_operating_point(released: Path, small: Image.Image) -> None:
-    files = [codec.encode(np.asarray(small), model="cwic2018", quality=q) for q in (10, 90)]
+    files = [codec.encode(np.asarray(small), Options(model="cwic2018", quality=q)) for q in (10, 90)]
     assert len({container.read_header(f).model_id for f in files}) == 2
     batch = pillow_cwic.decode(files)
     assert all(np.abs(a.astype(int) - codec.decode(f)).max() <= 1 for a, f in zip(batch, files, strict=True))
 
 
 def test_the_map_can_be_read_alone(released: Path, small: Image.Image) -> None:
-    levels, count = read_map(codec.encode(np.asarray(small), model="cwic2018", quality=50))
+    levels, count = read_map(codec.encode(np.asarray(small), Options(model="cwic2018", quality=50)))
     assert levels.shape == (10, 13) and count == LEVELS and levels.max() < count
 
 

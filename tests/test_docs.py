@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_model import tiny_weights
 
 from pillow_cwic import models, plugin, settings
-from pillow_cwic.target import parse_target
+from pillow_cwic.saving import Options
 from pillow_cwic.tools import cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,17 +90,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def test_option_reference_is_complete() -> None:
     text = (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8")
-    for option in (
-        *parse_target()._fields,
-        "model",
-        "tuning",
-        "effort",
-        "progress",
-        "exif",
-        "icc_profile",
-        "xmp",
-        "dpi",
-    ):
+    for option in (*Options.__dataclass_fields__, "importance", "progress", "exif", "icc_profile", "xmp", "dpi"):
         assert f"| `{option}` |" in text
     for mode in plugin.CONVERSIONS:
         assert re.search(rf"^\| [^|]*\b{mode}\b[^|]* \|", text, re.MULTILINE), mode

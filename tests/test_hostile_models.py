@@ -20,6 +20,7 @@ import pillow_cwic
 from pillow_cwic import codec, models
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
+from pillow_cwic.saving import Options
 from pillow_cwic.transforms import layout
 
 
@@ -144,12 +145,12 @@ def test_hostile_weights_are_refused(
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "x.safetensors").write_bytes(tiny)
     with pillow_cwic.options(models=[tmp_path / "good"]):
-        parsed = container.read_file(codec.encode(np.asarray(small), model="mine", effort=0, quality=60))
+        parsed = container.read_file(codec.encode(np.asarray(small), Options(model="mine", effort=0, quality=60)))
     (tmp_path / "x.safetensors").write_bytes(make(tiny))
     with pillow_cwic.options(models=[tmp_path]):
         for target in ({"quality": 50}, {"rate": 1.0}, {"psnr": 30.0}):
             with pytest.raises(ModelError, match=words):
-                codec.encode(np.asarray(small), model="mine", effort=0, **target)
+                codec.encode(np.asarray(small), Options(model="mine", effort=0, **target))
         header = replace(parsed.header, model_id=models.by_name("mine").id)
         file = container.write_file(header, parsed.layers)
         for read in (pillow_cwic.decode, lambda data: pillow_cwic.shrink(data, rate=0.3)):
@@ -169,7 +170,7 @@ def test_the_largest_weights_do_no_harm(tiny: bytes, tmp_path: Path, small: Imag
     weights = with_part(weights, "analysis", "thresholds", -(2**31))
     (tmp_path / "x.safetensors").write_bytes(weights)
     with pillow_cwic.options(models=[tmp_path]):
-        data = codec.encode(np.asarray(small), model="mine", quality=50)
+        data = codec.encode(np.asarray(small), Options(model="mine", quality=50))
         assert codec.decode(data).shape == (75, 100, 3)
         assert codec.decode(data, scale=8).shape == (10, 13, 3)
         with suppress(CwicError):

@@ -28,7 +28,7 @@ ROWS = [
     {"codec", "imageio_support", "tools"},
     {"codec.search", "cwic2018"},
     {"coding.symbols", "rate", "transforms"},
-    {"target"},
+    {"saving"},
     {"coding", "file.container"},
     {"models"},
     {"measures", "settings"},
@@ -47,11 +47,11 @@ WITH_PILLOW = {"plugin", "tools.bulk", "tools.cli", "tools.compare"}
 WITH_TORCH = ("pillow_cwic/cwic2018/", "pillow_cwic/transforms/torch/")
 ASK_FOR_TORCH = {
     "pillow_cwic/arrays.py", "pillow_cwic/codec/batch.py", "pillow_cwic/codec/families.py", "pillow_cwic/device.py",
-    "pillow_cwic/transforms/cwic1.py",
+    "pillow_cwic/transforms/cwic1.py", "pillow_cwic/transforms/protocol.py",
 }  # fmt: skip
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
-    "__init__", "plugin", "imageio_support", "target", "rate", "file", "file.container", "models", "errors", "tools",
+    "__init__", "plugin", "imageio_support", "saving", "rate", "file", "file.container", "models", "errors", "tools",
     "progress", "settings", "arrays", "device", "threads",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}

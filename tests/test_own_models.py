@@ -24,6 +24,7 @@ from pillow_cwic import codec, models, settings
 from pillow_cwic.codec import session
 from pillow_cwic.errors import ModelError
 from pillow_cwic.file import limits
+from pillow_cwic.saving import Options
 from pillow_cwic.tools import cli
 from training import own, quantise
 from training.weights import masters
@@ -120,7 +121,7 @@ def test_a_model_is_known_by_name_and_id(tiny: bytes, tmp_path: Path, small: Ima
     (tmp_path / "second.safetensors").write_bytes(changed(tiny, {"tuning": "ssim"}))
     pixels = np.asarray(small)
     with pytest.raises(ValueError, match=r"model: mine is none of cwic1/mse, cwic1/ssim, cwic2018/mse$"):
-        codec.encode(pixels, model="mine")
+        codec.encode(pixels, Options(model="mine"))
     with pillow_cwic.options(models=[tmp_path]):
         data = pillow_cwic.encode(pixels, model="mine", quality=40)
         assert models.by_id(data[36:42]).tuning == "mse"  # the default, though another comes later
@@ -129,7 +130,7 @@ def test_a_model_is_known_by_name_and_id(tiny: bytes, tmp_path: Path, small: Ima
         with pytest.raises(
             ValueError, match="model: mine/x is none of cwic1/mse, cwic1/ssim, cwic2018/mse, mine/mse, mine/ssim"
         ):
-            codec.encode(pixels, model="mine", tuning="x")
+            codec.encode(pixels, Options(model="mine", tuning="x"))
         lines = CliRunner().invoke(cli.main, ["models"]).output.splitlines()
         assert f"mine mse: id {data[36:42].hex()}, {tmp_path / 'any-name.safetensors'}" in lines
         (tmp_path / "any-name.safetensors").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from pillow_cwic import codec, rate
 from pillow_cwic.codec import search
-from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_effort, parse_target
+from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options
 
 DATA = Path(__file__).parent / "data"
 
@@ -56,7 +57,7 @@ def test_search_meets_the_size(
 def test_real_files_meet_their_rate(photo: Image.Image) -> None:
     pixels = np.asarray(photo)
     for wanted in (0.15, 0.5):
-        bpp = len(codec.encode(pixels, rate=wanted)) * 8 / pixels[..., 0].size
+        bpp = len(codec.encode(pixels, Options(rate=wanted))) * 8 / pixels[..., 0].size
         assert 0.98 * wanted <= bpp <= wanted
 
 
@@ -66,7 +67,7 @@ def test_real_files_meet_their_rate(photo: Image.Image) -> None:
 def test_all_pictures_meet_all_rates(name: str, wanted: float) -> None:
     with Image.open(DATA / f"{name}.png") as im:
         pixels = np.asarray(im.convert("RGB"))
-    bpp = len(codec.encode(pixels, rate=wanted)) * 8 / pixels[..., 0].size
+    bpp = len(codec.encode(pixels, Options(rate=wanted))) * 8 / pixels[..., 0].size
     assert 0.98 * wanted <= bpp <= wanted
 
 
@@ -85,16 +86,28 @@ def test_quality_covers_the_trained_range() -> None:
 
 
 def test_targets_in_bytes() -> None:
-    assert parse_target(rate=0.5).bytes_for(768, 512) == 24576
-    assert parse_target(size=777).bytes_for(1, 1) == 777
-    assert parse_target() == Target(quality=50)
-    assert parse_target().bytes_for(10, 10) is None
-    with pytest.raises(ValueError, match="rate and size"):
-        parse_target(rate=1, size=1)
+    assert Options(rate=0.5).bytes_for(768, 512) == 24576
+    assert Options(size=777).bytes_for(1, 1) == 777
+    assert Options().bytes_for(10, 10) is None
+    with pytest.raises(ValueError, match="rate and size: only one of rate, size, quality, psnr, ssim can be given"):
+        Options(rate=1, size=1)
+
+
+def test_options_are_checked_once_and_stay() -> None:
+    assert Options() == Options.of({}) == Options.of({"rate": None, "effort": None, "dpi": 7})
+    assert [getattr(Options(), name) for name in TARGETS] == [None, None, DEFAULT_QUALITY, None, None]
+    assert Options(ssim=0.9).quality is None
+    found = Options.of({"rate": np.float32(0.5), "effort": np.int64(2), "model": "mine", "unknown": 1})
+    assert (type(found.rate), type(found.effort), found.model) == (float, int, "mine")
+    with pytest.raises(FrozenInstanceError):
+        found.rate = 2.0  # type: ignore[misc]
+    for wrong in ({"model": 7}, {"tuning": b"mse"}, {"lossless": True}):
+        with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: "):
+            Options.of(wrong)
 
 
 def test_effort_is_checked() -> None:
-    assert [parse_effort(e) for e in (None, 0, 9, np.int64(5))] == [DEFAULT_EFFORT, 0, 9, 5]
+    assert [Options(effort=e).effort for e in (None, 0, 9, np.int64(5))] == [DEFAULT_EFFORT, 0, 9, 5]
     for wrong in (-1, 10, 2.0, True, "9"):
         with pytest.raises(ValueError, match=rf"effort: {wrong!r} is not a whole number from 0 to 9"):
-            parse_effort(wrong)
+            Options(effort=wrong)

@@ -14,6 +14,7 @@ from PIL import Image
 import pillow_cwic
 from pillow_cwic import codec, settings, threads
 from pillow_cwic.cwic2018.networks import Decoder, Encoder
+from pillow_cwic.saving import Options
 from pillow_cwic.transforms.torch import refine
 
 
@@ -108,7 +109,7 @@ def test_the_codec_keeps_to_the_threads(photo: Image.Image, monkeypatch: pytest.
     monkeypatch.setattr(threads, "run", run)
     wide = np.asarray(photo.resize((1040, 16)))
     with pillow_cwic.options(threads=1):
-        data = codec.encode(wide, quality=10)
+        data = codec.encode(wide, Options(quality=10))
         picture = codec.decode(data)
     assert set(pools) == {1}
     with pillow_cwic.options(threads=2):
@@ -123,11 +124,11 @@ def test_torch_keeps_to_the_threads(small: Image.Image, monkeypatch: pytest.Monk
         real = getattr(part, name)
         monkeypatch.setattr(part, name, lambda *args, f=real: seen.append(torch.get_num_threads()) or f(*args))
     with pillow_cwic.options(threads=1):
-        codec.encode(pixels, effort=5, quality=10)
+        codec.encode(pixels, Options(effort=5, quality=10))
     assert len(seen) == 12 and set(seen) == {1} and torch.get_num_threads() == torch_threads
     seen.clear()
     with pillow_cwic.options(threads=1):
-        file = codec.encode(pixels, model="cwic2018", quality=10)
+        file = codec.encode(pixels, Options(model="cwic2018", quality=10))
     assert set(seen) == {1} and torch.get_num_threads() == torch_threads
     seen.clear()
     with pillow_cwic.options(threads=2):
@@ -137,7 +138,7 @@ def test_torch_keeps_to_the_threads(small: Image.Image, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def two_tiles(photo: Image.Image) -> bytes:
-    return codec.encode(np.asarray(photo.resize((1040, 24))), quality=10, effort=0)
+    return codec.encode(np.asarray(photo.resize((1040, 24))), Options(quality=10, effort=0))
 
 
 def test_progress_of_a_decoding(two_tiles: bytes) -> None:

@@ -21,6 +21,7 @@ from pillow_cwic import ContainerError, CwicError, EntropyError, codec, models
 from pillow_cwic.codec import encoder, requantise
 from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
+from pillow_cwic.saving import Options
 from pillow_cwic.tools import cli
 
 DATA = Path(__file__).parent / "data"
@@ -166,7 +167,7 @@ def test_fast(photo: Image.Image) -> None:
     start = time.process_time()
     pillow_cwic.shrink(data, rate=0.4)
     middle = time.process_time()
-    codec.encode(np.asarray(photo), rate=0.4)
+    codec.encode(np.asarray(photo), Options(rate=0.4))
     assert middle - start < 2 * (time.process_time() - middle)  # encoding runs its transforms in C: little is saved
 
 

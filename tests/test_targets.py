@@ -13,6 +13,7 @@ from skimage.metrics import structural_similarity
 import pillow_cwic
 from pillow_cwic import codec
 from pillow_cwic.codec import quality
+from pillow_cwic.saving import Options
 
 
 def saved(im: Image.Image, **options: Any) -> tuple[int, Image.Image]:
@@ -121,9 +122,9 @@ def test_bits_go_where_the_mask_is_bright(photo: Image.Image) -> None:
 
 def test_an_even_mask_changes_nothing(small: Image.Image) -> None:
     pixels = np.asarray(small)
-    plain = codec.encode(pixels, rate=0.5)
+    plain = codec.encode(pixels, Options(rate=0.5))
     for value in (0, 128, 255):
-        assert codec.encode(pixels, rate=0.5, importance=np.full(pixels.shape[:2], value, np.uint8)) == plain
+        assert codec.encode(pixels, Options(rate=0.5), importance=np.full(pixels.shape[:2], value, np.uint8)) == plain
 
 
 def test_masks_of_arrays_are_checked(small: Image.Image) -> None:

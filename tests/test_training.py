@@ -16,6 +16,7 @@ from tiny_model import TINY, tiny_weights
 
 from pillow_cwic import codec, models
 from pillow_cwic.codec import session
+from pillow_cwic.saving import Options
 from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
 from pillow_cwic.transforms.torch.context_weights import to_integers
 from training import agree, export
@@ -184,7 +185,7 @@ def test_an_exported_model_makes_files(tmp_path: Path, small: Image.Image, monke
         second = export.release(tiny_weights({"tuning": "mse", "step": str(facts["step"])}, model), "cwic1", "mse")
         assert second.exists() and not first.exists()  # new weights replace the old ones
         assert [e["file"] for e in json.loads((folder / "registry.json").read_text())] == [second.name]
-        data = codec.encode(np.asarray(small), quality=50)
+        data = codec.encode(np.asarray(small), Options(quality=50))
         assert codec.decode(data).shape == (75, 100, 3)
         assert data[36:42] == models.by_name("cwic1", "mse").id
     finally:
@@ -226,7 +227,7 @@ def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image, mon
     weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
     for quality in (30, 70):
         predicted.clear()
-        data = codec.encode(np.asarray(photo.crop((300, 200, 364, 264))), quality=quality)
+        data = codec.encode(np.asarray(photo.crop((300, 200, 364, 264))), Options(quality=quality))
         levels, codes, header = reference_decoder.decode_symbols(data, weights)
         level, c = torch.tensor([levels])[None].float(), torch.tensor(codes)[None].float()
         t = torch.tensor([header["rate"] / 512])

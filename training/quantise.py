@@ -219,11 +219,17 @@ def head(export: Exporter, importance: ImportanceHead, float_x: Tensor, config: 
 
 def encode(model: Cwic1, blocks: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """What the float encoder makes of blocks (N, 192, h, w) at rates t: codes (N, C, h, w), levels (N, 1, h/2, w/2)."""
+    latents, level = unrounded(model, blocks, t)
+    return model.quantise(latents) * channel_masks(level, model.config.groups), level
+
+
+def unrounded(model: Cwic1, blocks: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``encode``, but the codes neither rounded nor masked."""
     features = model.analysis.features(blocks, t)
     latents = model.analysis.latents(blocks, features, t) * model.analysis.gain(t)
     level = torch.maximum(quantise_map(model.importance(features), model.config.levels),
                           useful_levels(latents, model.config.groups))  # fmt: skip
-    return model.quantise(latents) * channel_masks(level, model.config.groups), level
+    return latents, level
 
 
 @torch.no_grad()

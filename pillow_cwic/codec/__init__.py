@@ -3,57 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import models
-from pillow_cwic import rate as rate_control
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.picture import reconstruct
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import Timings, loaded, stage
+from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.errors import CwicError
 from pillow_cwic.file import alpha, container, limits
 from pillow_cwic.progress import Progress
-from pillow_cwic.target import parse_effort, parse_target
+from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
+from pillow_cwic.saving import Options
 from pillow_cwic.transforms.draft import SCALES
 
+DEFAULTS = Options()
 CHANNELS = {2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def encode(
     pixels: NDArray[np.uint8],
+    options: Options = DEFAULTS,
     *,
-    rate: float | None = None,
-    size: int | None = None,
-    quality: int | None = None,
-    psnr: float | None = None,
-    ssim: float | None = None,
-    model: str = "cwic1",
-    tuning: str | None = None,
-    effort: int | None = None,
-    progress: Progress | None = None,
     importance: NDArray[np.uint8] | None = None,
     extra: Sequence[tuple[bytes, bytes]] = (),
+    progress: Progress | None = None,
     timings: Timings | None = None,
 ) -> bytes:
     """A picture, uint8, (H, W) grey or (H, W, C) with C = 2 grey and alpha, 3 RGB, 4 RGBA, to a ``.cwic`` file.
 
-    Alpha is kept without loss; where it is 0, colour is not kept.
-
-    At most one of ``rate`` (bits per pixel of the whole file, an upper bound), ``size`` (bytes, an upper bound),
-    ``quality`` (1 to 100, default 50), ``psnr`` (dB) and ``ssim`` (of the luma), lower bounds of the decoded colours.
-    If no file is small enough, the smallest that the model can make is returned.
+    Alpha is kept without loss; where it is 0, colour is not kept. If no file is as small as ``options`` ask for, the
+    smallest that the model can make is returned.
     ``importance``, uint8 (H, W), says where the bits go: 128 as usual, 255 most, 0 least; only differences count.
-    ``effort``, 0 to 9, buys fewer bits with time (docs/results/effort.md); from 5 on gradient descent takes most of
-    it, and ``progress(done, all)`` is called after each of its steps. ``extra`` are ancillary chunks (type, payload),
-    counted in the size. ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for
-    arguments out of range, LimitError for too large a picture, CwicError if the quality cannot be reached, and
-    ModelError if the model is out of order.
+    ``extra`` are ancillary chunks (type, payload), counted in the size. ``progress(done, all)`` is called after each
+    step of gradient descent, which takes most of the time from effort 5 on (docs/results/effort.md). ``timings``, if
+    given, is filled with the seconds of each stage. Raises ValueError for pixels and masks of other kinds, LimitError
+    for too large a picture, CwicError if the quality cannot be reached, and ModelError if the model is out of order.
     """
-    target, level = parse_target(rate, size, quality, psnr, ssim), parse_effort(effort)
     with stage(timings, "total"):
         mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
         if pixels.dtype != np.uint8 or mode is None:
@@ -71,41 +60,39 @@ def encode(
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
+        inserted = len(container.between(extra, payload))
 
-        def encoder(chosen: models.Model) -> Encoder:
-            picture = colour, mode.removesuffix("A")
-            return Encoder(*picture, chosen, EFFORTS[level], progress, timings, importance)
+        def encoder(model: models.Model) -> Encoder:
+            effort = EFFORTS[options.effort]
+            return Encoder(colour, mode in ("L", "LA"), model, effort, progress, timings, importance, inserted)
 
-        if (bound := target.bytes_for(width, height)) is not None:
-            chosen = models.by_name(model, tuning, 8 * bound / (width * height))
-            bare = encoder(chosen).within(max(1, bound - len(container.between(extra, payload))))
-        elif target.quality is not None:
-            t = rate_control.quality_to_rate(target.quality)
-            bpp = rate_control.typical_bpp(t, None)
-            chosen = models.by_name(model, tuning, bpp)
-            bare = encoder(chosen).at(rate_control.guess_rate(bpp, chosen.bpp) if chosen.bpp else t)
-        else:
-            name, wanted = next((name, value) for name, value in target._asdict().items() if value is not None)
-            bare = smallest(lambda point: encoder(point).reaching(name, wanted), models.points(model, tuning))
-        return _dressed(bare, mode, extra, payload)
+        model, coded = _coded(encoder, options, options.bytes_for(width, height), width * height)
+        with stage(timings, "container"):
+            header = container.Header(width, height, mode, coded.exponent, coded.rate, model.id, model.family)
+            return container.write_file(header, coded.layers(), extra, payload)
 
 
-def smallest(make: Callable[[models.Model], bytes], points: Sequence[models.Model]) -> bytes:
-    """The smallest file of those that a model's operating points make; the last one's CwicError if none makes any."""
-    files = []
-    for point in points:
+def _coded(
+    encoder: Callable[[models.Model], Encoder], options: Options, bound: int | None, pixels: int
+) -> tuple[models.Model, Coded]:
+    """The layers that meet the target, of the operating point that suits it best; ``bound`` in bytes, if it is one."""
+    if bound is not None:
+        model = models.by_name(options.model, options.tuning, 8 * bound / pixels)
+        return model, encoder(model).within(bound)
+    if options.quality is not None:
+        t = quality_to_rate(options.quality)
+        bpp = typical_bpp(t, None)
+        model = models.by_name(options.model, options.tuning, bpp)
+        return model, encoder(model).at(guess_rate(bpp, model.bpp) if model.bpp else t)
+    name = "psnr" if options.psnr is not None else "ssim"
+    made: list[tuple[models.Model, Coded]] = []
+    for model in (points := models.points(options.model, options.tuning)):
         try:
-            files.append(make(point))
+            made.append((model, encoder(model).reaching(name, getattr(options, name))))
         except CwicError:
-            if point is points[-1] and not files:
+            if model is points[-1] and not made:
                 raise
-    return min(files, key=len)
-
-
-def _dressed(bare: bytes, mode: str, extra: Sequence[tuple[bytes, bytes]], payload: bytes | None) -> bytes:
-    """A file of colour alone, with its alpha and ancillary chunks."""
-    parsed = container.read_file(bare)
-    return container.write_file(replace(parsed.header, mode=mode), parsed.layers, extra, payload)
+    return min(made, key=lambda each: each[1].size)
 
 
 def decode(

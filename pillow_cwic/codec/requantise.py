@@ -18,16 +18,24 @@ from numpy.typing import NDArray
 from pillow_cwic import models
 from pillow_cwic.codec.search import predict, search
 from pillow_cwic.coding import EntropyModel
-from pillow_cwic.coding.symbols import Symbols, decode_symbols, encode_symbols, entropy_of, grid, split
+from pillow_cwic.coding.symbols import (
+    Coded,
+    Symbols,
+    decode_symbols,
+    encode_streams,
+    entropy_of,
+    grid,
+    rounded,
+    split,
+)
 from pillow_cwic.errors import ModelError
 from pillow_cwic.file import container, limits
-from pillow_cwic.models.config import CODE_LIMIT, Config
+from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT, Config
 from pillow_cwic.models.weights import read
-from pillow_cwic.target import parse_target
+from pillow_cwic.saving import Options
 from pillow_cwic.transforms import layout
 
 FAMILY = b"cwc1"  # whose codes have steps that can grow
-UNIT = 32  # the coder weighs unrounded codes in steps of 1/32
 # What a squared error of one step costs, in bits, to begin with. The rounded codes were exact once, but are no more:
 # cheap ones count for more than when a picture is encoded.
 USUAL_WEIGHT, HIGHEST_WEIGHT = 8.0, 250.0
@@ -39,9 +47,9 @@ MAX_STEPS = 4
 
 def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -> bytes:
     """See ``pillow_cwic.shrink``."""
-    target = parse_target(rate, size)
-    if target.rate is None and target.size is None:
+    if rate is None and size is None:
         raise ValueError("options: neither rate nor size is given, wanted one of them")
+    target = Options(rate=rate, size=size)
     parsed = container.read_file(data)
     header = parsed.header
     limits.check_pixels(header.width, header.height)
@@ -82,7 +90,7 @@ def _load(model: models.Model) -> _Model:
 
 
 class _Coarser:
-    """One file, and those made from it at lower rate parameters."""
+    """The codes of one file, and layers made from them at lower rate parameters."""
 
     def __init__(self, parsed: container.Parsed, model: _Model) -> None:
         self.parsed, self.model = parsed, model
@@ -90,8 +98,10 @@ class _Coarser:
         self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(model.entropy, header.height, header.width))
         self.codes = np.concatenate(groups)
         self.extra = list(parsed.extra.items())
-        self.fixed = len(container.between(self.extra, parsed.alpha))
-        self.files: dict[tuple[int, float], bytes] = {}
+        self.inserted = len(container.between(self.extra, parsed.alpha))
+        self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, without what is inserted
+        self.largest: Coded | None = None  # at the last rate: the largest within the bound
+        self.smallest: Coded | None = None
 
     def within(self, size: int) -> bytes | None:
         """The best file of at most ``size`` bytes; if there is none the smallest, None if that is the file itself.
@@ -99,12 +109,12 @@ class _Coarser:
         The steps grow first, until few trials show them to be about right. The size of a file hardly ever falls
         smoothly with them, as whole channels round to zero together; it does with the weight, which does the rest.
         """
-        own, wanted = self.parsed.header.rate, max(1, size - self.fixed)
-        before = len(container.write_file(self.parsed.header, self.parsed.layers))
+        own, wanted = self.parsed.header.rate, max(1, size - self.inserted)
+        before = container.file_size([len(layer.data) for layer in self.parsed.layers])
         t = own + round(STEPS * (predict(own, before, wanted) - own))
         above = own
         for _ in range(MAX_STEPS):
-            better = predict(t, self.measure(t, USUAL_WEIGHT), wanted)
+            better = predict(t, self.measure(t, USUAL_WEIGHT, wanted), wanted)
             if better < t:
                 above = t
             better = min(better, (t + above) // 2)
@@ -115,29 +125,37 @@ class _Coarser:
         def weight(offset: int) -> float:
             return min(HIGHEST_WEIGHT, USUAL_WEIGHT * math.exp(WEIGHT_SLOPE * offset))
 
-        found = search(lambda offset: self.measure(t, weight(offset)), wanted, better - t)
-        if found is not None:
-            return self.files[t, weight(found)]
-        smallest = min(self.files.values(), key=len)
-        return smallest if len(smallest) < before + self.fixed else None
+        search(lambda offset: self.measure(t, weight(offset), wanted), wanted, better - t)
+        best = self.largest if self.largest and self.largest.rate == t else self.smallest
+        assert best is not None
+        if best is self.smallest and best.size >= before:
+            return None
+        header = replace(self.parsed.header, rate=best.rate)
+        return container.write_file(header, best.layers(), self.extra, self.parsed.alpha)
 
-    def measure(self, t: int, weight: float) -> int:
-        """Size of the file at t without alpha and metadata; the file is kept."""
-        if (t, weight) not in self.files:
-            self.files[t, weight] = self._make(t, weight)
-        return len(self.files[t, weight]) - self.fixed
+    def measure(self, t: int, weight: float, wanted: int) -> int:
+        """Size of the file at t without alpha and metadata; the layers are kept if they are the best so far."""
+        if (t, weight) not in self.sizes:
+            made = self._make(t, weight)
+            self.sizes[t, weight] = made.size
+            kept = self.largest
+            if made.size <= wanted and (kept is None or kept.rate != t or kept.size < made.size):
+                self.largest = made
+            if self.smallest is None or made.size < self.smallest.size:
+                self.smallest = made
+        return self.sizes[t, weight]
 
-    def _make(self, t: int, weight: float) -> bytes:
+    def _make(self, t: int, weight: float) -> Coded:
         header, entropy = self.parsed.header, self.model.entropy
         change = self.model.logarithm(t) - self.model.logarithm(header.rate)
-        factors = (UNIT * np.exp(change)).astype(np.float32)[:, None, None]
-        exact = np.rint(self.codes * factors).clip(-CODE_LIMIT * UNIT, CODE_LIMIT * UNIT).astype(np.int16)
-        rounded = (exact + (UNIT // 2 - 1) + (exact < 0)) // UNIT  # to the nearest, halves towards zero
-        groups = split(rounded.astype(np.int16), entropy.groups)
+        factors = (EXACT_UNIT * np.exp(change)).astype(np.float32)[:, None, None]
+        most = CODE_LIMIT * EXACT_UNIT
+        exact = np.rint(self.codes * factors).clip(-most, most).astype(np.int16)
+        groups = split(rounded(exact), entropy.groups)
         symbols = [_needed(self.levels, groups), *groups]
         choices = [None, *split(exact, entropy.groups)]
-        layers = encode_symbols(entropy, symbols, choices, weight, t, header.tile_exponent)
-        return container.write_file(replace(header, rate=t), layers, self.extra, self.parsed.alpha)
+        streams = encode_streams(entropy, symbols, choices, weight, t, header.tile_exponent)
+        return Coded.of(t, header.tile_exponent, streams, symbols)
 
 
 def _needed(levels: NDArray[np.int16], groups: Symbols) -> NDArray[np.int16]:

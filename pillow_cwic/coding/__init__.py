@@ -4,5 +4,15 @@ from pillow_cwic.coding.coder import EntropyModel, TileCoder, decode_bits, encod
 from pillow_cwic.coding.planes import PlaneCoder, PlaneModel
 
 Entropy = EntropyModel | PlaneModel
+ENTROPIES: dict[bytes, type[Entropy]] = {b"cwc1": EntropyModel, b"cw18": PlaneModel}  # by the family that a file names
 
-__all__ = ["Entropy", "EntropyModel", "PlaneCoder", "PlaneModel", "TileCoder", "decode_bits", "encode_bits"]
+__all__ = [
+    "ENTROPIES",
+    "Entropy",
+    "EntropyModel",
+    "PlaneCoder",
+    "PlaneModel",
+    "TileCoder",
+    "decode_bits",
+    "encode_bits",
+]

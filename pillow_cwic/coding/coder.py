@@ -48,6 +48,7 @@ class EntropyModel:
     of each group. Raises ModelError if they do not fit or if a sum could pass 32 bits.
     """
 
+    facts = ("groups", "context_hidden", "map_hidden", "levels")  # of a model's config, that it is made with
     level_pixels = 16  # pixels per level
     codes_per_level = 2  # along a side
 

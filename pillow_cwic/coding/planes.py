@@ -21,6 +21,7 @@ class PlaneModel:
     of each layer. Raises ModelError if they do not fit or if a sum could pass 32 bits.
     """
 
+    facts = ("groups", "levels")  # of a model's config, that it is made with
     level_pixels = 8  # pixels per level
     codes_per_level = 1  # along a side
 

@@ -11,12 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import models, settings, threads
-from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel
+from pillow_cwic.coding import ENTROPIES, Entropy
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 from pillow_cwic.file import container, limits
+from pillow_cwic.models.config import EXACT_BITS, EXACT_UNIT
 from pillow_cwic.models.weights import Context, read
 
 Symbols = list[NDArray[np.int16]]  # levels (1, rows, columns), then the codes of each group (channels, rows, columns)
+
+
+class Coded(NamedTuple):
+    """The layers of a picture at one rate parameter, entropy-coded, but not yet in a file."""
+
+    rate: int  # T
+    exponent: int  # of the tiles' sides
+    streams: list[bytes]  # of each layer
+    symbols: Symbols  # as a decoder will see them
+    size: int  # bytes of the whole file
+
+    @classmethod
+    def of(cls, rate: int, exponent: int, streams: list[bytes], symbols: Symbols, inserted: int = 0) -> Coded:
+        """With the size of a file in which ``inserted`` bytes of other chunks stand."""
+        return cls(rate, exponent, streams, symbols, container.file_size([len(s) for s in streams], inserted))
+
+    def layers(self) -> list[container.Layer]:
+        """What the file says of each layer."""
+        pairs = zip(self.streams, self.symbols, strict=True)
+        return [container.Layer(stream, _symbol_crc(plane, index)) for index, (stream, plane) in enumerate(pairs)]
 
 
 class _Tile(NamedTuple):
@@ -76,14 +97,21 @@ def join(groups: Symbols) -> NDArray[np.int16]:
     return whole[: sum(map(len, groups))]
 
 
-def encode_symbols(
+def rounded(exact: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Codes of unrounded ones in 1 / ``EXACT_UNIT``: the nearest, and of two the smaller, which takes fewer bits."""
+    half = np.int16(EXACT_UNIT // 2 - 1) + (exact < 0)
+    codes: NDArray[np.int16] = (exact + half) >> EXACT_BITS
+    return codes
+
+
+def encode_streams(
     entropy: Entropy,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
     weight: float | NDArray[np.float64],
     t: int,
     exponent: int,
-) -> list[container.Layer]:
+) -> list[bytes]:
     """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
 
     ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation with ``weight``
@@ -106,10 +134,19 @@ def encode_symbols(
             tiles[k].cut(symbols[index], index)[...] = parts[index]
 
     _each(code, len(tiles))
-    return [
-        container.Layer(container.join_tiles(streams[index]), _symbol_crc(plane, index))
-        for index, plane in enumerate(symbols)
-    ]
+    return [container.join_tiles(tiles) for tiles in streams]
+
+
+def encode_symbols(
+    entropy: Entropy,
+    symbols: Symbols,
+    exact: Sequence[NDArray[np.int16] | None],
+    weight: float | NDArray[np.float64],
+    t: int,
+    exponent: int,
+) -> list[container.Layer]:
+    """As ``encode_streams``, whose arguments it takes, to the layers of a file."""
+    return Coded.of(t, exponent, encode_streams(entropy, symbols, exact, weight, t, exponent), symbols).layers()
 
 
 def decode_steps(parsed: container.Parsed, groups: int | None = None) -> int:
@@ -174,10 +211,9 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
 
 def entropy_of(family: bytes, config: dict[str, Any], arrays: Context) -> Entropy:
     """The entropy model of a weights file. Raises ModelError if its arrays do not fit its config."""
-    names = ("groups", "levels") if family == b"cw18" else ("groups", "context_hidden", "map_hidden", "levels")
+    kind = ENTROPIES[family]
     try:
-        facts = [config[name] for name in names]
-        return PlaneModel(*arrays, *facts) if family == b"cw18" else EntropyModel(*arrays, *facts)
+        return kind(*arrays, *(config[name] for name in kind.facts))
     except (ArithmeticError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"weights: the context model does not fit the config: {error!r}") from error
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pillow_cwic.cwic2018.networks import STRIDE, Decoder, Encoder, ImportanceNet, PaperConfig
 from pillow_cwic.cwic2018.weights import fill
 from pillow_cwic.errors import ModelError
+from pillow_cwic.models.config import EXACT_UNIT
 from pillow_cwic.models.weights import Weights
 from pillow_cwic.progress import Progress
-from pillow_cwic.transforms.cwic1 import EXACT_UNIT
 from pillow_cwic.transforms.torch.limit import limited_threads
 from pillow_cwic.transforms.windows import SIDE, scaled, windows
 

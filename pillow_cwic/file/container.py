@@ -160,6 +160,12 @@ def write_file(
     return preamble + _chunk(b"HEAD", head) + between(extra, alpha) + _chunk(b"CODE", code) + _TAIL
 
 
+def file_size(layers: Sequence[int], inserted: int = 0) -> int:
+    """Bytes of a file with layers of so many bytes each, and ``inserted`` bytes of chunks ``between``."""
+    code = 1 + sum(len(put_varint(size)) + _U32.size + size for size in layers)
+    return HEADER_BYTES + inserted + _CHUNK_OVERHEAD + code + len(_TAIL)
+
+
 def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = None) -> bytes:
     """The chunks between HEAD and CODE.
 

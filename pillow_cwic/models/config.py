@@ -11,6 +11,9 @@ T = TypeVar("T")  # float, array or tensor
 STRIDE = 8  # pixels per code
 MAP_STRIDE = 16  # pixels per map level; picture sides are padded to a multiple of it
 CODE_LIMIT = 511  # the largest magnitude of a code that the format holds
+EXACT_BITS = 5
+EXACT_UNIT = 1 << EXACT_BITS  # encoders weigh unrounded codes in parts of one
+RATE_UNIT = 512  # the file's rate parameter T counts in parts of t
 MAX_CHANNELS = 192  # values in a block of 8 x 8 pixels
 RANGES: dict[str, tuple[float, float]] = {
     "wide": (1, 1024), "blocks": (0, 64), "context_hidden": (16, 256), "map_hidden": (16, 256),

@@ -34,11 +34,18 @@ class Made(NamedTuple):
     height: int
 
 
-def suffixes(writable: bool = False) -> dict[str, str]:
-    """The suffixes, in lower case, of the formats that Pillow reads, or writes, and its names of them."""
-    Image.init()
-    able = Image.SAVE if writable else Image.OPEN
-    return {suffix: name for suffix, name in Image.registered_extensions().items() if name in able}
+def suffixes() -> set[str]:
+    """The suffixes, in lower case, of the formats that Pillow reads."""
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+
+
+def format_of(suffix: str) -> str | None:
+    """Pillow's name of the format that it writes to files with this suffix, in lower case; None if there is none."""
+    for know in (Image.preinit, Image.init):  # all plugins take a while to import
+        know()
+        if (name := Image.EXTENSION.get(suffix)) in Image.SAVE:
+            return name
+    return None
 
 
 def convert(source: Source, recipe: Recipe) -> Made:

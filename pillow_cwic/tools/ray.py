@@ -20,7 +20,7 @@ import ray.data
 from pillow_cwic import models, settings
 from pillow_cwic.file import atomic
 from pillow_cwic.progress import Progress, shown
-from pillow_cwic.target import parse_effort, parse_target
+from pillow_cwic.saving import Options
 from pillow_cwic.tools import bulk
 
 __all__ = ["Failure", "Report", "decode_dataset", "encode_dataset"]
@@ -74,12 +74,10 @@ def encode_dataset(
     for options out of range, FileNotFoundError for a ``source`` that is not there, and ValueError if two pictures
     would become one file.
     """
-    target = {name: save.get(name) for name in ("rate", "size", "quality", "psnr", "ssim")}
-    parse_target(**target)
-    parse_effort(save.get("effort"))
-    models.by_name(save.get("model", "cwic1"), save.get("tuning"))
+    options = Options.of(save)
+    models.by_name(options.model, options.tuning)
     recipe = bulk.Recipe({**save, "format": "CWIC"}, strip)
-    wanted = set(bulk.suffixes()) - {bulk.SUFFIX}
+    wanted = bulk.suffixes() - {bulk.SUFFIX}
     return _run(str(source), str(output), wanted, bulk.SUFFIX, recipe, workers, gpus, progress)
 
 
@@ -99,10 +97,9 @@ def decode_dataset(
     ``save`` are the options of ``im.save`` in that format; all else is as in ``encode_dataset``.
     """
     suffix = "." + to.lower().removeprefix(".")
-    formats = bulk.suffixes(writable=True)
-    if suffix not in formats:
+    if (name := bulk.format_of(suffix)) is None:
         raise ValueError(f"to: {to!r} is no format that Pillow writes")
-    recipe = bulk.Recipe({**save, "format": formats[suffix]}, strip)
+    recipe = bulk.Recipe({**save, "format": name}, strip)
     return _run(str(source), str(output), {bulk.SUFFIX}, suffix, recipe, workers, gpus, progress)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic.device import require_torch
 from pillow_cwic.errors import ModelError
-from pillow_cwic.models.config import MAP_STRIDE, Config
+from pillow_cwic.models.config import EXACT_UNIT, MAP_STRIDE, RATE_UNIT, Config
 from pillow_cwic.models.weights import Context, Weights
 from pillow_cwic.progress import Progress
 from pillow_cwic.transforms import draft, layout, native
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     import torch
 
-EXACT_UNIT = 32  # the encoder weighs unrounded codes with this precision
-RATE_UNIT = 512  # the file's rate parameter T counts in 1/512 of t
 LATENT_GAIN_BITS = 24  # of the analysis gains, FORMAT.md section 6.8
 
 

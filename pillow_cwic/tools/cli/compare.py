@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 import pillow_cwic
 from pillow_cwic import models
 from pillow_cwic.file import atomic
-from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
+from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_MODEL, Options
 from pillow_cwic.tools.cli.files import FAILURES, complaint, for_target, usage_errors
 
 
@@ -20,7 +20,7 @@ from pillow_cwic.tools.cli.files import FAILURES, complaint, for_target, usage_e
 @click.argument("picture", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The page; PICTURE.html if nothing is given.")
 @for_target
-@click.option("--model", default="cwic1", show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True)
 @click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
 @click.option("--with", "wanted", default="jpeg,jpeg2000,webp,avif", show_default=True, help="Also: heic, jpegxl.")
@@ -52,8 +52,8 @@ def compare(
         if name not in known:
             raise click.UsageError(f"--with: {name} is none of {', '.join(known)}")
     with usage_errors(), pillow_cwic.options(device=device, threads=threads):
-        parse_target(**{name: options[name] for name in Target._fields})
-        models.by_name(options["model"], options["tuning"])
+        checked = Options.of(options)
+        models.by_name(checked.model, checked.tuning)
     target = output or picture.with_suffix(".html")
     try:
         if not force and target.exists():

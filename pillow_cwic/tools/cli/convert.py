@@ -7,15 +7,15 @@ from typing import Any
 import click
 
 from pillow_cwic import models
-from pillow_cwic.target import DEFAULT_EFFORT, Target, parse_target
-from pillow_cwic.tools.bulk import SUFFIX, suffixes
+from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_MODEL, TARGETS, Options
+from pillow_cwic.tools.bulk import SUFFIX, format_of, suffixes
 from pillow_cwic.tools.cli.files import Job, for_files, for_target, plan_files, run_jobs, usage_errors
 
 
 @click.command()
 @for_files
 @for_target
-@click.option("--model", default="cwic1", show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True)
 @click.option("--tuning", help="mse, or ssim for structural similarity; mse if nothing is given.")
 @click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
 def encode(
@@ -33,12 +33,12 @@ def encode(
     INPUTS are files, folders (with all that is in them) and patterns such as '*.jpg'. A file is written beside its
     source unless -o says where. Metadata is kept.
     """
-    target = {name: options.pop(name) for name in Target._fields}
+    save = {"model": model, "tuning": tuning, "effort": effort, **{name: options.pop(name) for name in TARGETS}}
     with usage_errors():
-        parse_target(**target)
+        Options.of(save)
         models.by_name(model, tuning)
-    save = {"format": "CWIC", "model": model, "tuning": tuning, "effort": effort, **target}
-    plan = plan_files(inputs, output, set(suffixes()) - {SUFFIX}, SUFFIX)
+    save["format"] = "CWIC"
+    plan = plan_files(inputs, output, lambda: suffixes() - {SUFFIX}, SUFFIX)
     run_jobs([Job(*each, save, **options) for each in plan], jobs, quiet)
 
 
@@ -52,12 +52,11 @@ def decode(inputs: tuple[str, ...], output: str | None, quiet: bool, jobs: int, 
     its source unless -o says where. Metadata is kept where the other format has a place for it.
     """
     suffix = "." + suffix.lower().removeprefix(".")
-    formats = suffixes(writable=True)
-    if suffix not in formats:
+    if format_of(suffix) is None:
         raise click.UsageError(f"--to: {suffix} is no format that Pillow writes")
-    plan = plan_files(inputs, output, {SUFFIX}, suffix)
-    for _, target in plan:
-        if target.suffix.lower() not in formats:
+    todo = []
+    for source, target in plan_files(inputs, output, lambda: {SUFFIX}, suffix):
+        if (name := format_of(target.suffix.lower())) is None:
             raise click.UsageError(f"{target}: {target.suffix or 'no suffix'} is no format that Pillow writes")
-    todo = [Job(*each, {"format": formats[each[1].suffix.lower()]}, **options) for each in plan]
+        todo.append(Job(source, target, {"format": name}, **options))
     run_jobs(todo, jobs, quiet)

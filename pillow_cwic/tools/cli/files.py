@@ -16,7 +16,6 @@ import pillow_cwic
 from pillow_cwic import settings
 from pillow_cwic.file import atomic
 from pillow_cwic.tools.bulk import FAILURES, SUFFIX, Recipe, convert, is_whole, reason
-from pillow_cwic.tools.cli import workers
 
 __all__ = [
     "FAILURES",
@@ -84,15 +83,21 @@ def for_target(command: Command) -> Command:
     return command
 
 
-def plan_files(inputs: tuple[str, ...], output: str | None, suffixes: set[str], suffix: str) -> list[tuple[Path, Path]]:
-    """(source, target) for every file that the inputs name. Raises click's errors if they make no sense."""
+def plan_files(
+    inputs: tuple[str, ...], output: str | None, suffixes: Callable[[], set[str]], suffix: str
+) -> list[tuple[Path, Path]]:
+    """(source, target) for every file that the inputs name; of folders, those with one of ``suffixes()``.
+
+    Raises click's errors if they make no sense.
+    """
     found: list[tuple[Path, Path]] = []  # with the place below the output folder
     several = len(inputs) > 1
     for text in inputs:
         path = Path(text)
         if path.is_dir():
             several = True
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            wanted = suffixes()
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in wanted and p.is_file())
             found += [(p, p.relative_to(path)) for p in inside]
         elif path.exists() or not glob.has_magic(text):
             found.append((path, Path(path.name)))
@@ -152,6 +157,8 @@ def _outcomes(todo: list[Job], jobs: int) -> Generator[Outcome]:
         for job in todo:
             yield _attempt(job)
         return
+    from pillow_cwic.tools.cli import workers
+
     share = max(1, (os.cpu_count() or 1) // jobs)
     todo = [job if job.threads else job._replace(threads=share) for job in todo]
     with closing(workers.outcomes(todo, _attempt_in_process, jobs)) as outcomes:

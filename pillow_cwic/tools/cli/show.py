@@ -28,7 +28,7 @@ def info(inputs: tuple[str, ...], as_json: bool, target: Path | None, force: boo
     few by red to light yellow for many, over the picture in grey.
     """
     found, failed = [], False
-    sources = [source for source, _ in plan_files(inputs, None, {SUFFIX}, SUFFIX)]
+    sources = [source for source, _ in plan_files(inputs, None, lambda: {SUFFIX}, SUFFIX)]
     if target is not None:
         Image.init()
         if len(sources) > 1:

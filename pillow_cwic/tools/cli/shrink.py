@@ -9,7 +9,7 @@ import click
 
 import pillow_cwic
 from pillow_cwic.file import atomic, container
-from pillow_cwic.target import parse_target
+from pillow_cwic.saving import Options
 from pillow_cwic.tools.cli.files import FAILURES, SUFFIX, complaint, plan_files, usage_errors
 
 
@@ -31,9 +31,9 @@ def shrink(
     if rate is None and size is None:
         raise click.UsageError("one of --rate and --size is needed")
     with usage_errors():
-        parse_target(rate, size)
+        Options(rate=rate, size=size)
     failed = False
-    for source, target in plan_files(inputs, output, {SUFFIX}, SUFFIX):
+    for source, target in plan_files(inputs, output, lambda: {SUFFIX}, SUFFIX):
         try:
             report = _shrink(source, target, rate, size, force)
         except FAILURES as error:

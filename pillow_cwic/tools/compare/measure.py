@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pillow_cwic import measures, plugin
-from pillow_cwic.target import parse_target
+from pillow_cwic.saving import TARGETS
 from pillow_cwic.tools.compare.peers import Codec, SizeError, writable
 
 MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
@@ -82,7 +82,7 @@ def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparis
         levels = file.importance_map()
         quality, picture = file.info["quality"], file.convert("RGB")
     point = measure(original, picture, len(data))
-    fixed = {name: value for name, value in options.items() if name not in parse_target()._fields}
+    fixed = {name: value for name, value in options.items() if name not in TARGETS}
     others = [_cwic(original, {**fixed, "quality": near}) for step in CURVE if 1 <= (near := quality + step) <= 100]
     entries = [Entry("CWIC", f"quality {quality}", data, picture, point, _curve(original, point, data, others, "CWIC"))]
     missing = []
