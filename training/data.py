@@ -38,17 +38,25 @@ class Crops:
 
     Half of the crops are shrunk by a factor of 1 to 2, so that the pack yields more pictures than it holds and
     traces of its own compression vanish. ``rendered`` and ``noisy`` are the shares of crops with text or plain
-    shapes drawn over them and with sensor-like noise, which photographs downscaled for the pack lack.
+    shapes drawn over them and with sensor-like noise, which photographs downscaled for the pack lack; ``vivid`` of
+    those with colours up to four times as strong.
     """
 
     def __init__(
-        self, pictures: list[np.ndarray], size: int, batch: int, seed: int, rendered: float = 0.06, noisy: float = 0.04
+        self,
+        pictures: list[np.ndarray],
+        size: int,
+        batch: int,
+        seed: int,
+        rendered: float = 0.06,
+        noisy: float = 0.04,
+        vivid: float = 0.0,
     ) -> None:
         self.pictures = [p for p in pictures if min(p.shape[:2]) >= size]
         if not self.pictures:
             raise ValueError(f"no picture is at least {size} pixels on its shorter side")
         self.size, self.batch = size, batch
-        self.rendered, self.noisy = rendered, noisy
+        self.rendered, self.noisy, self.vivid = rendered, noisy, vivid
         self.random = random.Random(seed)
         self.weights = np.cumsum([p.shape[0] * p.shape[1] for p in self.pictures], dtype=np.float64)
 
@@ -73,6 +81,9 @@ class Crops:
         if rng.random() < self.noisy:
             noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(1, 8), result.shape)
             result = np.clip(np.round(result + noise), 0, 255).astype(np.float32)
+        if self.vivid and rng.random() < self.vivid:
+            grey = result.mean(2, keepdims=True)
+            result = np.clip(np.round(grey + (result - grey) * rng.uniform(1.5, 4)), 0, 255).astype(np.float32)
         return result
 
     def _render(self, under: np.ndarray) -> np.ndarray:

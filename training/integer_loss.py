@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pillow_cwic.coding.symbols import rounded
+from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT
 from pillow_cwic.transforms.torch import integer
 from pillow_cwic.transforms.torch.context import logistic_bits
 from pillow_cwic.transforms.torch.distortion import distortion, similarities
@@ -17,7 +19,7 @@ from training.data import find_pictures, load_pictures
 from training.networks.model import Cwic1
 from training.networks.quantisers import channel_masks, useful_levels
 from training.networks.transforms import to_blocks, to_picture
-from training.quantise import encode
+from training.quantise import unrounded
 from training.validate import RATES
 
 
@@ -29,12 +31,24 @@ def bits(model: Cwic1, codes: Tensor, level: Tensor, t: Tensor) -> float:
     return float(total + logistic_bits(level, *model.context.map_parameters(level, t)).sum())
 
 
+def coded(model: Cwic1, exact: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes and levels as an encoder that rounds has them, from unrounded codes (1, C, h, w) in 1/32."""
+    codes = torch.from_numpy(rounded(exact.numpy().astype(np.int16))).float().clamp(-CODE_LIMIT, CODE_LIMIT)
+    return codes * channel_masks(level, model.config.groups), level
+
+
+def encode_float(model: Cwic1, picture: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+    """Codes and levels of one picture (1, 3, H, W) uint8 by the float analysis."""
+    latents, level = unrounded(model, to_blocks(picture.float() / 255 - 0.5), torch.tensor([rate / 512]))
+    return coded(model, (EXACT_UNIT * latents).round(), level)
+
+
 def encode_integer(model: Cwic1, analysis: integer.Analysis, picture: Tensor, rate: int) -> tuple[Tensor, Tensor]:
-    """As ``training.quantise.encode``, of one picture (1, 3, H, W) uint8, by the integer analysis."""
+    """The same by the integer analysis."""
     latents, levels = analysis(picture, [rate])
-    exact = analysis.codes(latents, [rate]).float() / 32
-    level = torch.maximum(levels[:, None].float(), useful_levels(exact, model.config.groups))
-    return model.quantise(exact) * channel_masks(level, model.config.groups), level
+    exact = analysis.codes(latents, [rate])
+    useful = useful_levels(exact.float() / EXACT_UNIT, model.config.groups)
+    return coded(model, exact, torch.maximum(levels[:, None].float(), useful))
 
 
 @torch.inference_mode()
@@ -56,7 +70,7 @@ def measure(
             height, width = (side - side % 16 for side in pixels.shape[:2])
             picture = torch.from_numpy(pixels[:height, :width].copy()).permute(2, 0, 1)[None]
             shown = []
-            codes, level = encode(model, to_blocks(picture.float() / 255 - 0.5), t)
+            codes, level = encode_float(model, picture, rate)
             shown.append((to_picture(model.synthesis(codes, t)) * 255 + 127.5).round().clamp(0, 255))
             shown.append(synthesis(codes.to(torch.int16), [rate]).float())
             lengths = [bits(model, codes, level, t)]
