@@ -31,7 +31,6 @@ static void plain_operand(const int16_t *x, const int16_t *m, int8_t *q, int32_t
             q[c] = (int8_t)cwic_clamp(cwic_mul(x[c], m[c]), -127, 127);
 }
 
-enum { MAX_INPUTS = 1024 };
 
 /* One output of one position, multiplied. */
 static int32_t product(const cwic_affine8 *a, const int16_t *x, int32_t o)
@@ -53,7 +52,7 @@ static void widen(const int8_t *in, int16_t *x, int32_t count)
 
 static void plain_relu(const cwic_affine8 *a, const int8_t *in, int8_t *out, int32_t count)
 {
-    int16_t x[MAX_INPUTS];
+    int16_t x[CWIC_MAX_INPUTS];
     int32_t p, o;
     for (p = 0; p < count; p++, in += a->inputs, out += a->outputs) {
         widen(in, x, a->inputs);
@@ -64,7 +63,7 @@ static void plain_relu(const cwic_affine8 *a, const int8_t *in, int8_t *out, int
 
 static void plain_add(const cwic_affine8 *a, const int8_t *in, int16_t *out, int32_t count)
 {
-    int16_t x[MAX_INPUTS];
+    int16_t x[CWIC_MAX_INPUTS];
     int32_t p, o;
     for (p = 0; p < count; p++, in += a->inputs, out += a->outputs) {
         widen(in, x, a->inputs);

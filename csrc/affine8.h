@@ -7,10 +7,11 @@
 #ifndef CWIC_AFFINE8_H
 #define CWIC_AFFINE8_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "common.h"
 
-/* A layer. inputs and outputs are multiples of 32, at most 1024. */
+enum { CWIC_MAX_INPUTS = 1024 };
+
+/* A layer. inputs and outputs are multiples of 32, at most CWIC_MAX_INPUTS. */
 typedef struct {
     int32_t inputs, outputs;
     int32_t positive;    /* whether inputs are those of `relu`, 0 .. 127; else -127 .. 127 of `operand` or `space` */
@@ -45,10 +46,5 @@ const cwic_blocks *cwic_blocks_choose(int32_t simd);
 const cwic_blocks *cwic_blocks_x86(int32_t simd);
 const cwic_blocks *cwic_blocks_amx(int32_t simd);
 const cwic_blocks *cwic_blocks_neon(int32_t simd);
-
-static inline int32_t cwic_clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
-static inline int32_t cwic_sat(int32_t x) { return cwic_clamp(x, -32768, 32767); }
-/* |x| <= 2^15 and |m| < 2^15, so that the sum stays within 2^30 + 2^14, the result within 16 bits. */
-static inline int32_t cwic_mul(int32_t x, int32_t m) { return (x * m + 16384) >> 15; }
 
 #endif

@@ -13,11 +13,6 @@
 
 long syscall(long number, ...); /* of unistd.h, which hides it from strict C99 */
 
-#ifdef __clang__
-#define UNROLLED _Pragma("clang loop unroll(full)")
-#else
-#define UNROLLED _Pragma("GCC unroll 16")
-#endif
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 #define AMX __attribute__((target("avx512f,avx512bw,avx512vl,amx-tile,amx-int8")))
 #define INLINE __attribute__((always_inline)) static inline

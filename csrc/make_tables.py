@@ -52,7 +52,7 @@ def main() -> None:
     head = "/* Written by make_tables.py from docs/FORMAT.md section 4. Normative; do not edit. */\n"
     body = table("cwic_first", first) + "\n" + table("cwic_step", step)
     body += f"\nconst uint16_t cwic_probabilities[{len(likely)}] = {{\n     {lines(likely)},\n}};\n"
-    Path(__file__).with_name("tables.c").write_text(head + '\n#include "internal.h"\n\n' + body)
+    Path(__file__).with_name("tables.c").write_text(head + '\n#include "decisions.h"\n\n' + body)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "affine.h"
+#include "decisions.h"
 
 enum {
     MAX_SIDE = 4096, /* in levels: tiles of 2^15 pixels */
     MAX_CHANNELS = 128,
-    MAX_GROUPS = 63,
-    MAX_LEVELS = 32,
     HIDDEN = 16,
     DEPTH = 4,      /* planes of the cuboid: three before and the bit's own */
     WINDOW = 25,    /* places of one of them */
@@ -24,8 +23,7 @@ enum {
     WEIGHTS = CUBOID * HIDDEN + HIDDEN * HIDDEN + HIDDEN,
     BIASES = 2 * HIDDEN + 1,
     ONE = 64,
-    ACTIVATION_MAX = 2047,
-    LOG_ODDS_MAX = 2815
+    LOG_ODDS_MAX = CWIC_LOG_ODDS - 1
 };
 
 /* Predictor of one plane. */
@@ -37,8 +35,8 @@ typedef struct {
 
 struct cwic_planes {
     int32_t channels, levels, level_planes, group_count;
-    int32_t groups[MAX_GROUPS];
-    cwic_dense_function *dense;
+    int32_t groups[CWIC_MAX_GROUPS];
+    cwic_affine_function *dense;
     cwic_predictor *predictors; /* [level_planes + channels] */
 };
 
@@ -81,8 +79,8 @@ static int32_t build(cwic_predictor *p, const int16_t *weights, const int32_t *b
 {
     const int16_t *mix = weights + CUBOID * HIDDEN, *out = mix + HIDDEN * HIDDEN;
     int32_t i, o;
-    if (!fits(weights, CUBOID, HIDDEN, ONE, biases) || !fits(mix, HIDDEN, HIDDEN, ACTIVATION_MAX + 1, biases + HIDDEN) ||
-        !fits(out, HIDDEN, 1, ACTIVATION_MAX + 1, biases + 2 * HIDDEN))
+    if (!fits(weights, CUBOID, HIDDEN, ONE, biases) || !fits(mix, HIDDEN, HIDDEN, CWIC_ACTIVATION_MAX + 1, biases + HIDDEN) ||
+        !fits(out, HIDDEN, 1, CWIC_ACTIVATION_MAX + 1, biases + 2 * HIDDEN))
         return CWIC_ERROR_WEIGHTS;
     if (!cwic_affine_shape(&p->near, WINDOW, DEPTH, HIDDEN) || !cwic_affine_shape(&p->mix, 1, HIDDEN, HIDDEN))
         return CWIC_ERROR_MEMORY;
@@ -109,7 +107,7 @@ cwic_planes *cwic_planes_new(const int16_t *weights, size_t weight_count, const 
     int32_t g, k, chosen, count, channels = 0, level_planes = 0;
 
     *result = CWIC_ERROR_WEIGHTS;
-    if (group_count < 1 || group_count > MAX_GROUPS || levels < 2 || levels > MAX_LEVELS || (levels & (levels - 1)))
+    if (group_count < 1 || group_count > CWIC_MAX_GROUPS || levels < 2 || levels > CWIC_MAX_LEVELS || (levels & (levels - 1)))
         return NULL;
     for (g = 0; g < group_count; g++) {
         if (groups[g] < 1 || groups[g] > MAX_CHANNELS - channels)
@@ -131,7 +129,7 @@ cwic_planes *cwic_planes_new(const int16_t *weights, size_t weight_count, const 
     m->level_planes = level_planes;
     m->group_count = group_count;
     memcpy(m->groups, groups, (size_t)group_count * sizeof *groups);
-    m->dense = cwic_dense_choose(simd, &chosen);
+    m->dense = cwic_affine_choose(simd, &chosen);
     m->predictors = calloc((size_t)count, sizeof *m->predictors);
     if (m->predictors)
         *result = CWIC_OK;
@@ -232,7 +230,7 @@ static void activate(const int32_t *sums, int16_t *out)
     int32_t i;
     for (i = 0; i < HIDDEN; i++) {
         int32_t x = (sums[i] + 2048) >> 12;
-        out[i] = (int16_t)(x < 0 ? 0 : x > ACTIVATION_MAX ? ACTIVATION_MAX : x);
+        out[i] = (int16_t)(x < 0 ? 0 : x > CWIC_ACTIVATION_MAX ? CWIC_ACTIVATION_MAX : x);
     }
 }
 

@@ -2,6 +2,8 @@
 
 #include "transform.h"
 
+CWIC_CHECK(CWIC_COSTS == (CWIC_EXACT_LIMIT + 15) / 32 + 1); /* the largest code of an exact one, and zero */
+
 void cwic_exact_codes(const cwic_transform *transform, int32_t rate, const int16_t *latents, size_t positions,
                       int16_t *exact)
 {

@@ -1,6 +1,6 @@
 /* Binary range coder with 16-bit probabilities and a 64-bit state: FORMAT.md section 3. */
 
-#include "internal.h"
+#include "range_coder.h"
 
 void cwic_encoder_init(cwic_encoder *e, uint8_t *out, size_t capacity)
 {

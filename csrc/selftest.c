@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "affine.h"
+#include "decisions.h"
 #include "selftest.h"
 
 /* Pinned: a change of it is a change of the format. */
 #define EXPECTED_PLANES_HASH 0xed9a2387u
 #define EXPECTED_HASH 0xa5ab7b0cu
 
-enum { MAX_SIMD = 3 }; /* of the dense part */
+enum { MAX_SIMD = 3 }; /* of affine maps */
 
 static int failures;
 

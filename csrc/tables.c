@@ -1,6 +1,6 @@
 /* Written by make_tables.py from docs/FORMAT.md section 4. Normative; do not edit. */
 
-#include "internal.h"
+#include "decisions.h"
 
 const int16_t cwic_first[64][16] = {
     {-2815, -2815, -2476, -2063, -1651, -1238, -825, -413, 0, 413, 825, 1238, 1651, 2063, 2476, 2815},

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "context.h"
+#include "decisions.h"
 
-enum { MAX_SIDE = 2048, CONTEXT_CLIP = 127, CODE_UNIT = 16, LEVEL_UNIT = 64, ACTIVATION_MAX = 2047 };
+enum { MAX_SIDE = 2048, CONTEXT_CLIP = 127, CODE_UNIT = 16, LEVEL_UNIT = 64 };
 
 struct cwic_tile {
     const cwic_model *model;
@@ -50,13 +51,12 @@ struct cwic_layer {
     cwic_correction around[9];    /* and by neighbourhood */
 };
 
-static int32_t clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
 
 static void activate(const int32_t *sums, int16_t *out, int32_t count)
 {
     int32_t i;
     for (i = 0; i < count; i++)
-        out[i] = (int16_t)clamp((sums[i] + 2048) >> 12, 0, ACTIVATION_MAX);
+        out[i] = (int16_t)cwic_clamp((sums[i] + 2048) >> 12, 0, CWIC_ACTIVATION_MAX);
 }
 
 cwic_tile *cwic_tile_new(const cwic_model *model, int32_t rate, int32_t height, int32_t width, int32_t *result)
@@ -73,7 +73,7 @@ cwic_tile *cwic_tile_new(const cwic_model *model, int32_t rate, int32_t height, 
     if (!t)
         return NULL;
     t->model = model;
-    t->u = (clamp(rate, -512, 512) + 4) >> 3;
+    t->u = (cwic_clamp(rate, -512, 512) + 4) >> 3;
     t->v = (t->u * t->u + 32) >> 6;
     t->height = height;
     t->width = width;
@@ -162,7 +162,7 @@ static int32_t code_position(cwic_layer *l, int16_t *at, const int32_t *sums, si
 {
     static const int32_t origin[1] = {0};
     const cwic_network *n = l->network;
-    cwic_dense_function *const dense = l->tile->model->dense;
+    cwic_affine_function *const dense = l->tile->model->dense;
     const int32_t left[2] = {-2 * l->step, -l->step};
     int16_t hidden[256];
     int32_t wide[2048];
@@ -173,8 +173,8 @@ static int32_t code_position(cwic_layer *l, int16_t *at, const int32_t *sums, si
     activate(wide, hidden, n->hidden);
     dense(&n->out, hidden, origin, 0, n->out_bias, 0, wide, 1);
     for (j = 0; j < l->channels; j++) {
-        int32_t mean = clamp((wide[j] + 8192) >> 14, 16 * l->low, 16 * l->high);
-        int32_t scale = clamp(((wide[l->channels + j] + 16384) >> 15) + 26, 0, 63);
+        int32_t mean = cwic_clamp((wide[j] + 8192) >> 14, 16 * l->low, 16 * l->high);
+        int32_t scale = cwic_clamp(((wide[l->channels + j] + 16384) >> 15) + 26, 0, 63);
         const size_t place = position + (size_t)j * plane;
         int16_t *symbol = l->symbols + place;
         const cwic_corrections k = {&l->corrections[j], &l->around[neighbourhood(l, at + l->place + j)]};
@@ -193,7 +193,7 @@ static int32_t code_position(cwic_layer *l, int16_t *at, const int32_t *sums, si
                 return CWIC_ERROR_SYMBOL;
         }
         *symbol = (int16_t)c;
-        at[l->place + j] = (int16_t)(CODE_UNIT * clamp(c, -CONTEXT_CLIP, CONTEXT_CLIP));
+        at[l->place + j] = (int16_t)(CODE_UNIT * cwic_clamp(c, -CONTEXT_CLIP, CONTEXT_CLIP));
     }
     return l->encodes ? CWIC_OK : cwic_decoder_short(&l->decoder);
 }
@@ -201,7 +201,7 @@ static int32_t code_position(cwic_layer *l, int16_t *at, const int32_t *sums, si
 static int32_t code_row(cwic_layer *l, int32_t y)
 {
     const cwic_network *n = l->network;
-    cwic_dense_function *const dense = l->tile->model->dense;
+    cwic_affine_function *const dense = l->tile->model->dense;
     const int32_t hidden = n->hidden;
     const size_t plane = (size_t)l->rows * l->columns;
     int16_t *row = l->inputs + (ptrdiff_t)y * l->pitch;

@@ -6,8 +6,8 @@
 
 #include "transform.h"
 
-enum { MAX_WIDE = 512, MAX_BLOCKS = 64, MAX_CHANNELS = 192, MAX_FEATURES = 1024, MAX_LEVELS = 32, MAX_SHIFT = 24 };
-enum { MAX_SIMD = 4 };
+enum { MAX_WIDE = 512, MAX_BLOCKS = 64, MAX_CHANNELS = CWIC_BLOCK_VALUES, MAX_FEATURES = 1024, MAX_SHIFT = 24 };
+CWIC_CHECK(2 * MAX_WIDE <= CWIC_MAX_INPUTS);
 
 uint32_t cwic_root(uint64_t v)
 {
@@ -36,7 +36,7 @@ static int shape_is_valid(const cwic_shape *s, int synthesis)
 {
     return s->wide >= 32 && s->wide <= MAX_WIDE && s->wide % 32 == 0 && s->blocks >= 0 && s->blocks <= MAX_BLOCKS &&
            s->channels >= 2 && s->channels <= MAX_CHANNELS && s->channels % 2 == 0 &&
-           (synthesis || (s->features >= 1 && s->features <= MAX_FEATURES && s->levels >= 1 && s->levels <= MAX_LEVELS));
+           (synthesis || (s->features >= 1 && s->features <= MAX_FEATURES && s->levels >= 1 && s->levels <= CWIC_MAX_LEVELS));
 }
 
 /* With the largest shape some 10^8 in all, so that no size overflows 32 bits. */
@@ -300,9 +300,9 @@ static cwic_transform *transform_new(int32_t synthesis, const cwic_shape *shape,
     t->shape = *shape;
     t->inputs = synthesis ? shape->channels : CWIC_BLOCK_VALUES;
     t->outputs = synthesis ? CWIC_BLOCK_VALUES : shape->channels;
-    simd = simd < MAX_SIMD ? simd : MAX_SIMD;
+    simd = simd < CWIC_BEST_SIMD ? simd : CWIC_BEST_SIMD;
     t->kernels = cwic_blocks_choose(simd);
-    t->dense = cwic_dense_choose(simd, &chosen);
+    t->dense = cwic_affine_choose(simd, &chosen);
     t->words = copy_of(a->words, a->word_count * sizeof *t->words);
     t->halves = copy_of(a->halves, a->half_count * sizeof *t->halves);
     t->bytes = copy_of(a->bytes, a->byte_count);

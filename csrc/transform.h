@@ -1,9 +1,9 @@
-/* The transforms of model cwic1, FORMAT.md section 6: what their weights (transform.c) and their passes (pass.c) share. Not part of the API. */
+/* The transforms of model cwic1, FORMAT.md section 6: what their weights (transform.c) and passes (pass.c) share. */
 #ifndef CWIC_TRANSFORM_H
 #define CWIC_TRANSFORM_H
 
+#include "affine.h"
 #include "affine8.h"
-#include "internal.h"
 
 enum { CWIC_BLOCK_VALUES = 192, CWIC_GAIN_ENTRIES = 129, CWIC_RATE_ENTRIES = 33, CWIC_HEAD_TAPS = 16 };
 enum { CWIC_LATENT_LIMIT = 8191, CWIC_OPERAND_LIMIT = 4095, CWIC_EXACT_LIMIT = 32000 };
@@ -20,7 +20,7 @@ struct cwic_transform {
     cwic_shape shape;
     int32_t inputs, outputs;
     const cwic_blocks *kernels;
-    cwic_dense_function *dense;
+    cwic_affine_function *dense;
     int32_t *words;
     int16_t *halves;
     int8_t *bytes; /* own copies of the arrays */

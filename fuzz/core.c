@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "internal.h"
+#include "decisions.h"
 #include "target.h"
 
 enum { MAX_HEIGHT = 2, MAX_WIDTH = 5, MODELS = 3, SIMD = 4, WEIGHTS_MAX = 1 << 16, BIASES_MAX = 2000 };

@@ -3,7 +3,7 @@
 #ifndef CWIC_PERTURB_H
 #define CWIC_PERTURB_H
 
-#include "internal.h"
+#include "decisions.h"
 
 extern int64_t cwic_perturb_count; /* decisions read so far */
 extern int64_t cwic_perturb_at;    /* the one to read wrongly */

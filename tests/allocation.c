@@ -1,7 +1,7 @@
 /* Makes every allocation of the C code fail in turn: each must give a clean error, and nothing may leak.
  *
  *     cc -std=c99 -Icsrc -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free tests/allocation.c \
- *         csrc/[!s]*.c csrc/symbols.c -pthread -lm
+ *         csrc/[!s]*.c -pthread -lm
  *
  * Prints one line for each part: how many allocations it makes, and how many failures were told. */
 

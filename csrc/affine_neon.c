@@ -1,6 +1,6 @@
-/* The dense part of the context model with NEON, which every 64-bit ARM processor has. Same sums as dense.c. */
+/* Affine maps with NEON, which every 64-bit ARM processor has. Same sums as affine.c. */
 
-#include "internal.h"
+#include "affine.h"
 
 #if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
 
@@ -34,7 +34,7 @@
         }                                                                                                             \
     } while (0)
 
-static void dense_neon(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step,
+static void affine_neon(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step,
                        const int32_t *start, size_t start_step, int32_t *out, int32_t count)
 {
     const int32_t outputs = a->outputs, pairs = a->inputs / 2;
@@ -47,14 +47,14 @@ static void dense_neon(const cwic_affine *a, const int16_t *input, const int32_t
     }
 }
 
-cwic_dense_function *cwic_dense_neon(int32_t simd)
+cwic_affine_function *cwic_affine_neon(int32_t simd)
 {
-    return simd == 1 ? dense_neon : NULL;
+    return simd == 1 ? affine_neon : NULL;
 }
 
 #else
 
-cwic_dense_function *cwic_dense_neon(int32_t simd)
+cwic_affine_function *cwic_affine_neon(int32_t simd)
 {
     (void)simd;
     return NULL;

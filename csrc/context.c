@@ -1,27 +1,16 @@
-/* The context model's weights: checked, repacked for the dense loops. FORMAT.md section 5. */
+/* The context model's weights: checked, repacked for the affine maps. FORMAT.md section 5. */
 
 #include <stdlib.h>
 
-#include "internal.h"
+#include "context.h"
 
-enum { MAX_GROUPS = 63, MAX_CHANNELS = 1024, MAX_HIDDEN = 256, MAX_LEVELS = 32, INPUT_MAX = 2048 };
+enum { MAX_CHANNELS = 1024, MAX_HIDDEN = 256, INPUT_MAX = CWIC_ACTIVATION_MAX + 1 };
 
 /* A reader over the two flat arrays; counts were checked before, so it cannot run past them. */
 typedef struct {
     const int16_t *weights;
     const int32_t *biases;
 } cwic_source;
-
-static int32_t padded(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-int cwic_affine_shape(cwic_affine *a, int32_t taps, int32_t inputs, int32_t outputs)
-{
-    a->taps = taps;
-    a->inputs = padded(inputs, 2);
-    a->outputs = padded(outputs, 16);
-    a->weights = calloc((size_t)taps * a->inputs * a->outputs, sizeof *a->weights);
-    return a->weights != NULL;
-}
 
 /* Copies [taps][inputs][outputs]; input k goes to place k, or past a gap after the first input. */
 static void fill(cwic_affine *a, cwic_source *from, int32_t inputs, int32_t outputs, int32_t gap)
@@ -38,7 +27,7 @@ static void fill(cwic_affine *a, cwic_source *from, int32_t inputs, int32_t outp
 
 static int32_t *biases(cwic_source *from, int32_t count)
 {
-    int32_t i, *copy = calloc((size_t)padded(count, 16), sizeof *copy);
+    int32_t i, *copy = calloc(((size_t)count + 15) / 16 * 16, sizeof *copy);
     for (i = 0; copy && i < count; i++)
         copy[i] = from->biases[i];
     from->biases += count;
@@ -123,8 +112,8 @@ cwic_model *cwic_model_new(const int16_t *weights, size_t weight_count, const in
     size_t need_weights = 0, need_biases = 0;
 
     *result = CWIC_ERROR_WEIGHTS;
-    if (group_count < 1 || group_count > MAX_GROUPS || hidden < 2 || hidden > MAX_HIDDEN || hidden % 16 ||
-        map_hidden < 2 || map_hidden > MAX_HIDDEN || map_hidden % 16 || levels < 1 || levels > MAX_LEVELS)
+    if (group_count < 1 || group_count > CWIC_MAX_GROUPS || hidden < 2 || hidden > MAX_HIDDEN || hidden % 16 ||
+        map_hidden < 2 || map_hidden > MAX_HIDDEN || map_hidden % 16 || levels < 1 || levels > CWIC_MAX_LEVELS)
         return NULL;
     count(map_hidden, 1, 0, 1, &need_weights, &need_biases);
     for (g = 0; g < group_count; g++) {
@@ -144,7 +133,7 @@ cwic_model *cwic_model_new(const int16_t *weights, size_t weight_count, const in
     m->channels = channels;
     m->levels = levels;
     m->hidden = hidden > map_hidden ? hidden : map_hidden;
-    m->dense = cwic_dense_choose(simd, &m->simd);
+    m->dense = cwic_affine_choose(simd, &m->simd);
     m->networks = calloc((size_t)m->layers, sizeof *m->networks);
     if (!m->networks) {
         cwic_model_free(m);

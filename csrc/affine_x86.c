@@ -1,6 +1,6 @@
-/* The dense part of the context model with AVX2 and AVX-512 VNNI, chosen at run time. Same sums as dense.c. */
+/* Affine maps with AVX2 and AVX-512 VNNI, chosen at run time. Same sums as affine.c. */
 
-#include "internal.h"
+#include "affine.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
 
@@ -41,7 +41,7 @@ static inline int32_t pair_at(const int16_t *x)
         }                                                                                                             \
     } while (0)
 
-__attribute__((target("avx2"))) static void dense_avx2(const cwic_affine *a, const int16_t *input,
+__attribute__((target("avx2"))) static void affine_avx2(const cwic_affine *a, const int16_t *input,
                                                        const int32_t *offsets, size_t step, const int32_t *start,
                                                        size_t start_step, int32_t *out, int32_t count)
 {
@@ -56,7 +56,7 @@ __attribute__((target("avx2"))) static void dense_avx2(const cwic_affine *a, con
 }
 
 #ifdef __clang__
-#define UNROLLED _Pragma("unroll")
+#define UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define UNROLLED _Pragma("GCC unroll 8")
 #endif
@@ -104,7 +104,7 @@ avx512_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, 
             avx512_part(a, input, offsets, step, start, start_step, out, p, b, 1, BLOCKS);                            \
     } while (0)
 
-__attribute__((target(VNNI))) static void dense_avx512(const cwic_affine *a, const int16_t *input,
+__attribute__((target(VNNI))) static void affine_avx512(const cwic_affine *a, const int16_t *input,
                                                        const int32_t *offsets, size_t step, const int32_t *start,
                                                        size_t start_step, int32_t *out, int32_t count)
 {
@@ -117,19 +117,19 @@ __attribute__((target(VNNI))) static void dense_avx512(const cwic_affine *a, con
         AVX512_ROW(1);
 }
 
-cwic_dense_function *cwic_dense_x86(int32_t simd)
+cwic_affine_function *cwic_affine_x86(int32_t simd)
 {
     if (simd == 3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vnni"))
-        return dense_avx512;
+        return affine_avx512;
     if (simd == 1 && __builtin_cpu_supports("avx2"))
-        return dense_avx2;
+        return affine_avx2;
     return NULL;
 }
 
 #else
 
-cwic_dense_function *cwic_dense_x86(int32_t simd)
+cwic_affine_function *cwic_affine_x86(int32_t simd)
 {
     (void)simd;
     return NULL;

@@ -1,8 +1,17 @@
-/* The dense part of the context model in plain C, and the choice among implementations. */
+/* Affine maps in plain C, and the choice among implementations. */
 
-#include "internal.h"
+#include "affine.h"
 
-void cwic_dense_plain(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step,
+int cwic_affine_shape(cwic_affine *a, int32_t taps, int32_t inputs, int32_t outputs)
+{
+    a->taps = taps;
+    a->inputs = (inputs + 1) / 2 * 2;
+    a->outputs = (outputs + 15) / 16 * 16;
+    a->weights = cwic_zeros((size_t)taps, (size_t)a->inputs, (size_t)a->outputs, sizeof *a->weights);
+    return a->weights != NULL;
+}
+
+void cwic_affine_plain(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step,
                       const int32_t *start, size_t start_step, int32_t *out, int32_t count)
 {
     const int32_t outputs = a->outputs, pairs = a->inputs / 2;
@@ -25,15 +34,15 @@ void cwic_dense_plain(const cwic_affine *a, const int16_t *input, const int32_t 
     }
 }
 
-cwic_dense_function *cwic_dense_choose(int32_t simd, int32_t *chosen)
+cwic_affine_function *cwic_affine_choose(int32_t simd, int32_t *chosen)
 {
     for (*chosen = simd; *chosen > 0; --*chosen) {
-        cwic_dense_function *found = cwic_dense_x86(*chosen);
+        cwic_affine_function *found = cwic_affine_x86(*chosen);
         if (!found)
-            found = cwic_dense_neon(*chosen);
+            found = cwic_affine_neon(*chosen);
         if (found)
             return found;
     }
     *chosen = 0;
-    return cwic_dense_plain;
+    return cwic_affine_plain;
 }

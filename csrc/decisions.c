@@ -1,25 +1,26 @@
 /* Codes as nested decisions "c > k" around their predicted mean: FORMAT.md section 4. */
 
-#include "internal.h"
+#include "decisions.h"
 
 enum {
     STEPS = 16,   /* decisions on either side of the mean before the rest is an Exp-Golomb code */
     MAX_DIGITS = 10,
     CERTAIN = 2129, /* a decision whose log odds are beyond this, 1 in 4096, is not written */
-    LIMIT = 2816,   /* log odds are brought below this before they become a probability */
     HALF = 32768
 };
 
+CWIC_CHECK((int)CERTAIN < (int)CWIC_LOG_ODDS);
+
 enum { FIRST, UP, DOWN }; /* kinds of decisions */
 
-static inline int32_t within(int32_t x, int32_t limit) { return x < -limit ? -limit : x > limit ? limit : x; }
+static inline int32_t within(int32_t x, int32_t limit) { return cwic_clamp(x, -limit, limit); }
 
-/* The tables' entries are below LIMIT in magnitude and 2^16 + slope is at most 3 * 2^15, so the product is below 2^29. */
+/* The tables' entries are below CWIC_LOG_ODDS in magnitude and 2^16 + slope is at most 3 * 2^15, so the product is below 2^29. */
 static inline uint32_t probability(const cwic_corrections *k, int kind, int32_t odds)
 {
     int32_t z = ((65536 + k->channel->slope[kind]) * odds >> 16) +
                 ((k->channel->bias[kind] + k->around->bias[kind]) >> 8);
-    return cwic_probabilities[(within(z, LIMIT - 1) + LIMIT) >> 1];
+    return cwic_probabilities[(within(z, CWIC_LOG_ODDS - 1) + CWIC_LOG_ODDS) >> 1];
 }
 
 /* One step down the gradient of the code length: e is below 2^16 in magnitude, e * odds below 2^28. */
