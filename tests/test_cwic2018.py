@@ -237,7 +237,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for point, bpp in (("r0.2", 0.1), ("r0.5", 0.3)):
             with torch.no_grad():
                 model.decoder.trunk[-1].bias += 0.01
-            data = paper_export.freeze(model, lively(), {"r": point[1:]})
+            data = paper_export.freeze(model, lively(), {"r": point[1:]}, torch.rand(2, 3, 64, 64) - 0.5)
             export.release(data, "cwic2018", "mse", point, bpp=bpp)
         yield folder
     models.released.cache_clear()

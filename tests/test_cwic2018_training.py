@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from test_cwic2018 import TINY, lively, released  # noqa: F401  (a fixture)
 
 from benchmarks import paper as benchmark
@@ -99,7 +99,11 @@ def test_released_predictors_are_floats_again() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(cuboid.to_integers(again), integers, strict=True))
 
 
-def test_runs_become_operating_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_become_operating_points(tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    photo.crop((0, 0, 272, 264)).save(pictures / "one.png")
+    monkeypatch.setattr(paper_export, "CROPS", 1)
     folder = tmp_path / "models"
     folder.mkdir()
     monkeypatch.setattr(models, "FOLDER", folder)
@@ -116,16 +120,31 @@ def test_runs_become_operating_points(tmp_path: Path, monkeypatch: pytest.Monkey
         runs.append(str(run.folder))
     try:
         for _ in range(2):  # the second time in place of the first
-            monkeypatch.setattr("sys.argv", ["paper_export", "--runs", *runs])
+            monkeypatch.setattr("sys.argv", ["paper_export", "--data", str(pictures), "--runs", *runs])
             paper_export.main()
         assert [(m.point, m.bpp) for m in models.points("cwic2018", "mse")] == [("r0.2", 0.1), ("r0.4", 0.2)]
         assert len(list(folder.glob("*.safetensors"))) == 2
         assert "| 0.4 | 0.2000 |" in (folder / "cwic2018-mse.md").read_text()
-        monkeypatch.setattr("sys.argv", ["paper_export", "--runs", runs[1]])  # others go
+        monkeypatch.setattr("sys.argv", ["paper_export", "--data", str(pictures), "--runs", runs[1]])  # others go
         paper_export.main()
         models.released.cache_clear()
-        assert [m.point for m in models.points("cwic2018", "mse")] == ["r0.4"]
-        assert len(list(folder.glob("*.safetensors"))) == 1
+        (only,) = models.points("cwic2018", "mse")
+        assert only.point == "r0.4" and len(list(folder.glob("*.safetensors"))) == 1
+
+        context = {name: array for name, array in load(only.read()).items() if name.startswith("context.")}
+        old = {name: array.half() for name, array in load_average(Path(runs[1]))[0].state_dict().items()} | context
+        facts = {"config": json.dumps(TINY.to_dict()), "tuning": "mse", "r": "0.4", "step": "0"}
+        save_file(old, tmp_path / "old.safetensors", facts)
+        more = ["--valid", str(pictures), "--convert", str(tmp_path / "old.safetensors")]
+        monkeypatch.setattr("sys.argv", ["paper_export", "--data", str(pictures), *more])
+        paper_export.main()
+        models.released.cache_clear()
+        (again,) = models.points("cwic2018", "mse")
+        assert again.point == "r0.4" and len(list(folder.glob("*.safetensors"))) == 1
+        arrays = load(again.read())
+        assert all(torch.equal(arrays[name], array) for name, array in context.items())
+        card = (folder / "cwic2018-mse.md").read_text()
+        assert f"`{again.file}`" in card and f"| 0.4 | {again.bpp:.4f} |" in card and again.bpp != 0.2
     finally:
         models.released.cache_clear()
 

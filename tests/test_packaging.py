@@ -96,6 +96,12 @@ def test_wheel_tag(wheel: Path) -> None:
         assert re.fullmatch(r"pillow_cwic-[0-9.]+-cp311-abi3-\w+\.whl", wheel.name)
 
 
+def test_wheel_is_small(wheel: Path) -> None:
+    """Two tunings of ``cwic1`` and four operating points of ``cwic2018``; what a user downloads."""
+    assert wheel.stat().st_size <= 25_000_000
+    assert sum(entry.file_size for entry in zipfile.ZipFile(wheel).infolist()) <= 25_000_000
+
+
 def test_wheel_holds_coder_weights_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     coders = [name for name in names if re.fullmatch(r"pillow_cwic/coding/_coder[\w.-]*\.(so|pyd)", name)]

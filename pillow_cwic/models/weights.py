@@ -30,13 +30,32 @@ class Weights(NamedTuple):
         tuning: str = self.metadata["tuning"]
         return tuning
 
-    def take(self, name: str, kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
-        """An array of integers of one dimension. Raises ModelError if it is missing or of another kind."""
+    def take(self, name: str, kind: type[np.number[Any]], shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+        """An array of one dimension, or of a shape. Raises ModelError if it is missing or of another kind."""
         found = self.arrays.pop(name, None)
-        if found is None or found.dtype != kind or found.ndim != 1:
+        if found is None or found.dtype != kind or (found.ndim != 1 if shape is None else found.shape != shape):
             what = "missing" if found is None else f"{found.dtype} {found.shape}"
-            raise ModelError(f"weights: {name} is {what}, wanted {np.dtype(kind)} of one dimension")
+            wanted = "of one dimension" if shape is None else str(shape)
+            raise ModelError(f"weights: {name} is {what}, wanted {np.dtype(kind)} {wanted}")
         return found
+
+    def take_floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Numbers stored as float16. Raises ModelError as ``take`` does, and if one is not finite."""
+        found = self.take(name, np.float16, shape)
+        if not np.isfinite(found).all():
+            raise ModelError(f"weights: {name} does not hold finite numbers alone")
+        return found.astype(np.float32)
+
+    def take_scaled(self, name: str, scale_name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Numbers stored as 8-bit integers and a scale, not negative, for each of the first dimension.
+
+        Raises ModelError as ``take_floats`` does, and if a scale is negative.
+        """
+        scale = self.take_floats(scale_name, shape[:1])
+        if (scale < 0).any():
+            raise ModelError(f"weights: {scale_name} is down to {scale.min()}, wanted no negative number")
+        integers: NDArray[np.int8] = self.take(name, np.int8, shape)
+        return integers * scale.reshape(-1, *(1 for _ in shape[1:]))
 
     def context(self) -> Context:
         """Takes the context model's arrays. Raises ModelError as ``take`` does."""

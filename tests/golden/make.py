@@ -88,15 +88,16 @@ def tiny_models() -> dict[str, bytes]:
         for name, value in [*first.context.named_parameters(), *context.named_parameters()]:
             value.mul_(4 if name.endswith("out.weight") else 2)  # so that predictions vary
             value.add_(0.02 * torch.randn_like(value))
-    second = paper_export.freeze(Paper(CWIC2018), context, {"name": "golden2018", "tuning": "mse"})
+    crops = calibration()
+    second = paper_export.freeze(Paper(CWIC2018), context, {"name": "golden2018", "tuning": "mse"}, crops)
     return {
-        "golden1": freeze(first, calibration(), {"name": "golden1", "tuning": "mse", "family": "cwc1"}),
+        "golden1": freeze(first, crops, {"name": "golden1", "tuning": "mse", "family": "cwc1"}),
         "golden2018": second,
     }
 
 
 def calibration() -> torch.Tensor:
-    """Crops of the photograph, (6, 3, 64, 64) in [-0.5, 0.5], that the first one's integers are fitted to."""
+    """Crops of the photograph, (6, 3, 64, 64) in [-0.5, 0.5], that the integers are fitted to."""
     with Image.open(PHOTO) as im:
         pixels = np.asarray(im.convert("RGB").reduce(2))
     crops = np.stack([pixels[y : y + 64, x : x + 64] for y in (0, 96) for x in (0, 128, 256)])
