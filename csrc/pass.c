@@ -153,12 +153,19 @@ static void latents_of(const cwic_pass *p, scratch *w, int32_t y, int32_t x, int
     const size_t plane = (size_t)p->rows * p->columns;
     const int16_t *codes = p->codes + (size_t)y * p->columns + x;
     int32_t c, k;
+    memset(out, 0, (size_t)count * channels * sizeof *out); /* as most codes are */
     for (c = 0; c < channels; c++, codes += plane) {
         const int16_t *known = p->known + (size_t)c * 2 * KNOWN_CODES + KNOWN_CODES;
         for (k = 0; k < count; k++) {
             const int32_t code = codes[k];
-            out[(size_t)k * channels + c] =
-                code >= -KNOWN_CODES && code < KNOWN_CODES ? known[code] : latent(code, p->gain[c]);
+            uint64_t four;
+            if (count - k >= 4 && (memcpy(&four, codes + k, sizeof four), !four)) {
+                k += 3;
+                continue;
+            }
+            if (code)
+                out[(size_t)k * channels + c] =
+                    code >= -KNOWN_CODES && code < KNOWN_CODES ? known[code] : latent(code, p->gain[c]);
         }
     }
     if (p->t->shape.normalised)
@@ -169,7 +176,12 @@ static void latents_of(const cwic_pass *p, scratch *w, int32_t y, int32_t x, int
 static void blocks_of(const cwic_pass *p, int32_t y, int32_t x, int16_t *out, size_t step, int32_t count)
 {
     int32_t row, column, k;
-    for (k = 0; k < count; k++, out += step)
+    for (k = 0; k < count; k++, out += step) {
+        if (8 * y + 8 <= p->height && 8 * (x + k) + 8 <= p->width) {
+            const size_t pitch = (size_t)p->width * 3;
+            p->t->rows->take(p->samples + 8 * (size_t)y * pitch + 24 * (size_t)(x + k), pitch, out);
+            continue;
+        }
         for (row = 0; row < 8; row++) {
             const int32_t from = 8 * y + row < p->height ? 8 * y + row : p->height - 1;
             const uint8_t *line = p->samples + (size_t)from * p->width * 3;
@@ -181,13 +193,14 @@ static void blocks_of(const cwic_pass *p, int32_t y, int32_t x, int16_t *out, si
                 out[128 + 8 * row + column] = (int16_t)(sample[2] - 128);
             }
         }
+    }
 }
 
 static void enter(const cwic_pass *p, scratch *w, int32_t y)
 {
     const cwic_transform *t = p->t;
     const int32_t wide = t->shape.wide, inputs = t->inputs;
-    int32_t x, k, o;
+    int32_t x;
     for (x = 0; x < p->columns; x += CHUNK) {
         const int32_t count = p->columns - x < CHUNK ? p->columns - x : CHUNK;
         int16_t *stream = stream_row(p, y) + (size_t)x * wide, *in = w->inputs;
@@ -198,11 +211,7 @@ static void enter(const cwic_pass *p, scratch *w, int32_t y)
             blocks_of(p, y, x, in, (size_t)inputs, count);
         }
         affine(p, &t->enter, in, (size_t)inputs, t->enter_bias, w->sums, count);
-        for (k = 0; k < count; k++)
-            for (o = 0; o < wide; o++) {
-                const int32_t u = cwic_sat(w->sums[k * wide + o] >> t->enter_shift);
-                stream[k * wide + o] = (int16_t)cwic_sat(cwic_mul(u, p->multiplier[o]) + p->offset[o]);
-            }
+        t->rows->enter(w->sums, t->enter_shift, p->multiplier, p->offset, stream, wide, count);
     }
 }
 
@@ -214,6 +223,11 @@ static void show(const cwic_pass *p, const int32_t *sums, int32_t y, int32_t x, 
     for (k = 0; k < count; k++, sums += CWIC_BLOCK_VALUES) {
         const int32_t left = p->width - 8 * (x + k), columns = left < 8 ? left : 8;
         uint8_t value[CWIC_BLOCK_VALUES];
+        if (rows == 8 && columns == 8) {
+            const size_t pitch = (size_t)p->width * 3;
+            p->t->rows->show(sums, shift, p->pixels + 8 * (size_t)y * pitch + 24 * (size_t)(x + k), pitch);
+            continue;
+        }
         for (column = 0; column < CWIC_BLOCK_VALUES; column++)
             value[column] = (uint8_t)cwic_clamp(sums[column] >> shift, 0, 255);
         for (row = 0; row < rows; row++) {
@@ -278,14 +292,11 @@ static void leave(cwic_pass *p, scratch *w, int32_t y)
 {
     const cwic_transform *t = p->t;
     const int32_t wide = t->shape.wide, step = wide + t->inputs;
-    int32_t x, k, c;
+    int32_t x, k;
     for (x = 0; x < p->columns; x += CHUNK) {
         const int32_t count = p->columns - x < CHUNK ? p->columns - x : CHUNK;
         const int16_t *stream = stream_row(p, y) + (size_t)x * wide;
-        int16_t *in = w->inputs;
-        for (k = 0; k < count; k++, in += step, stream += wide)
-            for (c = 0; c < wide; c++)
-                in[c] = (int16_t)cwic_clamp(cwic_mul(stream[c], t->operand[c]), -CWIC_OPERAND_LIMIT, CWIC_OPERAND_LIMIT);
+        t->rows->operand(stream, t->operand, w->inputs, (size_t)step, wide, count);
         if (t->synthesis) {
             const int16_t *kept = kept_row(p, y) + (size_t)x * t->inputs;
             for (k = 0; k < count; k++, kept += t->inputs)

@@ -1,6 +1,5 @@
 /* The transforms' weights: checked, repacked. FORMAT.md sections 6.6 to 6.8. */
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,16 +7,6 @@
 
 enum { MAX_WIDE = 512, MAX_BLOCKS = 64, MAX_CHANNELS = CWIC_BLOCK_VALUES, MAX_FEATURES = 1024, MAX_SHIFT = 24 };
 CWIC_CHECK(2 * MAX_WIDE <= CWIC_MAX_INPUTS);
-
-uint32_t cwic_root(uint64_t v)
-{
-    uint64_t r = (uint64_t)sqrt((double)v);
-    while (r * r > v)
-        r--;
-    while ((r + 1) * (r + 1) <= v)
-        r++;
-    return (uint32_t)r;
-}
 
 /* ---- the arrays, in order ---------------------------------------------------------------------------------- */
 
@@ -303,6 +292,7 @@ static cwic_transform *transform_new(int32_t synthesis, const cwic_shape *shape,
     simd = simd < CWIC_BEST_SIMD ? simd : CWIC_BEST_SIMD;
     t->kernels = cwic_blocks_choose(simd);
     t->dense = cwic_affine_choose(simd, &chosen);
+    t->rows = cwic_rows_choose(simd);
     t->words = copy_of(a->words, a->word_count * sizeof *t->words);
     t->halves = copy_of(a->halves, a->half_count * sizeof *t->halves);
     t->bytes = copy_of(a->bytes, a->byte_count);

@@ -2,11 +2,14 @@
 #ifndef CWIC_TRANSFORM_H
 #define CWIC_TRANSFORM_H
 
+#include <math.h>
+
 #include "affine.h"
 #include "affine8.h"
+#include "rows.h"
 
-enum { CWIC_BLOCK_VALUES = 192, CWIC_GAIN_ENTRIES = 129, CWIC_RATE_ENTRIES = 33, CWIC_HEAD_TAPS = 16 };
-enum { CWIC_LATENT_LIMIT = 8191, CWIC_OPERAND_LIMIT = 4095, CWIC_EXACT_LIMIT = 32000 };
+enum { CWIC_GAIN_ENTRIES = 129, CWIC_RATE_ENTRIES = 33, CWIC_HEAD_TAPS = 16 };
+enum { CWIC_LATENT_LIMIT = 8191, CWIC_EXACT_LIMIT = 32000 };
 
 typedef struct {
     cwic_affine8 before, after, widen, narrow;
@@ -21,6 +24,7 @@ struct cwic_transform {
     int32_t inputs, outputs;
     const cwic_blocks *kernels;
     cwic_affine_function *dense;
+    const cwic_rows *rows;
     int32_t *words;
     int16_t *halves;
     int8_t *bytes; /* own copies of the arrays */
@@ -51,6 +55,14 @@ static inline int32_t cwic_at16(const int16_t *table, int32_t count, int32_t rat
 }
 
 /* The largest integer whose square is at most v, v < 2^63. The double may be off by one; the loops make it right. */
-uint32_t cwic_root(uint64_t v);
+static inline uint32_t cwic_root(uint64_t v)
+{
+    uint64_t r = (uint64_t)sqrt((double)v);
+    while (r * r > v)
+        r--;
+    while ((r + 1) * (r + 1) <= v)
+        r++;
+    return (uint32_t)r;
+}
 
 #endif

@@ -1,0 +1,143 @@
+/* Entrance and exit of the transforms, beside their products, in plain C and with AVX2. */
+
+#include "rows.h"
+
+enum { COLOUR = CWIC_SIDE * CWIC_SIDE }; /* values of each colour */
+
+static void enter_plain(const int32_t *sums, int32_t shift, const int16_t *m, const int16_t *offset, int16_t *stream,
+                        int32_t wide, int32_t count)
+{
+    int32_t k, o;
+    for (k = 0; k < count; k++, sums += wide, stream += wide)
+        for (o = 0; o < wide; o++)
+            stream[o] = (int16_t)cwic_sat(cwic_mul(cwic_sat(sums[o] >> shift), m[o]) + offset[o]);
+}
+
+static void operand_plain(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide, int32_t count)
+{
+    int32_t k, c;
+    for (k = 0; k < count; k++, stream += wide, out += step)
+        for (c = 0; c < wide; c++)
+            out[c] = (int16_t)cwic_clamp(cwic_mul(stream[c], m[c]), -CWIC_OPERAND_LIMIT, CWIC_OPERAND_LIMIT);
+}
+
+static void show_plain(const int32_t *sums, int32_t shift, uint8_t *pixels, size_t pitch)
+{
+    int32_t row, column, colour;
+    for (row = 0; row < CWIC_SIDE; row++, pixels += pitch)
+        for (column = 0; column < CWIC_SIDE; column++)
+            for (colour = 0; colour < 3; colour++)
+                pixels[3 * column + colour] =
+                    (uint8_t)cwic_clamp(sums[COLOUR * colour + CWIC_SIDE * row + column] >> shift, 0, 255);
+}
+
+static void take_plain(const uint8_t *pixels, size_t pitch, int16_t *values)
+{
+    int32_t row, column, colour;
+    for (row = 0; row < CWIC_SIDE; row++, pixels += pitch)
+        for (column = 0; column < CWIC_SIDE; column++)
+            for (colour = 0; colour < 3; colour++)
+                values[COLOUR * colour + CWIC_SIDE * row + column] = (int16_t)(pixels[3 * column + colour] - 128);
+}
+
+static const cwic_rows plain = {enter_plain, operand_plain, show_plain, take_plain};
+
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 static inline __m256i load256(const void *x) { return _mm256_loadu_si256((const __m256i *)x); }
+AVX2 static inline void store256(void *x, __m256i v) { _mm256_storeu_si256((__m256i *)x, v); }
+AVX2 static inline __m128i load64(const void *x) { return _mm_loadl_epi64((const __m128i *)x); }
+
+AVX2 static void enter_avx2(const int32_t *sums, int32_t shift, const int16_t *m, const int16_t *offset, int16_t *stream,
+                            int32_t wide, int32_t count)
+{
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    int32_t k, o;
+    for (k = 0; k < count; k++, sums += wide, stream += wide)
+        for (o = 0; o < wide; o += 16) {
+            const __m256i low = _mm256_sra_epi32(load256(sums + o), by), high = _mm256_sra_epi32(load256(sums + o + 8), by);
+            const __m256i u = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+            store256(stream + o, _mm256_adds_epi16(_mm256_mulhrs_epi16(u, load256(m + o)), load256(offset + o)));
+        }
+}
+
+AVX2 static void operand_avx2(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide, int32_t count)
+{
+    const __m256i most = _mm256_set1_epi16(CWIC_OPERAND_LIMIT), least = _mm256_set1_epi16(-CWIC_OPERAND_LIMIT);
+    int32_t k, c;
+    for (k = 0; k < count; k++, stream += wide, out += step)
+        for (c = 0; c < wide; c += 16) {
+            const __m256i x = _mm256_mulhrs_epi16(load256(stream + c), load256(m + c));
+            store256(out + c, _mm256_max_epi16(_mm256_min_epi16(x, most), least));
+        }
+}
+
+/* Where byte i of 24 interleaved ones comes from: colour i % 3 of pixel i / 3; in the first 16 bytes red and green of
+ * eight pixels lie behind each other, blue elsewhere. */
+#define NONE -128
+AVX2 static void show_avx2(const int32_t *sums, int32_t shift, uint8_t *pixels, size_t pitch)
+{
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m128i two = _mm_setr_epi8(0, 8, NONE, 1, 9, NONE, 2, 10, NONE, 3, 11, NONE, 4, 12, NONE, 5);
+    const __m128i blue = _mm_setr_epi8(NONE, NONE, 0, NONE, NONE, 1, NONE, NONE, 2, NONE, NONE, 3, NONE, NONE, 4, NONE);
+    const __m128i two_last = _mm_setr_epi8(13, NONE, 6, 14, NONE, 7, 15, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE);
+    const __m128i blue_last =
+        _mm_setr_epi8(NONE, 5, NONE, NONE, 6, NONE, NONE, 7, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE);
+    uint8_t value[CWIC_BLOCK_VALUES];
+    int32_t k;
+    for (k = 0; k < CWIC_BLOCK_VALUES; k += 32) {
+        const __m256i a = _mm256_sra_epi32(load256(sums + k), by), b = _mm256_sra_epi32(load256(sums + k + 8), by);
+        const __m256i c = _mm256_sra_epi32(load256(sums + k + 16), by), d = _mm256_sra_epi32(load256(sums + k + 24), by);
+        const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        store256(value + k, _mm256_permutevar8x32_epi32(bytes, order));
+    }
+    for (k = 0; k < COLOUR; k += CWIC_SIDE, pixels += pitch) {
+        const __m128i rg = _mm_unpacklo_epi64(load64(value + k), load64(value + COLOUR + k)), b = load64(value + 2 * COLOUR + k);
+        _mm_storeu_si128((__m128i *)(void *)pixels, _mm_or_si128(_mm_shuffle_epi8(rg, two), _mm_shuffle_epi8(b, blue)));
+        _mm_storel_epi64((__m128i *)(void *)(pixels + 16),
+                         _mm_or_si128(_mm_shuffle_epi8(rg, two_last), _mm_shuffle_epi8(b, blue_last)));
+    }
+}
+
+AVX2 static void take_avx2(const uint8_t *pixels, size_t pitch, int16_t *values)
+{
+    const __m128i middle = _mm_set1_epi16(128);
+    const __m128i first[3] = {
+        _mm_setr_epi8(0, 3, 6, 9, 12, 15, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE),
+        _mm_setr_epi8(1, 4, 7, 10, 13, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE),
+        _mm_setr_epi8(2, 5, 8, 11, 14, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE),
+    };
+    const __m128i last[3] = {
+        _mm_setr_epi8(NONE, NONE, NONE, NONE, NONE, NONE, 2, 5, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE),
+        _mm_setr_epi8(NONE, NONE, NONE, NONE, NONE, 0, 3, 6, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE),
+        _mm_setr_epi8(NONE, NONE, NONE, NONE, NONE, 1, 4, 7, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE),
+    };
+    int32_t row, colour;
+    for (row = 0; row < CWIC_SIDE; row++, pixels += pitch) {
+        const __m128i a = _mm_loadu_si128((const __m128i *)(const void *)pixels), b = load64(pixels + 16);
+        for (colour = 0; colour < 3; colour++) {
+            const __m128i bytes = _mm_or_si128(_mm_shuffle_epi8(a, first[colour]), _mm_shuffle_epi8(b, last[colour]));
+            _mm_storeu_si128((__m128i *)(void *)(values + COLOUR * colour + CWIC_SIDE * row),
+                             _mm_sub_epi16(_mm_cvtepu8_epi16(bytes), middle));
+        }
+    }
+}
+
+static const cwic_rows avx2 = {enter_avx2, operand_avx2, show_avx2, take_avx2};
+
+const cwic_rows *cwic_rows_choose(int32_t simd) { return simd >= 1 && __builtin_cpu_supports("avx2") ? &avx2 : &plain; }
+
+#else
+
+const cwic_rows *cwic_rows_choose(int32_t simd)
+{
+    (void)simd;
+    return &plain;
+}
+
+#endif
