@@ -13,7 +13,8 @@ static void enter_plain(const int32_t *sums, int32_t shift, const int16_t *m, co
             stream[o] = (int16_t)cwic_sat(cwic_mul(cwic_sat(sums[o] >> shift), m[o]) + offset[o]);
 }
 
-static void operand_plain(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide, int32_t count)
+static void operand_plain(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide,
+                          int32_t count)
 {
     int32_t k, c;
     for (k = 0; k < count; k++, stream += wide, out += step)
@@ -52,20 +53,22 @@ AVX2 static inline __m256i load256(const void *x) { return _mm256_loadu_si256((c
 AVX2 static inline void store256(void *x, __m256i v) { _mm256_storeu_si256((__m256i *)x, v); }
 AVX2 static inline __m128i load64(const void *x) { return _mm_loadl_epi64((const __m128i *)x); }
 
-AVX2 static void enter_avx2(const int32_t *sums, int32_t shift, const int16_t *m, const int16_t *offset, int16_t *stream,
-                            int32_t wide, int32_t count)
+AVX2 static void enter_avx2(const int32_t *sums, int32_t shift, const int16_t *m, const int16_t *offset,
+                            int16_t *stream, int32_t wide, int32_t count)
 {
     const __m128i by = _mm_cvtsi32_si128(shift);
     int32_t k, o;
     for (k = 0; k < count; k++, sums += wide, stream += wide)
         for (o = 0; o < wide; o += 16) {
-            const __m256i low = _mm256_sra_epi32(load256(sums + o), by), high = _mm256_sra_epi32(load256(sums + o + 8), by);
+            const __m256i low = _mm256_sra_epi32(load256(sums + o), by);
+            const __m256i high = _mm256_sra_epi32(load256(sums + o + 8), by);
             const __m256i u = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
             store256(stream + o, _mm256_adds_epi16(_mm256_mulhrs_epi16(u, load256(m + o)), load256(offset + o)));
         }
 }
 
-AVX2 static void operand_avx2(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide, int32_t count)
+AVX2 static void operand_avx2(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide,
+                              int32_t count)
 {
     const __m256i most = _mm256_set1_epi16(CWIC_OPERAND_LIMIT), least = _mm256_set1_epi16(-CWIC_OPERAND_LIMIT);
     int32_t k, c;
@@ -85,19 +88,22 @@ AVX2 static void show_avx2(const int32_t *sums, int32_t shift, uint8_t *pixels, 
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m128i two = _mm_setr_epi8(0, 8, NONE, 1, 9, NONE, 2, 10, NONE, 3, 11, NONE, 4, 12, NONE, 5);
     const __m128i blue = _mm_setr_epi8(NONE, NONE, 0, NONE, NONE, 1, NONE, NONE, 2, NONE, NONE, 3, NONE, NONE, 4, NONE);
-    const __m128i two_last = _mm_setr_epi8(13, NONE, 6, 14, NONE, 7, 15, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE);
+    const __m128i two_last =
+        _mm_setr_epi8(13, NONE, 6, 14, NONE, 7, 15, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE);
     const __m128i blue_last =
         _mm_setr_epi8(NONE, 5, NONE, NONE, 6, NONE, NONE, 7, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE);
     uint8_t value[CWIC_BLOCK_VALUES];
     int32_t k;
     for (k = 0; k < CWIC_BLOCK_VALUES; k += 32) {
         const __m256i a = _mm256_sra_epi32(load256(sums + k), by), b = _mm256_sra_epi32(load256(sums + k + 8), by);
-        const __m256i c = _mm256_sra_epi32(load256(sums + k + 16), by), d = _mm256_sra_epi32(load256(sums + k + 24), by);
+        const __m256i c = _mm256_sra_epi32(load256(sums + k + 16), by);
+        const __m256i d = _mm256_sra_epi32(load256(sums + k + 24), by);
         const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         store256(value + k, _mm256_permutevar8x32_epi32(bytes, order));
     }
     for (k = 0; k < COLOUR; k += CWIC_SIDE, pixels += pitch) {
-        const __m128i rg = _mm_unpacklo_epi64(load64(value + k), load64(value + COLOUR + k)), b = load64(value + 2 * COLOUR + k);
+        const __m128i rg = _mm_unpacklo_epi64(load64(value + k), load64(value + COLOUR + k));
+        const __m128i b = load64(value + 2 * COLOUR + k);
         _mm_storeu_si128((__m128i *)(void *)pixels, _mm_or_si128(_mm_shuffle_epi8(rg, two), _mm_shuffle_epi8(b, blue)));
         _mm_storel_epi64((__m128i *)(void *)(pixels + 16),
                          _mm_or_si128(_mm_shuffle_epi8(rg, two_last), _mm_shuffle_epi8(b, blue_last)));
