@@ -1,0 +1,336 @@
+/* The transforms' blocks with AVX2 alone, chosen at run time. Same results as affine8.c. */
+
+#include "affine8_x86.h"
+
+#ifdef CWIC_X86
+
+/* Inputs are permuted, in each 16 of them, and weights are in blocks of 8 outputs, in each of which they are a list of
+ * steps, each with 32 bytes and an offset into the inputs:
+ *
+ * TWICE, two steps: four inputs by 8 bits each; products of two inputs of one and two of the other are added in 16 bits
+ * QUAD: four inputs by 8 bits, products of two are added in 16 bits
+ * PAIR: two inputs by 16 bits
+ *
+ * Eight bits are faster, but exact only if nothing passes 16: if, of the weights whose products are added, neither
+ * those above 0 nor those below sum up to more than a limit, 32767 / 255 for inputs with a sign, 32767 / 127 for others.
+ * The latter never need pairs. Packed are biases, weights, where each block's three kinds of steps start, offsets, and
+ * the order of inputs.
+ */
+enum { TWICE, QUAD, PAIR, KINDS, MOST = 1024 /* inputs */ };
+
+/* Room for the steps of all blocks. */
+static inline size_t most_steps(const cwic_affine8 *a)
+{
+    return (size_t)a->outputs / 8 * a->inputs / (a->positive ? 4 : 2);
+}
+
+/* In how many blocks two inputs cannot be neighbours. */
+AVX2 static int32_t conflicts(const int8_t *one, const int8_t *other, int32_t outputs)
+{
+    const __m256i zero = _mm256_setzero_si256(), limit = _mm256_set1_epi8((char)(32767 / 255));
+    int32_t o, count = outputs / 8;
+    for (o = 0; o < outputs; o += 32) {
+        const __m256i x = load256(one + o), y = load256(other + o);
+        __m256i above = _mm256_adds_epu8(_mm256_max_epi8(x, zero), _mm256_max_epi8(y, zero));
+        __m256i below = _mm256_sub_epi8(zero, _mm256_min_epi8(x, zero));
+        below = _mm256_adds_epu8(below, _mm256_sub_epi8(zero, _mm256_min_epi8(y, zero)));
+        above = _mm256_subs_epu8(_mm256_max_epu8(above, below), limit);
+        above = _mm256_cmpeq_epi64(above, zero);
+        count -= __builtin_popcount((unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(above)));
+    }
+    return count;
+}
+
+/* An order of 16 inputs in which neighbours have few conflicts: pairs exchange inputs as long as that helps. */
+static void order_inputs(const int8_t *weights, int32_t outputs, uint8_t *order)
+{
+    int32_t cost[16][16], i, j, better = 1;
+    for (i = 0; i < 16; i++)
+        for (order[i] = (uint8_t)i, j = 0; j < i; j++)
+            cost[i][j] = cost[j][i] = conflicts(weights + (size_t)i * outputs, weights + (size_t)j * outputs, outputs);
+#define COST(i) cost[order[i]][order[(i) ^ 1]]
+    while (better)
+        for (better = i = 0; i < 16; i++)
+            for (j = (i | 1) + 1; j < 16; j++)
+                if (cost[order[i]][order[j ^ 1]] + cost[order[j]][order[i ^ 1]] < COST(i) + COST(j)) {
+                    const uint8_t swapped = order[i];
+                    order[i] = order[j];
+                    order[j] = swapped;
+                    better = 1;
+                }
+#undef COST
+}
+
+/* Whether sums of weights are within the limit, and also if those of `other` are added. */
+static int fit(const int16_t *sums, const int16_t *other, int32_t limit)
+{
+    int32_t k, most = 0;
+    for (k = 0; k < 32; k++) {
+        const int32_t sum = sums[k] + other[k];
+        most = sum > most ? sum : most;
+    }
+    return most <= limit;
+}
+
+/* A step's weights for 8 outputs and `count` inputs, 4 by 8 bits or 2 by 16. */
+static void put_step(int8_t *to, const int8_t *weights, int32_t outputs, const int32_t *sources, int32_t count)
+{
+    int32_t o, i;
+    for (o = 0; o < 8; o++)
+        for (i = 0; i < count; i++) {
+            const int16_t weight = weights[(size_t)sources[i] * outputs + o];
+            if (count == 4)
+                to[4 * o + i] = (int8_t)weight;
+            else
+                memcpy(to + 4 * o + 2 * i, &weight, 2);
+        }
+}
+
+static int pack_avx2(cwic_affine8 *a, const int8_t *weights, const int32_t *biases)
+{
+    static const int16_t none[32];
+    const int32_t outputs = a->outputs, inputs = a->inputs, limit = 32767 / (a->positive ? 127 : 255);
+    const size_t most = most_steps(a), count_starts = (size_t)outputs / 8 * KINDS + 1;
+    int16_t sums[MOST / 2 * 16]; /* of each pair of inputs and 8 outputs: of weights above 0, and of those below */
+    int32_t sources[MOST], quads[MOST / 4], b, i, j, k, o, count, step = 0, *bias, *starts, *offsets;
+    uint8_t *order;
+    int8_t *w;
+    a->packed = malloc(63 + (outputs + most + count_starts) * sizeof *biases + most * 32 + (size_t)inputs);
+    if (!a->packed)
+        return 0;
+    bias = packed_biases(a);
+    w = (int8_t *)(bias + outputs);
+    starts = (int32_t *)(void *)(w + most * 32);
+    offsets = starts + count_starts;
+    order = (uint8_t *)(offsets + most);
+    for (i = 0; i < inputs; i++)
+        order[i] = (uint8_t)(i % 16);
+    for (i = 0; i < inputs && !a->positive; i += 16)
+        order_inputs(weights + (size_t)i * outputs, outputs, order + i);
+    for (i = 0; i < inputs; i++)
+        sources[i] = i / 16 * 16 + order[i];
+    for (o = 0; o < outputs; o++) {
+        int32_t sum = 0;
+        for (i = 0; i < inputs; i++)
+            sum += weights[(size_t)i * outputs + o];
+        bias[o] = biases[o] - (a->positive ? 0 : 128 * sum);
+    }
+#define STEP(input, count) (put_step(w + (size_t)32 * step, weights + b, outputs, sources + (input), count), \
+                            offsets[step++] = (input))
+    for (b = 0; b < outputs; b += 8) {
+        memset(sums, 0, sizeof sums);
+        for (i = 0; i < inputs; i++)
+            for (o = 0; o < 8; o++) {
+                const int32_t weight = weights[(size_t)sources[i] * outputs + b + o];
+                sums[i / 2 * 16 + (weight < 0 ? 8 + o : o)] += (int16_t)abs(weight);
+            }
+        for (count = i = 0; i + 1 < inputs / 2; i++)
+            if (fit(sums + 16 * i, none, limit))
+                quads[count++] = i++;
+        *starts++ = step;
+        for (k = j = 0; j < count; j++) { /* each with the first that it fits, or else left for later */
+            for (i = j + 1; i < count && !fit(sums + 16 * quads[j], sums + 16 * quads[i], limit);)
+                i++;
+            if (i < count) {
+                STEP(2 * quads[j], 4);
+                STEP(2 * quads[i], 4);
+                memmove(quads + i, quads + i + 1, (size_t)(--count - i) * sizeof *quads);
+            } else
+                quads[k++] = quads[j];
+        }
+        *starts++ = step;
+        for (j = 0; j < k; j++)
+            STEP(2 * quads[j], 4);
+        *starts++ = step;
+        for (i = 0; i < inputs / 2; i++)
+            if (i + 1 < inputs / 2 && fit(sums + 16 * i, none, limit))
+                i++;
+            else
+                STEP(2 * i, 2);
+    }
+    *starts = step;
+    return 1;
+}
+
+AVX2 void cwic_operand_avx2(const int16_t *x, const int16_t *m, int8_t *q, int32_t channels, int32_t count)
+{
+    const __m256i flip = _mm256_set1_epi8(-128), one = _mm256_set1_epi8(1);
+    int32_t p, c;
+    for (p = 0; p < count; p++, x += channels, q += channels)
+        for (c = 0; c < channels; c += 32) {
+            const __m256i low = _mm256_mulhrs_epi16(load256(x + c), load256(m + c));
+            const __m256i high = _mm256_mulhrs_epi16(load256(x + c + 16), load256(m + c + 16));
+            const __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
+            store256(q + c, _mm256_max_epu8(_mm256_xor_si256(both, flip), one));
+        }
+}
+
+/* 32 channels of `space`. Bytes of two taps are interleaved, so that an instruction sums the products of both: above
+ * and here for each dx, once for the three positions that see it; below with its right neighbour. A sum of any of the
+ * terms stays within 16 bits, since that of their magnitudes does. */
+AVX2 void cwic_space_avx2_32(const int8_t *above, const int8_t *here, const int8_t *below, const int8_t *weights,
+                             const int16_t *bias, const int16_t *m, int8_t *g, int32_t channels, int32_t count)
+{
+    const __m256i flip = _mm256_set1_epi8(-128), one = _mm256_set1_epi8(1), zero = _mm256_setzero_si256();
+    const size_t n = (size_t)channels;
+    __m256i w[5][2], b[2], k[2], v[3][2], u[2][2], s[2], x, y;
+    int32_t p, i, j;
+#define PAIR256(to, x, y) ((to)[0] = _mm256_unpacklo_epi8(x, y), (to)[1] = _mm256_unpackhi_epi8(x, y))
+#define HALVES256(to, x) ((to)[0] = _mm256_permute2x128_si256(load256(x), load256((x) + 16), 0x20), \
+                          (to)[1] = _mm256_permute2x128_si256(load256(x), load256((x) + 16), 0x31))
+    UNROLLED for (i = 0; i < 3; i++)
+        PAIR256(w[i], load256(weights + i * n), load256(weights + (i + 3) * n));
+    PAIR256(w[3], load256(weights + 6 * n), load256(weights + 7 * n));
+    PAIR256(w[4], zero, load256(weights + 8 * n));
+    HALVES256(b, bias);
+    HALVES256(k, m);
+    UNROLLED for (i = 0; i < 2; i++)
+        PAIR256(v[i + 1], load256(above + i * n), load256(here + i * n));
+    x = load256(below + n);
+    PAIR256(u[1], load256(below), x);
+    for (p = 0; p < count; p++, g += n) {
+        above += n, here += n, below += n;
+        UNROLLED for (j = 0; j < 2; j++)
+            v[0][j] = v[1][j], v[1][j] = v[2][j], u[0][j] = u[1][j];
+        PAIR256(v[2], load256(above + n), load256(here + n));
+        y = load256(below + n);
+        PAIR256(u[1], x, y);
+        x = y;
+        UNROLLED for (j = 0; j < 2; j++) {
+            s[j] = _mm256_add_epi16(b[j], _mm256_maddubs_epi16(v[0][j], w[0][j]));
+            s[j] = _mm256_add_epi16(s[j], _mm256_maddubs_epi16(v[1][j], w[1][j]));
+            s[j] = _mm256_add_epi16(s[j], _mm256_maddubs_epi16(v[2][j], w[2][j]));
+            s[j] = _mm256_add_epi16(s[j], _mm256_maddubs_epi16(u[0][j], w[3][j]));
+            s[j] = _mm256_add_epi16(s[j], _mm256_maddubs_epi16(u[1][j], w[4][j]));
+            s[j] = _mm256_mulhrs_epi16(s[j], k[j]);
+        }
+        store256(g, _mm256_max_epu8(_mm256_xor_si256(_mm256_packs_epi16(s[0], s[1]), flip), one));
+    }
+}
+
+AVX2 void cwic_space_avx2(const int8_t *above, const int8_t *here, const int8_t *below, const int8_t *weights,
+                          const int16_t *bias, const int16_t *m, int8_t *g, int32_t channels, int32_t count)
+{
+    int32_t c;
+    for (c = 0; c < channels; c += 32)
+        cwic_space_avx2_32(above + c, here + c, below + c, weights + c, bias + c, m + c, g + c, channels, count);
+}
+
+#define ROOM 16384 /* inputs at once, of at least MANY positions */
+#define MANY 12
+
+/* 8 outputs from b on at MANY positions from p on, into out, or else added to x, for positions from `first` to before
+ * `last`. n, the inputs, and whether there is an `out` are constants where this is inlined. `wide` is `in` with 16 bits,
+ * where there are steps for that. */
+AVX2 INLINE void part_avx2(const cwic_affine8 *a, const int8_t *in, const int16_t *wide, int8_t *out, int16_t *x,
+                           const size_t n, int32_t b, int32_t p, int32_t first, int32_t last)
+{
+    const __m128i shift = _mm_cvtsi32_si128(a->shift);
+    const __m256i m = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(a->multiplier + b)));
+    const __m256i ones = _mm256_set1_epi16(1);
+    const int32_t *biases = packed_biases(a);
+    const int8_t *w = (const int8_t *)(biases + a->outputs);
+    const int32_t *starts = (const int32_t *)(const void *)(w + most_steps(a) * 32);
+    const int32_t *offset = starts + a->outputs / 8 * KINDS + 1, *end;
+    int32_t j, k;
+    __m256i sum[MANY], u, v;
+    in += n * p, wide += n * p, starts += b / 8 * KINDS;
+    w += (size_t)32 * starts[TWICE];
+    UNROLLED for (j = 0; j < MANY; j++)
+        sum[j] = load256(biases + b);
+    for (end = offset + starts[QUAD], offset += starts[TWICE]; offset < end; offset += 2, w += 64) {
+        const int8_t *one = in + offset[0], *other = in + offset[1];
+        UNROLLED for (j = 0; j < MANY; j++) {
+            u = _mm256_maddubs_epi16(_mm256_set1_epi32(quad_at(one + j * n)), load256(w));
+            v = _mm256_maddubs_epi16(_mm256_set1_epi32(quad_at(other + j * n)), load256(w + 32));
+            sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_add_epi16(u, v), ones));
+        }
+    }
+    for (end += starts[PAIR] - starts[QUAD]; offset < end; offset++, w += 32)
+        UNROLLED for (j = 0; j < MANY; j++) {
+            u = _mm256_maddubs_epi16(_mm256_set1_epi32(quad_at(in + *offset + j * n)), load256(w));
+            sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(u, ones));
+        }
+    for (end += starts[KINDS] - starts[PAIR]; offset < end; offset++, w += 32)
+        UNROLLED for (j = 0; j < MANY; j++) {
+            u = _mm256_set1_epi32(quad_at(wide + *offset + j * n));
+            sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(u, load256(w)));
+        }
+    UNROLLED for (j = 0; j < MANY; j += 2) {
+        u = _mm256_packs_epi32(_mm256_sra_epi32(sum[j], shift), _mm256_sra_epi32(sum[j + 1], shift));
+        u = _mm256_mulhrs_epi16(_mm256_permute4x64_epi64(u, 0xd8), m);
+        UNROLLED for (k = j; k < j + 2; k++)
+            if (p + k >= first && p + k < last) {
+                const size_t to = (size_t)(p + k) * a->outputs + b;
+                __m128i half = k > j ? _mm256_extracti128_si256(u, 1) : _mm256_castsi256_si128(u);
+                if (out) {
+                    half = _mm_max_epi8(_mm_packs_epi16(half, half), _mm_setzero_si128());
+                    _mm_storel_epi64((__m128i *)(void *)(out + to), half);
+                } else {
+                    half = _mm_adds_epi16(half, _mm_loadu_si128((const __m128i *)(const void *)(x + to)));
+                    _mm_storeu_si128((__m128i *)(void *)(x + to), half);
+                }
+            }
+    }
+}
+
+/* The last positions are computed with some before them, once more. */
+AVX2 INLINE void product_of(const cwic_affine8 *a, const int8_t *in, int8_t *out, int16_t *x, const size_t n,
+                            int32_t count)
+{
+    const size_t outputs = (size_t)a->outputs, steps = most_steps(a);
+    const int8_t *order = (const int8_t *)(packed_biases(a) + outputs + outputs / 8 * KINDS + 1 + steps) + steps * 32;
+    int8_t ordered[ROOM];
+    int16_t wide[ROOM];
+    int32_t p, b, now;
+    size_t i, c;
+    for (; count; count -= now, in += now * n) {
+        const int32_t most = (int32_t)(ROOM / n), parts = (count + most - 1) / most;
+        now = (count + parts - 1) / parts;
+        for (i = 0; i < now * n; i += n)
+            for (c = 0; c < n; c += 16) {
+                const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(in + i + c));
+                const __m128i s = _mm_loadu_si128((const __m128i *)(const void *)(order + c));
+                _mm_storeu_si128((__m128i *)(void *)(ordered + i + c), _mm_shuffle_epi8(v, s));
+                if (!a->positive)
+                    store256(wide + i + c, _mm256_cvtepu8_epi16(_mm_shuffle_epi8(v, s)));
+            }
+        if (now < MANY) {
+            memset(ordered + i, 0, MANY * n - i);
+            memset(wide + i, 0, (MANY * n - i) * sizeof *wide);
+        }
+        for (b = 0; b < a->outputs; b += 8)
+            for (p = 0; p < now; p += MANY) {
+                const int32_t from = p + MANY <= now || now < MANY ? p : now - MANY;
+                part_avx2(a, ordered, wide, out, x, n, b, from, p, now);
+            }
+        if (out)
+            out += now * outputs;
+        else
+            x += now * outputs;
+    }
+}
+
+AVX2 INLINE void product_avx2(const cwic_affine8 *a, const int8_t *in, int8_t *out, int16_t *x, int32_t count)
+{
+    if (a->inputs == 160)
+        product_of(a, in, out, x, 160, count);
+    else if (a->inputs == 320)
+        product_of(a, in, out, x, 320, count);
+    else
+        product_of(a, in, out, x, (size_t)a->inputs, count);
+}
+
+AVX2 static void relu_avx2(const cwic_affine8 *a, const int8_t *in, int8_t *out, int32_t count)
+{
+    product_avx2(a, in, out, NULL, count);
+}
+
+AVX2 static void add_avx2(const cwic_affine8 *a, const int8_t *in, int16_t *x, int32_t count)
+{
+    product_avx2(a, in, NULL, x, count);
+}
+
+const cwic_blocks cwic_blocks_avx2 = {1, pack_avx2, cwic_operand_avx2, relu_avx2, add_avx2, cwic_space_avx2};
+
+#endif
