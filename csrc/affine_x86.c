@@ -14,53 +14,67 @@ static inline int32_t pair_at(const int16_t *x)
     return both;
 }
 
-/* One block of 16 outputs at P positions. P is a constant, so the sums stay in registers. */
-#define AVX2_BLOCK(P)                                                                                                 \
-    do {                                                                                                              \
-        __m256i low[P], high[P];                                                                                      \
-        for (i = 0; i < P; i++) {                                                                                     \
-            low[i] = _mm256_loadu_si256((const __m256i *)(const void *)(start + (p + i) * start_step + b));           \
-            high[i] = _mm256_loadu_si256((const __m256i *)(const void *)(start + (p + i) * start_step + b + 8));      \
-        }                                                                                                             \
-        for (tap = 0; tap < a->taps; tap++) {                                                                         \
-            const int16_t *x = input + offsets[tap] + (ptrdiff_t)((size_t)p * step);                                  \
-            const int16_t *w = a->weights + ((size_t)tap * pairs * outputs + b) * 2;                                  \
-            for (pair = 0; pair < pairs; pair++, w += 2 * outputs) {                                                  \
-                const __m256i w0 = _mm256_loadu_si256((const __m256i *)(const void *)w);                              \
-                const __m256i w1 = _mm256_loadu_si256((const __m256i *)(const void *)(w + 16));                       \
-                for (i = 0; i < P; i++) {                                                                             \
-                    const __m256i v = _mm256_set1_epi32(pair_at(x + (size_t)i * step + 2 * pair));                    \
-                    low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(w0, v));                                      \
-                    high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(w1, v));                                    \
-                }                                                                                                     \
-            }                                                                                                         \
-        }                                                                                                             \
-        for (i = 0; i < P; i++) {                                                                                     \
-            _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)(p + i) * outputs + b), low[i]);                    \
-            _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)(p + i) * outputs + b + 8), high[i]);               \
-        }                                                                                                             \
-    } while (0)
-
-__attribute__((target("avx2"))) static void affine_avx2(const cwic_affine *a, const int16_t *input,
-                                                       const int32_t *offsets, size_t step, const int32_t *start,
-                                                       size_t start_step, int32_t *out, int32_t count)
-{
-    const int32_t outputs = a->outputs, pairs = a->inputs / 2;
-    int32_t p, b, tap, pair, i;
-    for (b = 0; b < outputs; b += 16) {
-        for (p = 0; p + 4 <= count; p += 4)
-            AVX2_BLOCK(4);
-        for (; p < count; p++)
-            AVX2_BLOCK(1);
-    }
-}
-
 #ifdef __clang__
 #define UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define UNROLLED _Pragma("GCC unroll 8")
 #endif
 #define VNNI "avx512f,avx512bw,avx512vnni"
+
+/* `vectors` times 8 outputs from b on, at `many` positions from p on; both are constants where this is inlined, so that
+ * the sums, 12 at most, stay in registers. */
+__attribute__((target("avx2"), always_inline)) static inline void
+avx2_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step, const int32_t *start,
+          size_t start_step, int32_t *out, int32_t p, int32_t b, const int32_t many, const int32_t vectors)
+{
+    const int32_t outputs = a->outputs, pairs = a->inputs / 2;
+    int32_t tap, pair, i, k;
+    __m256i sum[6][8];
+    UNROLLED for (i = 0; i < many; i++)
+        UNROLLED for (k = 0; k < vectors; k++)
+            sum[i][k] = _mm256_loadu_si256((const __m256i *)(const void *)(start + (p + i) * start_step + b + 8 * k));
+    for (tap = 0; tap < a->taps; tap++) {
+        const int16_t *x = input + offsets[tap] + (ptrdiff_t)((size_t)p * step);
+        const int16_t *w = a->weights + ((size_t)tap * pairs * outputs + b) * 2;
+        for (pair = 0; pair < pairs; pair++, w += 2 * outputs) {
+            __m256i row[8];
+            UNROLLED for (k = 0; k < vectors; k++)
+                row[k] = _mm256_loadu_si256((const __m256i *)(const void *)(w + 16 * k));
+            UNROLLED for (i = 0; i < many; i++) {
+                const __m256i v = _mm256_set1_epi32(pair_at(x + (size_t)i * step + 2 * pair));
+                UNROLLED for (k = 0; k < vectors; k++)
+                    sum[i][k] = _mm256_add_epi32(sum[i][k], _mm256_madd_epi16(v, row[k]));
+            }
+        }
+    }
+    UNROLLED for (i = 0; i < many; i++)
+        UNROLLED for (k = 0; k < vectors; k++)
+            _mm256_storeu_si256((__m256i *)(void *)(out + (size_t)(p + i) * outputs + b + 8 * k), sum[i][k]);
+}
+
+#define AVX2_PART(MANY, VECTORS) avx2_part(a, input, offsets, step, start, start_step, out, p, b, MANY, VECTORS)
+
+__attribute__((target("avx2"))) static void affine_avx2(const cwic_affine *a, const int16_t *input,
+                                                       const int32_t *offsets, size_t step, const int32_t *start,
+                                                       size_t start_step, int32_t *out, int32_t count)
+{
+    const int32_t outputs = a->outputs, rest = count % 6, full = count - rest;
+    int32_t p, b;
+    for (b = 0; b < outputs; b += 16) {
+        for (p = 0; p < full; p += 6)
+            AVX2_PART(6, 2);
+        for (; p + 3 <= count; p += 3)
+            AVX2_PART(3, 2);
+    }
+    for (p = count - rest % 3; p < count; p++) {
+        for (b = 0; b + 64 <= outputs; b += 64)
+            AVX2_PART(1, 8);
+        for (; b + 32 <= outputs; b += 32)
+            AVX2_PART(1, 4);
+        for (; b < outputs; b += 16)
+            AVX2_PART(1, 2);
+    }
+}
 
 /* `blocks` times 16 outputs from b on, at `many` positions from p on; both are constants where this is inlined, so that
  * the sums, 24 at most, stay in registers. Each input that is broadcast serves all blocks, each row of weights all
