@@ -12,9 +12,9 @@
  * PAIR: two inputs by 16 bits
  *
  * Eight bits are faster, but exact only if nothing passes 16: if, of the weights whose products are added, neither
- * those above 0 nor those below sum up to more than a limit, 32767 / 255 for inputs with a sign, 32767 / 127 for others.
- * The latter never need pairs. Packed are biases, weights, where each block's three kinds of steps start, offsets, and
- * the order of inputs.
+ * those above 0 nor those below sum up to more than a limit, 32767 / 255 for inputs with a sign and 32767 / 127 for
+ * others. The latter never need pairs. Packed are biases, weights, where each block's three kinds of steps start,
+ * offsets, and the order of inputs.
  */
 enum { TWICE, QUAD, PAIR, KINDS, MOST = 1024 /* inputs */ };
 
@@ -220,8 +220,8 @@ AVX2 void cwic_space_avx2(const int8_t *above, const int8_t *here, const int8_t 
 #define MANY 12
 
 /* 8 outputs from b on at MANY positions from p on, into out, or else added to x, for positions from `first` to before
- * `last`. n, the inputs, and whether there is an `out` are constants where this is inlined. `wide` is `in` with 16 bits,
- * where there are steps for that. */
+ * `last`. n, the inputs, and whether there is an `out` are constants where this is inlined. `wide` is `in` with 16
+ * bits, where there are steps for that. */
 AVX2 INLINE void part_avx2(const cwic_affine8 *a, const int8_t *in, const int16_t *wide, int8_t *out, int16_t *x,
                            const size_t n, int32_t b, int32_t p, int32_t first, int32_t last)
 {
@@ -285,8 +285,8 @@ AVX2 INLINE void product_of(const cwic_affine8 *a, const int8_t *in, int8_t *out
     int32_t p, b, now;
     size_t i, c;
     for (; count; count -= now, in += now * n) {
-        const int32_t most = (int32_t)(ROOM / n), parts = (count + most - 1) / most;
-        now = (count + parts - 1) / parts;
+        const int32_t most = (int32_t)(ROOM / n) / MANY * MANY;
+        now = count < most ? count : most;
         for (i = 0; i < now * n; i += n)
             for (c = 0; c < n; c += 16) {
                 const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(in + i + c));
