@@ -1,7 +1,7 @@
 """How near a decoded picture is to its original; pictures are uint8 (H, W, 3), 0 to 255, both of one shape.
 
 What ``psnr=`` and ``ssim=`` ask for, what the choice among candidates minimises, and what ``cwic compare`` shows. SSIM:
-Wang et al., 2004; MS-SSIM: Wang et al., 2003. transforms/torch/distortion.py has the same in torch, where gradients are needed.
+Wang et al., 2004; MS-SSIM: Wang et al., 2003. transforms/torch/distortion.py has the same where gradients are needed.
 
 Blurring is sums of shifted slices, rather than matrix products, whose library would start threads and round as it likes
 on each processor; it takes a fifth of torch's time all the same. Both similarities are computed from the sum s and the
