@@ -9,7 +9,6 @@ as one.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -25,7 +23,7 @@ from PIL import Image
 
 from benchmarks.reliability.pixels import NAMES
 from benchmarks.tables import table
-from benchmarks.timing import machine, rounds
+from benchmarks.timing import command, machine, rounds
 from pillow_cwic import codec, models, settings
 from pillow_cwic.coding import EntropyModel
 from pillow_cwic.coding.coder import BEST_SIMD
@@ -135,17 +133,7 @@ def report(im: Image.Image, title: str, rate: float, repeats: int) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--picture", type=Path, default=Path("tests/data/kodim23.png"))
-    parser.add_argument("--rate", type=float, default=0.5, help="bits per pixel")
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    args = parser.parse_args()
-    with Image.open(args.picture) as file:
-        text = report(file.convert("RGB"), args.picture.stem, args.rate, args.repeats)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "cores.md").write_text(text)
-    print(text)
+    command(__doc__, "cores", report, repeats=11)
 
 
 if __name__ == "__main__":

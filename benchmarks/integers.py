@@ -25,7 +25,7 @@ from benchmarks.files import at_rate, written
 from benchmarks.tables import table
 from pillow_cwic import codec, measures, models
 from pillow_cwic.codec.encoder import EFFORTS, TILE_EXPONENT
-from pillow_cwic.coding.symbols import Coded, encode_streams, entropy_model, rounded, split
+from pillow_cwic.coding.symbols import encode_symbols, entropy_model, rounded, split
 from pillow_cwic.models.config import EXACT_UNIT
 from pillow_cwic.rate import decibel
 from training.data import find_pictures, load_pictures
@@ -66,11 +66,11 @@ def of_floats(network: Cwic1, model: models.Model, pixels: NDArray[np.uint8], ra
     latents, level = unrounded(network, blocks, t)
     codes = rounded((EXACT_UNIT * latents[0]).round().clamp(-32000, 32000).numpy().astype(np.int16))
     symbols = [level[0].numpy().astype(np.int16), *split(codes, entropy.groups)]
-    streams = encode_streams(entropy, symbols, [None] * len(symbols), 0.0, rate, TILE_EXPONENT)
+    coded = encode_symbols(entropy, symbols, [None] * len(symbols), 0.0, rate, TILE_EXPONENT)
     made = torch.from_numpy(np.concatenate(symbols[1:]).astype(np.float32))[None]
     shown = (to_picture(network.synthesis(made, t)) * 255 + 127.5).round().clamp(0, 255).to(torch.uint8)
     picture = shown[0].permute(1, 2, 0)[:height, :width].contiguous().numpy()
-    return point(pixels, picture, len(written(Coded.of(rate, TILE_EXPONENT, streams, symbols), model, height, width)))
+    return point(pixels, picture, len(written(coded, model, height, width)))
 
 
 def of_integers(model: models.Model, pixels: NDArray[np.uint8], rate: int) -> Point:

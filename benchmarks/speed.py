@@ -5,13 +5,11 @@ python -m benchmarks.speed [--picture FILE] [--rate BPP] [--repeats N] [--out do
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -21,7 +19,7 @@ from PIL import Image
 from benchmarks import stages
 from benchmarks.codecs import CWIC_AT_RATE, Codec, SizedCodec, available, bits_per_pixel
 from benchmarks.tables import table
-from benchmarks.timing import machine, rounds
+from benchmarks.timing import command, machine, rounds
 
 PEERS = ("JPEG", "JPEG 2000", "WebP", "AVIF", "HEIC", "JPEG XL")
 LEARNED = (
@@ -119,17 +117,7 @@ def report(im: Image.Image, title: str, rate: float, repeats: int) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--picture", type=Path, default=Path("tests/data/kodim23.png"))
-    parser.add_argument("--rate", type=float, default=0.5, help="bits per pixel")
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    args = parser.parse_args()
-    with Image.open(args.picture) as file:
-        text = report(file.convert("RGB"), args.picture.stem, args.rate, args.repeats)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "speed.md").write_text(text)
-    print(text)
+    command(__doc__, "speed", report, repeats=11)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.tables import table
 from benchmarks.timing import rounds
 from pillow_cwic import codec, models
 from pillow_cwic.codec import session
-from pillow_cwic.coding.symbols import decode_symbols, encode_streams, join, rounded
+from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, join, rounded
 from pillow_cwic.file import container
 from pillow_cwic.saving import Options
 from pillow_cwic.transforms.torch.context import CausalConv
@@ -140,7 +140,7 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
         repeats,
         lambda: networks.analyse(pixels, header.rate),
         lambda: networks.codes(analysed, header.rate),
-        lambda: encode_streams(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
+        lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
         lambda: codec.encode(pixels, Options(rate=rate)),
     )
     counted = count_macs(networks.config)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TypeVar
+
+from PIL import Image
 
 K = TypeVar("K", bound=Hashable)
 
@@ -42,3 +45,21 @@ def rounds(calls: Mapping[K, Callable[[], object]], repeats: int) -> dict[K, lis
             call()
             taken[name].append(seconds(call))
     return taken
+
+
+def command(description: str, name: str, report: Callable[[Image.Image, str, float, int], str], repeats: int) -> None:
+    """The command line of a benchmark that times one picture at one rate and writes NAME.md.
+
+    ``report`` gets the picture, its name, bits per pixel and the number of repeats.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--picture", type=Path, default=Path("tests/data/kodim23.png"))
+    parser.add_argument("--rate", type=float, default=0.5, help="bits per pixel")
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    args = parser.parse_args()
+    with Image.open(args.picture) as file:
+        text = report(file.convert("RGB"), args.picture.stem, args.rate, args.repeats)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{name}.md").write_text(text)
+    print(text)

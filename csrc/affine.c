@@ -36,7 +36,7 @@ void cwic_affine_plain(const cwic_affine *a, const int16_t *input, const int32_t
 
 cwic_affine_function *cwic_affine_choose(int32_t simd, int32_t *chosen)
 {
-    for (*chosen = simd; *chosen > 0; --*chosen) {
+    for (*chosen = simd < CWIC_BEST_SIMD ? simd : CWIC_BEST_SIMD; *chosen > 0; --*chosen) {
         cwic_affine_function *found = cwic_affine_x86(*chosen);
         if (!found)
             found = cwic_affine_neon(*chosen);

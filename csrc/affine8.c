@@ -94,7 +94,7 @@ const cwic_blocks cwic_blocks_plain = {0, plain_pack, plain_operand, plain_relu,
 
 const cwic_blocks *cwic_blocks_choose(int32_t simd)
 {
-    for (; simd > 0; simd--) {
+    for (simd = simd < CWIC_BEST_SIMD ? simd : CWIC_BEST_SIMD; simd > 0; simd--) {
         const cwic_blocks *found = cwic_blocks_amx(simd);
         if (!found)
             found = cwic_blocks_x86(simd);

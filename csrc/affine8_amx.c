@@ -15,7 +15,6 @@ long syscall(long number, ...); /* of unistd.h, which hides it from strict C99 *
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 #define AMX __attribute__((target("avx512f,avx512bw,avx512vl,amx-tile,amx-int8")))
-#define INLINE __attribute__((always_inline)) static inline
 /* gcc's intrinsics do not say that they read memory. */
 #define MEMORY_WRITTEN() __asm__ volatile("" ::: "memory")
 

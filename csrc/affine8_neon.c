@@ -14,13 +14,10 @@
 #endif
 
 #ifdef __clang__
-#define UNROLLED _Pragma("clang loop unroll(full)")
 #define DOTPROD __attribute__((target("dotprod")))
 #else
-#define UNROLLED _Pragma("GCC unroll 16")
 #define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
 #endif
-#define INLINE __attribute__((always_inline)) static inline
 /* sum += for each of four outputs, four weights times the four inputs in one lane of x. No intrinsic, since headers of
  * older compilers have it only where the whole file is compiled for such processors. */
 #define DOT(sum, w, x, lane) __asm__("sdot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(sum) : "w"(w), "w"(x))

@@ -1,29 +1,15 @@
 /* Affine maps with AVX2 and AVX-512 VNNI, chosen at run time. Same sums as affine.c. */
 
 #include "affine.h"
+#include "x86.h"
 
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#ifdef CWIC_X86
 
-#include <immintrin.h>
-#include <string.h>
-
-static inline int32_t pair_at(const int16_t *x)
-{
-    int32_t both;
-    memcpy(&both, x, 4);
-    return both;
-}
-
-#ifdef __clang__
-#define UNROLLED _Pragma("clang loop unroll(full)")
-#else
-#define UNROLLED _Pragma("GCC unroll 8")
-#endif
 #define VNNI "avx512f,avx512bw,avx512vnni"
 
 /* `vectors` times 8 outputs from b on, at `many` positions from p on; both are constants where this is inlined, so that
  * the sums, 12 at most, stay in registers. */
-__attribute__((target("avx2"), always_inline)) static inline void
+AVX2 INLINE void
 avx2_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, size_t step, const int32_t *start,
           size_t start_step, int32_t *out, int32_t p, int32_t b, const int32_t many, const int32_t vectors)
 {
@@ -41,7 +27,7 @@ avx2_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, si
             UNROLLED for (k = 0; k < vectors; k++)
                 row[k] = _mm256_loadu_si256((const __m256i *)(const void *)(w + 16 * k));
             UNROLLED for (i = 0; i < many; i++) {
-                const __m256i v = _mm256_set1_epi32(pair_at(x + (size_t)i * step + 2 * pair));
+                const __m256i v = _mm256_set1_epi32(quad_at(x + (size_t)i * step + 2 * pair));
                 UNROLLED for (k = 0; k < vectors; k++)
                     sum[i][k] = _mm256_add_epi32(sum[i][k], _mm256_madd_epi16(v, row[k]));
             }
@@ -54,7 +40,7 @@ avx2_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, si
 
 #define AVX2_PART(MANY, VECTORS) avx2_part(a, input, offsets, step, start, start_step, out, p, b, MANY, VECTORS)
 
-__attribute__((target("avx2"))) static void affine_avx2(const cwic_affine *a, const int16_t *input,
+AVX2 static void affine_avx2(const cwic_affine *a, const int16_t *input,
                                                        const int32_t *offsets, size_t step, const int32_t *start,
                                                        size_t start_step, int32_t *out, int32_t count)
 {
@@ -97,7 +83,7 @@ avx512_part(const cwic_affine *a, const int16_t *input, const int32_t *offsets, 
             UNROLLED for (k = 0; k < blocks; k++)
                 row[k] = _mm512_loadu_si512(w + 32 * k);
             UNROLLED for (i = 0; i < many; i++) {
-                const __m512i v = _mm512_set1_epi32(pair_at(x + (size_t)i * step + 2 * pair));
+                const __m512i v = _mm512_set1_epi32(quad_at(x + (size_t)i * step + 2 * pair));
                 UNROLLED for (k = 0; k < blocks; k++)
                     sum[i][k] = _mm512_dpwssd_epi32(sum[i][k], row[k], v);
             }

@@ -6,10 +6,16 @@
 
 #include "cwic.h"
 
-#define CWIC_JOIN(a, b) a##b
-#define CWIC_NAMED(name, line) CWIC_JOIN(name, line)
-/* Fails to compile unless the condition, a constant, holds. */
-#define CWIC_CHECK(condition) typedef char CWIC_NAMED(cwic_check_, __LINE__)[(condition) ? 1 : -1]
+/* Fails to compile unless the condition, a constant, holds. Declares, again and again, a function that is not there. */
+#define CWIC_CHECK(condition) void cwic_check(char (*)[(condition) ? 1 : -1])
+
+/* Before a loop: all of it in a row, so that what it counts through may stay in registers. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+#define INLINE __attribute__((always_inline)) static inline /* where constants of the caller decide */
 
 /* The format shifts negative numbers right and means floor; every compiler we know does so. */
 CWIC_CHECK(((-3) >> 1) == -2);
@@ -19,10 +25,10 @@ enum { CWIC_MAX_GROUPS = 63, CWIC_MAX_LEVELS = 32, CWIC_CODE_LIMIT = 511 };
 enum { CWIC_ACTIVATION_MAX = 2047 }; /* of the hidden units of context models */
 enum { CWIC_BEST_SIMD = 4 };         /* as in cwic_model_new */
 
-/* Zeros for a * b * c elements of so many bytes, at least one; NULL without memory, or if size_t cannot hold the size. */
+/* Zeros for a * b * c elements of so many bytes, at least one; NULL without memory, or if no object can be that large. */
 static inline void *cwic_zeros(size_t a, size_t b, size_t c, size_t size)
 {
-    const size_t most = (size_t)-1;
+    const size_t most = PTRDIFF_MAX / size;
     if ((b && a > most / b) || (c && a * b > most / c))
         return NULL;
     return a * b * c > 0 ? calloc(a * b * c, size) : calloc(1, 1);

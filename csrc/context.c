@@ -4,7 +4,7 @@
 
 #include "context.h"
 
-enum { MAX_CHANNELS = 1024, MAX_HIDDEN = 256, INPUT_MAX = CWIC_ACTIVATION_MAX + 1 };
+enum { INPUT_MAX = CWIC_ACTIVATION_MAX + 1 };
 
 /* A reader over the two flat arrays; counts were checked before, so it cannot run past them. */
 typedef struct {
@@ -112,12 +112,12 @@ cwic_model *cwic_model_new(const int16_t *weights, size_t weight_count, const in
     size_t need_weights = 0, need_biases = 0;
 
     *result = CWIC_ERROR_WEIGHTS;
-    if (group_count < 1 || group_count > CWIC_MAX_GROUPS || hidden < 2 || hidden > MAX_HIDDEN || hidden % 16 ||
-        map_hidden < 2 || map_hidden > MAX_HIDDEN || map_hidden % 16 || levels < 1 || levels > CWIC_MAX_LEVELS)
+    if (group_count < 1 || group_count > CWIC_MAX_GROUPS || hidden < 2 || hidden > CWIC_MAX_HIDDEN || hidden % 16 ||
+        map_hidden < 2 || map_hidden > CWIC_MAX_HIDDEN || map_hidden % 16 || levels < 1 || levels > CWIC_MAX_LEVELS)
         return NULL;
     count(map_hidden, 1, 0, 1, &need_weights, &need_biases);
     for (g = 0; g < group_count; g++) {
-        if (groups[g] < 2 || groups[g] > MAX_CHANNELS || groups[g] % 2 || channels + groups[g] > MAX_CHANNELS)
+        if (groups[g] < 2 || groups[g] > CWIC_MAX_CHANNELS || groups[g] % 2 || channels + groups[g] > CWIC_MAX_CHANNELS)
             return NULL;
         count(hidden, groups[g], channels, 0, &need_weights, &need_biases);
         channels += groups[g];

@@ -4,6 +4,8 @@
 
 #include "affine.h"
 
+enum { CWIC_MAX_CHANNELS = 1024, CWIC_MAX_HIDDEN = 256 }; /* of a model */
+
 /* Network of one layer; names as in FORMAT.md section 5. Outputs are padded to multiples of 16. */
 typedef struct {
     int32_t channels, hidden;

@@ -60,7 +60,9 @@ static inline int get(cwic_decoder *d, const cwic_corrections *k, int kind, int3
     return bit;
 }
 
-/* Exp-Golomb code of order 0; r is at most 2 * CWIC_CODE_LIMIT - 16, below 2^MAX_DIGITS - 1. */
+CWIC_CHECK(2 * CWIC_CODE_LIMIT - STEPS < (1 << MAX_DIGITS) - 1);
+
+/* Exp-Golomb code of order 0; r is at most 2 * CWIC_CODE_LIMIT - STEPS. */
 static void put_rest(cwic_encoder *e, uint32_t r)
 {
     int digits = 0, i;

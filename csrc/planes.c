@@ -173,11 +173,10 @@ cwic_stack *cwic_stack_new(const cwic_planes *planes, int32_t height, int32_t wi
     s->planes = planes;
     s->height = height;
     s->width = width;
-    /* At most 4100 * 4100 * 131 < 2^32 elements, so that the products fit size_t everywhere; calloc checks the rest. */
-    s->level = calloc(h * w, 1);
-    s->map_in = calloc((h + 4) * (w + 4) * (size_t)(planes->level_planes + DEPTH - 1), sizeof *s->map_in);
-    s->code_in = calloc((h + 4) * (w + 4) * (size_t)(planes->channels + DEPTH - 1), sizeof *s->code_in);
-    s->sums = calloc(w * HIDDEN, sizeof *s->sums);
+    s->level = cwic_zeros(h, w, 1, sizeof *s->level);
+    s->map_in = cwic_zeros(h + 4, w + 4, (size_t)(planes->level_planes + DEPTH - 1), sizeof *s->map_in);
+    s->code_in = cwic_zeros(h + 4, w + 4, (size_t)(planes->channels + DEPTH - 1), sizeof *s->code_in);
+    s->sums = cwic_zeros(w, HIDDEN, 1, sizeof *s->sums);
     if (!s->level || !s->map_in || !s->code_in || !s->sums) {
         cwic_stack_free(s);
         return NULL;

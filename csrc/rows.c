@@ -1,6 +1,7 @@
 /* Entrance and exit of the transforms, beside their products, in plain C and with AVX2. */
 
 #include "rows.h"
+#include "x86.h"
 
 enum { COLOUR = CWIC_SIDE * CWIC_SIDE }; /* values of each colour */
 
@@ -43,14 +44,8 @@ static void take_plain(const uint8_t *pixels, size_t pitch, int16_t *values)
 
 static const cwic_rows plain = {enter_plain, operand_plain, show_plain, take_plain};
 
-#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+#ifdef CWIC_X86
 
-#include <immintrin.h>
-
-#define AVX2 __attribute__((target("avx2")))
-
-AVX2 static inline __m256i load256(const void *x) { return _mm256_loadu_si256((const __m256i *)x); }
-AVX2 static inline void store256(void *x, __m256i v) { _mm256_storeu_si256((__m256i *)x, v); }
 AVX2 static inline __m128i load64(const void *x) { return _mm_loadl_epi64((const __m128i *)x); }
 
 AVX2 static void enter_avx2(const int32_t *sums, int32_t shift, const int16_t *m, const int16_t *offset,

@@ -151,14 +151,14 @@ static void test_symbols(void)
     for (i = 0; i < 64; i++)
         for (k = 0; k < 300; k++) {
             int32_t m = (int32_t)(random32() % 16353) - 8176, c[50], j;
-            cwic_correction zero[2], k[2]; /* of the encoder, then of the decoder */
+            cwic_correction zero[2], learned[2]; /* of the encoder, then of the decoder */
             cwic_corrections both;
             cwic_encoder e;
             cwic_decoder d;
             memset(zero, 0, sizeof zero);
-            memcpy(k, zero, sizeof k);
-            both.channel = &k[0];
-            both.around = &k[1];
+            memcpy(learned, zero, sizeof learned);
+            both.channel = &learned[0];
+            both.around = &learned[1];
             cwic_encoder_init(&e, out, sizeof out);
             for (j = 0; j < 50; j++) {
                 c[j] = j % 2 ? (int32_t)(random32() % 1023) - 511 : clamp_to((m >> 4) + (int32_t)(random32() % 7) - 3);
@@ -167,7 +167,7 @@ static void test_symbols(void)
             }
             good &= cwic_encoder_finish(&e) == CWIC_OK;
             cwic_decoder_init(&d, out, e.length);
-            memcpy(k, zero, sizeof k);
+            memcpy(learned, zero, sizeof learned);
             for (j = 0; j < 50; j++)
                 good &= cwic_decode_symbol(&d, &both, m, i) == c[j];
             good &= cwic_decoder_finish(&d) == CWIC_OK;

@@ -42,8 +42,8 @@ struct cwic_layer {
     int encodes;       /* whether the writer is in use or the decoder */
     cwic_writer writer;
     cwic_decoder decoder;
-    int32_t rate[256]; /* start of the dense part's sums */
-    int32_t mixed[256]; /* of the map: the mix, which is the same everywhere */
+    int32_t rate[CWIC_MAX_HIDDEN]; /* start of the dense part's sums */
+    int32_t mixed[CWIC_MAX_HIDDEN]; /* of the map: the mix, which is the same everywhere */
     int16_t *active;   /* act() of the dense part in three rows, row y in place y modulo 3: [3][columns + 2][hidden] */
     int32_t *sums;     /* one row: [columns][hidden] */
     uint8_t *coded;    /* one flag a row: whether any position of it is coded */
@@ -164,8 +164,8 @@ static int32_t code_position(cwic_layer *l, int16_t *at, const int32_t *sums, si
     const cwic_network *n = l->network;
     cwic_affine_function *const dense = l->tile->model->dense;
     const int32_t left[2] = {-2 * l->step, -l->step};
-    int16_t hidden[256];
-    int32_t wide[2048];
+    int16_t hidden[CWIC_MAX_HIDDEN];
+    int32_t wide[2 * CWIC_MAX_CHANNELS]; /* means, then scales */
     int32_t j;
     dense(&n->left, at + l->place, left, 0, sums, 0, wide, 1);
     activate(wide, hidden, n->hidden);
@@ -251,7 +251,7 @@ static void prepare(cwic_layer *l)
     for (k = 0; k < n->hidden; k++)
         l->rate[k] = n->rate_bias[k] + n->rate[2 * k] * l->tile->u + n->rate[2 * k + 1] * l->tile->v;
     if (l->index == 0) { /* no dense inputs */
-        int16_t active[256];
+        int16_t active[CWIC_MAX_HIDDEN];
         activate(l->rate, active, n->hidden);
         l->tile->model->dense(&n->mix, active, origin, 0, n->mix_bias, 0, l->mixed, 1);
         return;

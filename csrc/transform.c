@@ -289,7 +289,6 @@ static cwic_transform *transform_new(int32_t synthesis, const cwic_shape *shape,
     t->shape = *shape;
     t->inputs = synthesis ? shape->channels : CWIC_BLOCK_VALUES;
     t->outputs = synthesis ? CWIC_BLOCK_VALUES : shape->channels;
-    simd = simd < CWIC_BEST_SIMD ? simd : CWIC_BEST_SIMD;
     t->kernels = cwic_blocks_choose(simd);
     t->dense = cwic_affine_choose(simd, &chosen);
     t->rows = cwic_rows_choose(simd);

@@ -50,7 +50,7 @@ def _made_up(family: bytes, mode: str, width: int, height: int, chunks: list[tup
         shape = channels, n * rows, n * columns
         codes = rng.integers(0, 2, shape) if family == b"cw18" else np.round(rng.laplace(0, 3, shape))
         picture.append(codes.astype(np.int16))
-    layers = symbols.encode_symbols(entropy, picture, [None] * len(picture), 0.0, 40, 6)
+    layers = symbols.encode_symbols(entropy, picture, [None] * len(picture), 0.0, 40, 6).layers()
     header = container.Header(width, height, mode, 6, 40, MODEL_ID, family)
     plane = (
         rng.integers(0, 3, (height, width)).astype(np.uint8)
@@ -86,7 +86,7 @@ def _in_tiles(data: bytes) -> bytes:
     header = parsed.header
     entropy = symbols.entropy_model(models.by_id(header.model_id))
     planes = symbols.decode_symbols(entropy, parsed, *symbols.grid(entropy, header.height, header.width))
-    layers = symbols.encode_symbols(entropy, planes, [None] * len(planes), 0.0, header.rate, 6)
+    layers = symbols.encode_symbols(entropy, planes, [None] * len(planes), 0.0, header.rate, 6).layers()
     return container.write_file(replace(header, tile_exponent=6), layers, list(parsed.extra.items()), parsed.alpha)
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
 TARGETS = ("rate", "size", "quality", "psnr", "ssim")  # at most one may be given
+
+RULES: dict[str, tuple[type, type, Callable[[Any], bool], str]] = {  # kind, what it becomes, range, and both in words
+    "rate": (Real, float, lambda x: 0 < x <= 100, "a number of bits per pixel above 0 and up to 100"),
+    "psnr": (Real, float, lambda x: 10 <= x <= 60, "a number of dB from 10 to 60"),
+    "ssim": (Real, float, lambda x: 0 < x < 1, "a number between 0 and 1"),
+    "size": (Integral, int, lambda x: 1 <= x < 2**63, "a whole number of bytes above 0 and below 2^63"),
+    "quality": (Integral, int, lambda x: 1 <= x <= 100, "a whole number from 1 to 100"),
+    "effort": (Integral, int, lambda x: 0 <= x <= 9, "a whole number from 0 to 9"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class Options:
 
         Raises ValueError as the class does, and for what would be ignored at the cost of the picture.
         """
-        if given.get("lossless"):
-            raise ValueError(f"lossless: {given['lossless']!r}, but CWIC has no lossless mode")
+        if _is_asked(lossless := given.get("lossless")):
+            raise ValueError(f"lossless: {_shown(lossless)}, but CWIC has no lossless mode")
         return cls(**{name: given[name] for name in cls.__dataclass_fields__ if given.get(name) is not None})
 
     def __post_init__(self) -> None:
@@ -48,15 +57,18 @@ class Options:
         for name, value in (("quality", DEFAULT_QUALITY), ("effort", DEFAULT_EFFORT), ("model", DEFAULT_MODEL)):
             if getattr(self, name) is None and not (name == "quality" and given):
                 object.__setattr__(self, name, value)
-        _number(self, "rate", lambda x: 0 < x <= 100, "a number of bits per pixel above 0 and up to 100")
-        _number(self, "psnr", lambda x: 10 <= x <= 60, "a number of dB from 10 to 60")
-        _number(self, "ssim", lambda x: 0 < x < 1, "a number between 0 and 1")
-        _whole(self, "size", lambda x: x >= 1, "a whole number of bytes above 0")
-        _whole(self, "quality", lambda x: 1 <= x <= 100, "a whole number from 1 to 100")
-        _whole(self, "effort", lambda x: 0 <= x <= 9, "a whole number from 0 to 9")
+        for name, (kind, make, fits, wanted) in RULES.items():
+            if (value := getattr(self, name)) is not None:
+                try:
+                    made = make(value) if isinstance(value, kind) and not isinstance(value, bool) else None
+                except OverflowError:
+                    made = None
+                if made is None or not fits(made):
+                    raise ValueError(f"{name}: {_shown(value)} is not {wanted}")
+                object.__setattr__(self, name, made)
         for name in ("model", "tuning"):
             if not isinstance(value := getattr(self, name), str | None):
-                raise ValueError(f"{name}: {value!r} is not a name")
+                raise ValueError(f"{name}: {_shown(value)} is not a name")
 
     def bytes_for(self, width: int, height: int) -> int | None:
         """The bound in bytes for a picture of so many pixels; None if the target is none of size."""
@@ -65,19 +77,17 @@ class Options:
         return self.size
 
 
-def _number(options: Options, name: str, fits: Any, wanted: str) -> None:
-    value = getattr(options, name)
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
-        raise ValueError(f"{name}: {value!r} is not {wanted}")
-    object.__setattr__(options, name, float(value))
+def _shown(value: object) -> str:
+    """The value in a message; Python refuses to write out whole numbers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"{type(value).__name__} of too many digits"
 
 
-def _whole(options: Options, name: str, fits: Any, wanted: str) -> None:
-    value = getattr(options, name)
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, Integral) or not fits(int(value)):
-        raise ValueError(f"{name}: {value!r} is not {wanted}")
-    object.__setattr__(options, name, int(value))
+def _is_asked(value: Any) -> bool:
+    """Whether a switch is on, whatever it was given."""
+    try:
+        return bool(value)
+    except ValueError:  # an array
+        return True

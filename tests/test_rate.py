@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,12 @@ def test_options_are_checked_once_and_stay() -> None:
     assert (type(found.rate), type(found.effort), found.model) == (float, int, "mine")
     with pytest.raises(FrozenInstanceError):
         found.rate = 2.0  # type: ignore[misc]
-    for wrong in ({"model": 7}, {"tuning": b"mse"}, {"lossless": True}):
+    huge = 10**5000
+    for wrong in (
+        {"model": 7}, {"tuning": b"mse"}, {"lossless": True}, {"lossless": np.ones(2)}, {"lossless": huge},
+        {"rate": huge}, {"psnr": 10**400}, {"ssim": -huge}, {"ssim": Fraction(huge)}, {"size": huge}, {"quality": huge},
+        {"model": huge},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: "):
             Options.of(wrong)
 

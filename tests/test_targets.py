@@ -130,3 +130,22 @@ def test_an_even_mask_changes_nothing(small: Image.Image) -> None:
 def test_masks_of_arrays_are_checked(small: Image.Image) -> None:
     with pytest.raises(ValueError, match=r"importance: float64 \(3, 4\), wanted uint8"):
         codec.encode(np.asarray(small), importance=np.ones((3, 4)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_picture_that_is_met_exactly_reaches_any_quality(mode: str, colour: int) -> None:
+    im = Image.new(mode, (64, 40), colour if mode == "L" else (colour,) * 3)
+    for target in ({"psnr": 30}, {"ssim": 0.9}):
+        im.save(out := BytesIO(), "CWIC", effort=0, **target)
+        assert len(out.getvalue()) < 200
+
+
+def test_what_can_be_made_is_made_down_to_the_smallest_file(photo: Image.Image) -> None:
+    """Neither encoding nor shrinking gives more bytes than asked for where a smaller file is in reach."""
+    part = np.asarray(photo.crop((100, 100, 132, 132)))
+    data = pillow_cwic.encode(part, quality=75)
+    for make in (lambda size: pillow_cwic.encode(part, size=size), lambda size: pillow_cwic.shrink(data, size=size)):
+        least = len(make(1))
+        for size in range(least, least + 14, 3):
+            assert len(make(size)) <= size

@@ -52,7 +52,7 @@ def symbols_file() -> tuple[symbols.Symbols, list[container.Layer]]:
     entropy, rng = files.entropy_models()[b"cwc1"], np.random.default_rng(3)
     planes = [rng.integers(0, entropy.levels, (1, 10, 14)).astype(np.int16)]
     planes += [np.round(rng.laplace(0, 3, (c, 20, 28))).astype(np.int16) for c in entropy.groups]
-    layers = symbols.encode_symbols(entropy, planes, [None] * len(planes), 0.0, 40, 6)
+    layers = symbols.encode_symbols(entropy, planes, [None] * len(planes), 0.0, 40, 6).layers()
     return planes, layers
 
 
@@ -64,7 +64,7 @@ def decoded() -> list[np.ndarray]:
 
 def encoded() -> list[np.ndarray]:
     planes = [plane.copy() for plane in symbols_file()[0]]
-    layers = symbols.encode_symbols(files.entropy_models()[b"cwc1"], planes, [None] * len(planes), 0.0, 40, 6)
+    layers = symbols.encode_symbols(files.entropy_models()[b"cwc1"], planes, [None] * len(planes), 0.0, 40, 6).layers()
     return [np.frombuffer(layer.data, np.uint8) for layer in layers]
 
 

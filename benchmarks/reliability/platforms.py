@@ -185,5 +185,5 @@ def retiled(data: bytes, exponent: int) -> container.Parsed:
     parsed, symbols = container.read_file(data), decoded(data)
     header = replace(parsed.header, tile_exponent=exponent)
     entropy = entropy_model(models.by_id(header.model_id))
-    layers = encode_symbols(entropy, symbols, [None] * len(symbols), 0.0, header.rate, exponent)
+    layers = encode_symbols(entropy, symbols, [None] * len(symbols), 0.0, header.rate, exponent).layers()
     return container.read_file(container.write_file(header, layers))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pillow_cwic import measures, models
 from pillow_cwic.codec import quality, search
 from pillow_cwic.codec.session import Timings, runtime, stage
-from pillow_cwic.coding.symbols import Coded, encode_streams, join, rounded, split
+from pillow_cwic.coding.symbols import Coded, encode_symbols, join, rounded, split
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.models.config import CODE_LIMIT
 from pillow_cwic.progress import Progress
@@ -24,7 +24,7 @@ MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of 
 CLOSE = {"psnr": 0.08, "ssim": 0.0015}  # how far above the wanted quality the search may end
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
-MOST_DECIBEL = 120.0  # of a similarity
+MOST_DECIBEL = 120.0  # of any quality, in a search
 
 
 class Effort(NamedTuple):
@@ -94,7 +94,7 @@ class Encoder:
         self.analysed: Any = None  # what the networks' own ``analyse`` gives
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
         self.largest: dict[float, Coded] = {}  # by weight: at the highest rate whose size is within the bound
-        self.smallest: Coded | None = None
+        self.smallest: Coded | None = None  # if none is within the bound
 
     def _relative(self, importance: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Importance (H, W), 0 to 255, to one value for each map level, 0 for the most important and down to -2."""
@@ -153,8 +153,8 @@ class Encoder:
         chosen = weight or self.importance is not None
         choices = [None, *split(exact, entropy.groups)] if chosen else [None] * len(symbols)
         with stage(self.timings, "entropy"):
-            streams = encode_streams(entropy, symbols, choices, self._weights(t, weight), t, TILE_EXPONENT)
-        return Coded.of(t, TILE_EXPONENT, streams, symbols, self.inserted)
+            weights = self._weights(t, weight)
+            return encode_symbols(entropy, symbols, choices, weights, t, TILE_EXPONENT, self.inserted)
 
     def within(self, size: int) -> Coded:
         """The best layers of a file of at most ``size`` bytes; if there are none, the smallest that the model can make.
@@ -170,7 +170,8 @@ class Encoder:
                 kept = self.largest.get(weight)
                 if made.size <= size and (kept is None or kept.rate < t):
                     self.largest[weight] = made
-                if self.smallest is None or made.size < self.smallest.size:
+                    self.smallest = None  # it is for want of these alone, and large
+                elif not self.largest and (self.smallest is None or made.size < self.smallest.size):
                     self.smallest = made
             return self.sizes[t, weight]
 
@@ -191,10 +192,15 @@ class Encoder:
         if best is not None and self.effort.steps:
             self.refine(best.rate)
             best = found(search.predict(best.rate, measure(best.rate, usual), size), usual)
-        if best is None:
-            if self.smallest is None:
-                raise self._useless()
-            return self.smallest
+        if best is None:  # what was analysed for a higher rate takes more
+            smallest = self.smallest
+            self.analyse(LOWEST)
+            best = found(LOWEST, usual)
+            if best is None:
+                files = [each for each in (smallest, self.smallest) if each is not None]
+                if not files:
+                    raise self._useless()
+                return min(files, key=lambda each: each.size)
         made = [best, *(found(best.rate, weight) for weight in self.effort.weights if weight != usual)]
         candidates = [each for each in made if each is not None]
         return best if len(candidates) == 1 else min(candidates, key=self._error)
@@ -227,7 +233,7 @@ class Encoder:
             if (made := self.code(t, weight)) is None:
                 return None
             reached.append(self._compared(made, measure))
-            shown = min(decibel(reached[-1]), MOST_DECIBEL) if similar else reached[-1]
+            shown = min(decibel(reached[-1]) if similar else reached[-1], MOST_DECIBEL)  # equal pictures have infinite
             if shown >= goal and (not found or made.size < found[0].size):
                 found[:] = [made]
             return shown

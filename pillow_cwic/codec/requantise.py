@@ -22,7 +22,7 @@ from pillow_cwic.coding.symbols import (
     Coded,
     Symbols,
     decode_symbols,
-    encode_streams,
+    encode_symbols,
     entropy_of,
     grid,
     rounded,
@@ -32,6 +32,7 @@ from pillow_cwic.errors import ModelError
 from pillow_cwic.file import container, limits
 from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT, Config
 from pillow_cwic.models.weights import read
+from pillow_cwic.rate import LOWEST
 from pillow_cwic.saving import Options
 from pillow_cwic.transforms import layout
 
@@ -43,6 +44,7 @@ WEIGHT_SLOPE = 5.2 / 512  # growth of the logarithm of the weight that changes a
 STEPS = 0.85  # the share of the way to the wanted size that coarser steps go; cheaper codes go the rest
 REACH = 64  # how far cheaper codes may go, in units of the rate parameter, before the steps change again
 MAX_STEPS = 4
+LOWER = 256  # how much lower the rate parameter goes each time that no weight made a file small enough
 
 
 def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -> bytes:
@@ -125,8 +127,14 @@ class _Coarser:
         def weight(offset: int) -> float:
             return min(HIGHEST_WEIGHT, USUAL_WEIGHT * math.exp(WEIGHT_SLOPE * offset))
 
-        search(lambda offset: self.measure(t, weight(offset), wanted), wanted, better - t)
-        best = self.largest if self.largest and self.largest.rate == t else self.smallest
+        def found(t: int, offset: int) -> bool:
+            return search(lambda offset: self.measure(t, weight(offset), wanted), wanted, offset) is not None
+
+        fits = found(t, better - t)
+        while not fits and t > LOWEST:
+            t = max(LOWEST, t - LOWER)
+            fits = found(t, 0)
+        best = self.largest if fits else self.smallest
         assert best is not None
         if best is self.smallest and best.size >= before:
             return None
@@ -154,8 +162,7 @@ class _Coarser:
         groups = split(rounded(exact), entropy.groups)
         symbols = [_needed(self.levels, groups), *groups]
         choices = [None, *split(exact, entropy.groups)]
-        streams = encode_streams(entropy, symbols, choices, weight, t, header.tile_exponent)
-        return Coded.of(t, header.tile_exponent, streams, symbols)
+        return encode_symbols(entropy, symbols, choices, weight, t, header.tile_exponent)
 
 
 def _needed(levels: NDArray[np.int16], groups: Symbols) -> NDArray[np.int16]:

@@ -29,11 +29,6 @@ class Coded(NamedTuple):
     symbols: Symbols  # as a decoder will see them
     size: int  # bytes of the whole file
 
-    @classmethod
-    def of(cls, rate: int, exponent: int, streams: list[bytes], symbols: Symbols, inserted: int = 0) -> Coded:
-        """With the size of a file in which ``inserted`` bytes of other chunks stand."""
-        return cls(rate, exponent, streams, symbols, container.file_size([len(s) for s in streams], inserted))
-
     def layers(self) -> list[container.Layer]:
         """What the file says of each layer."""
         pairs = zip(self.streams, self.symbols, strict=True)
@@ -104,15 +99,18 @@ def rounded(exact: NDArray[np.int16]) -> NDArray[np.int16]:
     return codes
 
 
-def encode_streams(
+def encode_symbols(
     entropy: Entropy,
     symbols: Symbols,
     exact: Sequence[NDArray[np.int16] | None],
     weight: float | NDArray[np.float64],
     t: int,
     exponent: int,
-) -> list[bytes]:
-    """Entropy-codes all layers. Changes ``symbols`` to what a decoder will see.
+    inserted: int = 0,
+) -> Coded:
+    """Entropy-codes all layers, for a file in which ``inserted`` bytes of other chunks stand.
+
+    Changes ``symbols`` to what a decoder will see.
 
     ``exact`` holds each layer's unrounded symbols in 1/32, for rate-distortion optimised quantisation with ``weight``
     bits for a squared step, one for all or a plane of the codes' rows and columns; or None.
@@ -134,19 +132,8 @@ def encode_streams(
             tiles[k].cut(symbols[index], index)[...] = parts[index]
 
     _each(code, len(tiles))
-    return [container.join_tiles(tiles) for tiles in streams]
-
-
-def encode_symbols(
-    entropy: Entropy,
-    symbols: Symbols,
-    exact: Sequence[NDArray[np.int16] | None],
-    weight: float | NDArray[np.float64],
-    t: int,
-    exponent: int,
-) -> list[container.Layer]:
-    """As ``encode_streams``, whose arguments it takes, to the layers of a file."""
-    return Coded.of(t, exponent, encode_streams(entropy, symbols, exact, weight, t, exponent), symbols).layers()
+    joined = [container.join_tiles(of_layer) for of_layer in streams]
+    return Coded(t, exponent, joined, symbols, container.file_size([len(stream) for stream in joined], inserted))
 
 
 def decode_steps(parsed: container.Parsed, groups: int | None = None) -> int:

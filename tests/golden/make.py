@@ -128,7 +128,7 @@ def write(case: Case, model: models.Model) -> bytes:
     assert parsed.header.model_id == model.id
     header = replace(parsed.header, tile_exponent=case.exponent)
     found, entropy = symbols(save_to.getvalue()), entropy_model(model)
-    layers = encode_symbols(entropy, found, [None] * len(found), 0.0, header.rate, case.exponent)
+    layers = encode_symbols(entropy, found, [None] * len(found), 0.0, header.rate, case.exponent).layers()
     return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha)
 
 

@@ -62,7 +62,7 @@ def for_files(command: Command) -> Command:
         click.option("-f", "--force", is_flag=True, help="Overwrite files."),
         click.option("--skip-existing", is_flag=True, help="Pass over files that are there and whole: go on."),
         click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, help="Files at a time, a process each."),
-        click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, mps, xpu."),
+        click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, xpu."),
         click.option("--threads", type=click.IntRange(1, 1024), help="Threads for one file."),
         click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
     ]):  # fmt: skip
