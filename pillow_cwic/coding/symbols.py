@@ -94,8 +94,9 @@ def join(groups: Symbols) -> NDArray[np.int16]:
 
 def rounded(exact: NDArray[np.int16]) -> NDArray[np.int16]:
     """Codes of unrounded ones in 1 / ``EXACT_UNIT``: the nearest, and of two the smaller, which takes fewer bits."""
-    half = np.int16(EXACT_UNIT // 2 - 1) + (exact < 0)
-    codes: NDArray[np.int16] = (exact + half) >> EXACT_BITS
+    codes: NDArray[np.int16] = exact + np.int16(EXACT_UNIT // 2 - 1)
+    codes += exact < 0
+    codes >>= EXACT_BITS  # in place, as a large picture has large arrays
     return codes
 
 
