@@ -133,7 +133,7 @@ def report(im: Image.Image, title: str, rate: float, repeats: int) -> str:
 
 def main() -> None:
     """Command line."""
-    command(__doc__, "cores", report, repeats=11)
+    command(__doc__, "cores", report, repeats=31)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,16 @@
 /* Inputs are permuted, in each 16 of them, and weights are in blocks of 8 outputs, in each of which they are a list of
  * steps, each with 32 bytes and an offset into the inputs:
  *
- * TWICE, two steps: four inputs by 8 bits each; products of two inputs of one and two of the other are added in 16 bits
+ * EIGHT and TWICE, so many steps: four inputs by 8 bits each; products of two inputs of each are added in 16 bits
  * QUAD: four inputs by 8 bits, products of two are added in 16 bits
  * PAIR: two inputs by 16 bits
  *
- * Eight bits are faster, but exact only if nothing passes 16: if, of the weights whose products are added, neither
- * those above 0 nor those below sum up to more than a limit, 32767 / 255 for inputs with a sign and 32767 / 127 for
- * others. The latter never need pairs. Packed are biases, weights, where each block's three kinds of steps start,
- * offsets, and the order of inputs.
+ * Eight bits are faster, and the more so the more is added in 16, but exact only if nothing passes those: if, of the
+ * weights whose products are added, neither those above 0 nor those below sum up to more than a limit, 32767 / 255 for
+ * inputs with a sign and 32767 / 127 for others. The former have no EIGHT, the latter no PAIR. Packed are biases,
+ * weights, where each block's kinds of steps start, offsets, and the order of inputs.
  */
-enum { TWICE, QUAD, PAIR, KINDS, MOST = 1024 /* inputs */ };
+enum { EIGHT, TWICE, QUAD, PAIR, KINDS, MOST = 1024 /* inputs */ };
 
 /* Room for the steps of all blocks. */
 static inline size_t most_steps(const cwic_affine8 *a)
@@ -61,48 +61,125 @@ static void order_inputs(const int8_t *weights, int32_t outputs, uint8_t *order)
 #undef COST
 }
 
-/* Whether sums of weights are within the limit, and also if those of `other` are added. */
-static int fit(const int16_t *sums, const int16_t *other, int32_t limit)
+/* Sums of weights of four inputs: for one pair and the other, of 8 outputs each, those above 0, then those below. */
+typedef struct {
+    __m256i pair[2];
+} sums;
+
+AVX2 static sums add_sums(sums a, const int16_t *b)
 {
-    int32_t k, most = 0;
-    for (k = 0; k < 32; k++) {
-        const int32_t sum = sums[k] + other[k];
-        most = sum > most ? sum : most;
-    }
-    return most <= limit;
+    a.pair[0] = _mm256_add_epi16(a.pair[0], load256(b));
+    a.pair[1] = _mm256_add_epi16(a.pair[1], load256(b + 16));
+    return a;
 }
 
-/* A step's weights for 8 outputs and `count` inputs, 4 by 8 bits or 2 by 16. */
-static void put_step(int8_t *to, const int8_t *weights, int32_t outputs, const int32_t *sources, int32_t count)
+AVX2 static int fit(sums a, int16_t limit)
 {
+    const __m256i beyond = _mm256_cmpgt_epi16(_mm256_max_epi16(a.pair[0], a.pair[1]), _mm256_set1_epi16(limit));
+    return _mm256_testz_si256(beyond, beyond);
+}
+
+/* Of `count` numbers of pairs where four inputs begin, the first and the next ones that fit with it: up to `size`, whose
+ * places in the list go into `places`. Returns how many. */
+AVX2 static int32_t gather(int16_t (*of)[16], const int32_t *quads, int32_t count, int32_t size, int16_t limit,
+                           int32_t *places)
+{
+    sums total = {{load256(of[quads[0]]), load256(of[quads[0] + 1])}};
+    int32_t i, found = 1;
+    places[0] = 0;
+    for (i = 1; i < count && found < size; i++) {
+        const sums more = add_sums(total, of[quads[i]]);
+        if (fit(more, limit)) {
+            total = more;
+            places[found++] = i;
+        }
+    }
+    return found;
+}
+
+/* Lists where four inputs begin that fit, by number of pair; those with the largest sums, which fit few others, first.
+ * Returns how many. */
+AVX2 static int32_t list_quads(int16_t (*of)[16], int32_t pairs, int16_t limit, int32_t *quads)
+{
+    int32_t i, j, k, count = 0, most[MOST / 4];
+    for (i = 0; i + 1 < pairs; i++) {
+        const sums own = {{load256(of[i]), load256(of[i + 1])}};
+        int32_t largest = 0;
+        if (!fit(own, limit))
+            continue;
+        for (k = 0; k < 32; k++)
+            largest = of[i][k] > largest ? of[i][k] : largest;
+        for (j = count++; j > 0 && most[j - 1] < largest; j--) {
+            most[j] = most[j - 1];
+            quads[j] = quads[j - 1];
+        }
+        most[j] = largest;
+        quads[j] = i++;
+    }
+    return count;
+}
+
+/* Where a block's steps go, and what they are made of. */
+typedef struct {
+    const int8_t *weights; /* of the block's first output */
+    const int32_t *sources;
+    int32_t outputs, step, *offsets;
+    int8_t *to;
+} packer;
+
+/* The next step, with weights for 8 outputs and `count` inputs, 4 by 8 bits or 2 by 16. */
+static void put_step(packer *p, int32_t input, int32_t count)
+{
+    int8_t *to = p->to + (size_t)32 * p->step;
     int32_t o, i;
     for (o = 0; o < 8; o++)
         for (i = 0; i < count; i++) {
-            const int16_t weight = weights[(size_t)sources[i] * outputs + o];
+            const int16_t weight = p->weights[(size_t)p->sources[input + i] * p->outputs + o];
             if (count == 4)
                 to[4 * o + i] = (int8_t)weight;
             else
                 memcpy(to + 4 * o + 2 * i, &weight, 2);
         }
+    p->offsets[p->step++] = input;
 }
 
-static int pack_avx2(cwic_affine8 *a, const int8_t *weights, const int32_t *biases)
+/* Steps of `size` each, of quads that fit one another; the others stay in the list. Returns how many. */
+AVX2 static int32_t put_groups(packer *p, int16_t (*of)[16], int32_t *quads, int32_t count, int32_t size, int16_t limit)
 {
-    static const int16_t none[32];
+    int32_t kept = 0, places[8], i, k, rest;
+    while (kept < count) {
+        if (gather(of, quads + kept, count - kept, size, limit, places) < size) {
+            kept++;
+            continue;
+        }
+        for (i = rest = kept, k = 0; i < count; i++)
+            if (k < size && kept + places[k] == i) {
+                put_step(p, 2 * quads[i], 4);
+                k++;
+            } else
+                quads[rest++] = quads[i];
+        count = rest;
+    }
+    return kept;
+}
+
+AVX2 static int pack_avx2(cwic_affine8 *a, const int8_t *weights, const int32_t *biases)
+{
+    static const int32_t sizes[] = {8, 2, 1};
     const int32_t outputs = a->outputs, inputs = a->inputs, limit = 32767 / (a->positive ? 127 : 255);
     const size_t most = most_steps(a), count_starts = (size_t)outputs / 8 * KINDS + 1;
-    int16_t sums[MOST / 2 * 16]; /* of each pair of inputs and 8 outputs: of weights above 0, and of those below */
-    int32_t sources[MOST], quads[MOST / 4], b, i, j, k, o, count, step = 0, *bias, *starts, *offsets;
+    int16_t of[MOST / 2][16]; /* of each pair of inputs and 8 outputs, sums of weights above 0, and of those below */
+    int32_t sources[MOST], quads[MOST / 4], b, i, k, o, count, *bias, *starts;
+    packer p = {weights, sources, outputs, 0, NULL, NULL};
     uint8_t *order;
-    int8_t *w;
     a->packed = malloc(63 + (outputs + most + count_starts) * sizeof *biases + most * 32 + (size_t)inputs);
     if (!a->packed)
         return 0;
     bias = packed_biases(a);
-    w = (int8_t *)(bias + outputs);
-    starts = (int32_t *)(void *)(w + most * 32);
-    offsets = starts + count_starts;
-    order = (uint8_t *)(offsets + most);
+    p.to = (int8_t *)(bias + outputs);
+    starts = (int32_t *)(void *)(p.to + most * 32);
+    p.offsets = starts + count_starts;
+    order = (uint8_t *)(p.offsets + most);
     for (i = 0; i < inputs; i++)
         order[i] = (uint8_t)(i % 16);
     for (i = 0; i < inputs && !a->positive; i += 16)
@@ -115,40 +192,27 @@ static int pack_avx2(cwic_affine8 *a, const int8_t *weights, const int32_t *bias
             sum += weights[(size_t)i * outputs + o];
         bias[o] = biases[o] - (a->positive ? 0 : 128 * sum);
     }
-#define STEP(input, count) (put_step(w + (size_t)32 * step, weights + b, outputs, sources + (input), count), \
-                            offsets[step++] = (input))
-    for (b = 0; b < outputs; b += 8) {
-        memset(sums, 0, sizeof sums);
+    for (b = 0; b < outputs; b += 8, p.weights += 8) {
+        memset(of, 0, sizeof of);
         for (i = 0; i < inputs; i++)
             for (o = 0; o < 8; o++) {
-                const int32_t weight = weights[(size_t)sources[i] * outputs + b + o];
-                sums[i / 2 * 16 + (weight < 0 ? 8 + o : o)] += (int16_t)abs(weight);
+                const int32_t weight = p.weights[(size_t)sources[i] * outputs + o];
+                of[i / 2][weight < 0 ? 8 + o : o] += (int16_t)abs(weight);
             }
-        for (count = i = 0; i + 1 < inputs / 2; i++)
-            if (fit(sums + 16 * i, none, limit))
-                quads[count++] = i++;
-        *starts++ = step;
-        for (k = j = 0; j < count; j++) { /* each with the first that it fits, or else left for later */
-            for (i = j + 1; i < count && !fit(sums + 16 * quads[j], sums + 16 * quads[i], limit);)
-                i++;
-            if (i < count) {
-                STEP(2 * quads[j], 4);
-                STEP(2 * quads[i], 4);
-                memmove(quads + i, quads + i + 1, (size_t)(--count - i) * sizeof *quads);
-            } else
-                quads[k++] = quads[j];
+        count = list_quads(of, inputs / 2, (int16_t)limit, quads);
+        for (k = EIGHT; k < PAIR; k++) {
+            *starts++ = p.step;
+            if (k > EIGHT || a->positive)
+                count = put_groups(&p, of, quads, count, sizes[k], (int16_t)limit);
         }
-        *starts++ = step;
-        for (j = 0; j < k; j++)
-            STEP(2 * quads[j], 4);
-        *starts++ = step;
+        *starts++ = p.step;
         for (i = 0; i < inputs / 2; i++)
-            if (i + 1 < inputs / 2 && fit(sums + 16 * i, none, limit))
+            if (i + 1 < inputs / 2 && fit((sums){{load256(of[i]), load256(of[i + 1])}}, (int16_t)limit))
                 i++;
             else
-                STEP(2 * i, 2);
+                put_step(&p, 2 * i, 2);
     }
-    *starts = step;
+    *starts = p.step;
     return 1;
 }
 
@@ -219,14 +283,38 @@ AVX2 void cwic_space_avx2(const int8_t *above, const int8_t *here, const int8_t 
 #define ROOM 16384 /* inputs at once, of at least MANY positions */
 #define MANY 12
 
+/* Puts what came of 8 outputs from b on at MANY positions from p on into out, or else adds it to x, for positions from
+ * `first` to before `last`. */
+AVX2 INLINE void put_part(const cwic_affine8 *a, const __m256i *sum, int8_t *out, int16_t *x, int32_t b, int32_t p,
+                          int32_t first, int32_t last)
+{
+    const __m128i shift = _mm_cvtsi32_si128(a->shift);
+    const __m256i m = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(a->multiplier + b)));
+    int32_t j, k;
+    UNROLLED for (j = 0; j < MANY; j += 2) {
+        __m256i u = _mm256_packs_epi32(_mm256_sra_epi32(sum[j], shift), _mm256_sra_epi32(sum[j + 1], shift));
+        u = _mm256_mulhrs_epi16(_mm256_permute4x64_epi64(u, 0xd8), m);
+        UNROLLED for (k = j; k < j + 2; k++)
+            if (p + k >= first && p + k < last) {
+                const size_t to = (size_t)(p + k) * a->outputs + b;
+                __m128i half = k > j ? _mm256_extracti128_si256(u, 1) : _mm256_castsi256_si128(u);
+                if (out) {
+                    half = _mm_max_epi8(_mm_packs_epi16(half, half), _mm_setzero_si128());
+                    _mm_storel_epi64((__m128i *)(void *)(out + to), half);
+                } else {
+                    half = _mm_adds_epi16(half, _mm_loadu_si128((const __m128i *)(const void *)(x + to)));
+                    _mm_storeu_si128((__m128i *)(void *)(x + to), half);
+                }
+            }
+    }
+}
+
 /* 8 outputs from b on at MANY positions from p on, into out, or else added to x, for positions from `first` to before
  * `last`. n, the inputs, and whether there is an `out` are constants where this is inlined. `wide` is `in` with 16
  * bits, where there are steps for that. */
 AVX2 INLINE void part_avx2(const cwic_affine8 *a, const int8_t *in, const int16_t *wide, int8_t *out, int16_t *x,
                            const size_t n, int32_t b, int32_t p, int32_t first, int32_t last)
 {
-    const __m128i shift = _mm_cvtsi32_si128(a->shift);
-    const __m256i m = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(a->multiplier + b)));
     const __m256i ones = _mm256_set1_epi16(1);
     const int32_t *biases = packed_biases(a);
     const int8_t *w = (const int8_t *)(biases + a->outputs);
@@ -235,10 +323,19 @@ AVX2 INLINE void part_avx2(const cwic_affine8 *a, const int8_t *in, const int16_
     int32_t j, k;
     __m256i sum[MANY], u, v;
     in += n * p, wide += n * p, starts += b / 8 * KINDS;
-    w += (size_t)32 * starts[TWICE];
+    w += (size_t)32 * starts[EIGHT];
     UNROLLED for (j = 0; j < MANY; j++)
         sum[j] = load256(biases + b);
-    for (end = offset + starts[QUAD], offset += starts[TWICE]; offset < end; offset += 2, w += 64) {
+    for (end = offset + starts[TWICE], offset += starts[EIGHT]; offset < end; offset += 8, w += 256)
+        UNROLLED for (j = 0; j < MANY; j++) {
+            u = _mm256_maddubs_epi16(_mm256_set1_epi32(quad_at(in + offset[0] + j * n)), load256(w));
+            UNROLLED for (k = 1; k < 8; k++) {
+                v = _mm256_maddubs_epi16(_mm256_set1_epi32(quad_at(in + offset[k] + j * n)), load256(w + 32 * k));
+                u = _mm256_add_epi16(u, v);
+            }
+            sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(u, ones));
+        }
+    for (end += starts[QUAD] - starts[TWICE]; offset < end; offset += 2, w += 64) {
         const int8_t *one = in + offset[0], *other = in + offset[1];
         UNROLLED for (j = 0; j < MANY; j++) {
             u = _mm256_maddubs_epi16(_mm256_set1_epi32(quad_at(one + j * n)), load256(w));
@@ -256,22 +353,10 @@ AVX2 INLINE void part_avx2(const cwic_affine8 *a, const int8_t *in, const int16_
             u = _mm256_set1_epi32(quad_at(wide + *offset + j * n));
             sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(u, load256(w)));
         }
-    UNROLLED for (j = 0; j < MANY; j += 2) {
-        u = _mm256_packs_epi32(_mm256_sra_epi32(sum[j], shift), _mm256_sra_epi32(sum[j + 1], shift));
-        u = _mm256_mulhrs_epi16(_mm256_permute4x64_epi64(u, 0xd8), m);
-        UNROLLED for (k = j; k < j + 2; k++)
-            if (p + k >= first && p + k < last) {
-                const size_t to = (size_t)(p + k) * a->outputs + b;
-                __m128i half = k > j ? _mm256_extracti128_si256(u, 1) : _mm256_castsi256_si128(u);
-                if (out) {
-                    half = _mm_max_epi8(_mm_packs_epi16(half, half), _mm_setzero_si128());
-                    _mm_storel_epi64((__m128i *)(void *)(out + to), half);
-                } else {
-                    half = _mm_adds_epi16(half, _mm_loadu_si128((const __m128i *)(const void *)(x + to)));
-                    _mm_storeu_si128((__m128i *)(void *)(x + to), half);
-                }
-            }
-    }
+    if (p >= first && p + MANY <= last)
+        put_part(a, sum, out, x, b, p, p, p + MANY);
+    else
+        put_part(a, sum, out, x, b, p, first, last);
 }
 
 /* The last positions are computed with some before them, once more. */

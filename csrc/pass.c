@@ -15,7 +15,7 @@
 #include "threads.h"
 #include "transform.h"
 
-enum { CHUNK = 128, MIN_POSITIONS = 128, MAX_CODE_SIDE = 1 << 22, HEAD_SIDE = 4, KNOWN_CODES = 16 };
+enum { CHUNK = 96, MIN_POSITIONS = 128, MAX_CODE_SIDE = 1 << 22, HEAD_SIDE = 4, KNOWN_CODES = 16 };
 
 /* What one worker needs for itself: a chunk of up to CHUNK positions between two steps. */
 typedef struct {
