@@ -108,7 +108,7 @@ AVX2 static int32_t list_quads(int16_t (*of)[16], int32_t pairs, int16_t limit, 
         if (!fit(own, limit))
             continue;
         for (k = 0; k < 32; k++)
-            largest = of[i][k] > largest ? of[i][k] : largest;
+            largest = of[i + k / 16][k % 16] > largest ? of[i + k / 16][k % 16] : largest;
         for (j = count++; j > 0 && most[j - 1] < largest; j--) {
             most[j] = most[j - 1];
             quads[j] = quads[j - 1];
