@@ -40,6 +40,7 @@ class CwicImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Content-weighted image compression"
+    fp: IO[bytes] | None = None  # as it is of a pickled picture
     n_frames = 1
     is_animated = False
 
@@ -49,8 +50,9 @@ class CwicImageFile(ImageFile.ImageFile):
             header = container.read_header(self.fp.read(container.HEADER_BYTES))
         except ContainerError as error:
             raise SyntaxError(str(error)) from error  # what makes Image.open try the next format
-        self._size = header.width, header.height
-        self._mode = header.mode
+        self._opened = self._size, self._mode = (header.width, header.height), header.mode
+        if (padded := limits.padded(*self._size)) >= 2 * header.width * header.height:
+            Image._decompression_bomb_check((padded, 1))  # Image.open looks at the size alone, thin pictures cost more
         self.info["rate_parameter"] = header.rate / 512
         self.info["quality"] = _nearest_quality(header.rate)
         try:
@@ -60,7 +62,7 @@ class CwicImageFile(ImageFile.ImageFile):
                 self.info["quality"] = _nearest_quality(guess_rate(typical_bpp(header.rate, model.bpp), None))
         except ModelError:
             self.info["model"] = header.model_id.hex()  # load() says that it is not installed
-        self.info["bpp"] = 8 * self.fp.seek(0, 2) / (header.width * header.height)
+        self.info["bpp"] = 8 * container.file_length(self.fp) / (header.width * header.height)
         self._read_metadata()
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
@@ -76,31 +78,37 @@ class CwicImageFile(ImageFile.ImageFile):
 
     def _data(self) -> bytes:
         if self.fp is None:
-            raise ValueError("the file is closed, or was verified: open it again")
+            raise ValueError("the file is closed, was verified, or is that of a pickled picture: open it again")
         self.fp.seek(0)
-        return self.fp.read()
+        data = self.fp.read()
+        header = container.read_header(data)
+        if (found := ((header.width, header.height), header.mode)) != self._opened:
+            (width, height), mode = found
+            (before, above), was = self._opened
+            raise CwicError(f"file: {width} x {height} {mode} now, {before} x {above} {was} when it was opened")
+        return data
 
     def importance_map(self, size: tuple[int, int] | None = None) -> Image.Image:
         """Where the bits went: the file's importance map as a picture of mode L, before or after ``load()``.
 
-        A sample stands for 16 x 16 pixels (those at the right and lower edge for what is left of them), so there are
-        ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is shown as 255 k / (L - 1),
-        rounded; the higher, the more of the code's channel groups were kept there. With ``size``, ``im.size`` for
-        one, every pixel of a picture of that size gets the sample it lies in. Only the map is decoded, without torch,
-        and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the file is damaged; one that
-        is cut short will do if LOAD_TRUNCATED_IMAGES is set.
+        A sample stands for 16 x 16 pixels, 8 x 8 with ``cwic2018`` (those at the right and lower edge for what is left
+        of them), so there are ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is
+        shown as 255 k / (L - 1), rounded; the higher, the more of the code's channel groups were kept there. With
+        ``size``, ``im.size`` for one, every pixel of a picture of that size gets the sample it lies in. Only the map
+        is decoded, without torch, and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the
+        file is damaged; one that is cut short will do if LOAD_TRUNCATED_IMAGES is set.
         """
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size: {size!r} is not two numbers of pixels, 1 and above")
         data = self._data() if self._whole is None else self._whole
         from pillow_cwic.coding import symbols
 
-        levels, count = symbols.read_map(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
-        shown = Image.fromarray(levels).point([min(255, round(255 * k / (count - 1))) for k in range(256)])
+        levels, count, side = symbols.read_map(data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+        shown = Image.fromarray(levels).point([min(255, round(255 * k / max(1, count - 1))) for k in range(256)])
         if size is None:
             return shown
         header = container.read_header(data)
-        return shown.resize(size, Image.Resampling.NEAREST, box=(0, 0, header.width / 16, header.height / 16))
+        return shown.resize(size, Image.Resampling.NEAREST, box=(0, 0, header.width / side, header.height / side))
 
     def load(self) -> Any:
         """Decodes the file. Raises a CwicError if it is damaged, or cut short unless LOAD_TRUNCATED_IMAGES is set."""
@@ -141,11 +149,15 @@ class CwicImageFile(ImageFile.ImageFile):
         """The decoded pixels are read from their start; there is nothing to seek."""
 
     def verify(self) -> None:
-        """Checks structure and every CRC without decoding. Raises a CwicError; the image cannot be used after."""
+        """Checks structure and every CRC without decoding, and that the file ends where it says.
+
+        Raises a CwicError; the image cannot be used after. ``load()`` ignores bytes behind the end of the file.
+        """
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
         try:
             parsed = container.read_file(self._data())
+            parsed.check_end()
         finally:
             if self._exclusive_fp:
                 self.fp.close()
@@ -175,11 +187,21 @@ def _as_written(im: Image.Image) -> Image.Image:
     mode = im.mode if im.mode in container.MODES else CONVERSIONS.get(im.mode)
     if mode is None:
         raise OSError(f"cannot write mode {im.mode} as {FORMAT}, which has 8 bits a sample: convert it first")
-    if im.mode in ("1", "L", "P", "RGB") and im.has_transparency_data:  # a transparent colour, too, is alpha
-        mode += "A"
+    if im.mode == "P" and im.has_transparency_data:
+        return _with_transparency(im)
     if im.mode == "LAB":
         return _from_lab(im)
     return im if mode == im.mode else im.convert(mode)
+
+
+def _with_transparency(im: Image.Image) -> Image.Image:
+    """A picture with a palette as RGBA, or as RGB where ``info["transparency"]`` is none that Pillow understands."""
+    try:
+        return im.convert("RGBA")
+    except (TypeError, ValueError, IndexError):
+        im = im.copy()
+        del im.info["transparency"]
+        return im.convert("RGB")
 
 
 def _from_lab(im: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What a picture is saved with, checked once, before anything heavy is loaded. Standard library only."""
+"""What a picture is saved with, checked once, before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
+
+from pillow_cwic.errors import CwicError
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
 TARGETS = ("rate", "size", "quality", "psnr", "ssim")  # at most one may be given
@@ -25,9 +27,9 @@ RULES: dict[str, tuple[type, type, Callable[[Any], bool], str]] = {  # kind, wha
 class Options:
     """How a picture becomes a file; metadata and the importance mask, which are of the picture, are apart.
 
-    ``rate`` in bits per pixel, above 0 and up to 100, and ``size`` in bytes are upper bounds of the whole file;
-    ``quality`` is 1 to 100; ``psnr`` in dB over all samples and ``ssim``, that of the luma, are lower bounds. One of
-    the five is set: ``quality`` if none is given. ``effort`` is 0 to 9. What is None takes its default. Raises
+    ``rate`` in bits per pixel, above 0 and up to 100, bounds the file but for its metadata, ``size`` in bytes all of
+    it; ``quality`` is 1 to 100; ``psnr`` in dB over all samples and ``ssim``, that of the luma, are lower bounds. One
+    of the five is set: ``quality`` if none is given. ``effort`` is 0 to 9. What is None takes its default. Raises
     ValueError, which names the option, its value and the range.
     """
 
@@ -67,14 +69,27 @@ class Options:
                     raise ValueError(f"{name}: {_shown(value)} is not {wanted}")
                 object.__setattr__(self, name, made)
         for name in ("model", "tuning"):
-            if not isinstance(value := getattr(self, name), str | None):
+            if (value := getattr(self, name)) is not None and not (isinstance(value, str) and value):
                 raise ValueError(f"{name}: {_shown(value)} is not a name")
 
-    def bytes_for(self, width: int, height: int) -> int | None:
-        """The bound in bytes for a picture of so many pixels; None if the target is none of size."""
+    def bytes_for(self, pixels: int, metadata: int) -> int | None:
+        """The bound in bytes of a file without its metadata, which takes so many; None if the target is no size."""
         if self.rate is not None:
-            return math.floor(self.rate * width * height / 8)
-        return self.size
+            return math.floor(self.rate * pixels / 8)
+        return None if self.size is None else self.size - metadata
+
+    def check_size(self, pixels: int, metadata: int, size: int) -> None:
+        """Raises CwicError, which says what would do, if the smallest possible file without metadata is too large."""
+        bound = self.bytes_for(pixels, metadata)
+        if bound is None or size <= bound:
+            return
+        if self.rate is None:
+            raise CwicError(f"size: {self.size} bytes are too few, the smallest file possible has {size + metadata}")
+        least = math.ceil(8e4 * size / pixels) / 1e4
+        raise CwicError(
+            f"rate: {self.rate:g} bits per pixel are {bound} bytes, the smallest file possible has {size} beside its "
+            f"metadata, at rate {least:g}"
+        )
 
 
 def _shown(value: object) -> str:

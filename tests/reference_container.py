@@ -42,9 +42,10 @@ def read_varint(source: BytesIO) -> int:
 
 
 def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
-    """Type and payload of the chunks up to the end of the file."""
-    while length := source.read(4):
-        kind = read(source, 4)
+    """Type and payload of the chunks up to TAIL; what follows that belongs to nothing."""
+    kind = b""
+    while kind != b"TAIL":
+        length, kind = read(source, 4), read(source, 4)
         payload = read(source, int.from_bytes(length, "big"))
         require(int.from_bytes(read(source, 4), "big") == zlib.crc32(kind + payload), f"chunk {kind!r}: CRC differs")
         require(kind.isalpha(), f"chunk {kind!r}: not letters")
@@ -71,9 +72,9 @@ def read_head(payload: bytes) -> Fields:
     require(len(payload) == 18, "HEAD: not 18 bytes")
     width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
     require(1 <= width < 2**24 and 1 <= height < 2**24, f"size {width} x {height}")
-    require(mode < 4 and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
-    fields = width, height, ("L", "RGB", "LA", "RGBA")[mode], exponent, rate, model
-    return dict(zip(("width", "height", "mode", "tile_exponent", "rate", "model_id"), fields, strict=True))
+    require(mode < 6 and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
+    fields = width, height, ("L", "RGB", "LA", "RGBA", "RGB", "RGBA")[mode], mode in (0, 2, 4, 5), exponent, rate, model
+    return dict(zip(("width", "height", "mode", "grey", "tile_exponent", "rate", "model_id"), fields, strict=True))
 
 
 def read_code(source: BytesIO) -> list[tuple[bytes, int]]:

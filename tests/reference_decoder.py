@@ -316,8 +316,9 @@ def picture(codes: list[Plane], header: Fields, weights: Fields) -> Any:
     arrays = {name: np.array(values) for name, values in weights.items() if name.startswith("synthesis.")}
     transform = Transform(weights["config"], "synthesis", arrays)
     samples = transform.synthesise(np.array(codes, np.int16), header["rate"], height, width)
-    if mode in ("L", "LA"):
+    if header["grey"]:
         samples = ((2 * samples.sum(2, dtype=np.int64, keepdims=True) + 3) // 6).astype(np.uint8)
+        samples = samples if mode in ("L", "LA") else samples.repeat(3, axis=2)
     if header["alpha"] is not None:
         samples = np.dstack([samples, np.array(decode_alpha(header["alpha"], width, height), np.uint8)])
     return samples

@@ -50,6 +50,7 @@ headers = st.builds(
     rate=st.integers(-2048, 2048),
     model_id=st.binary(min_size=6, max_size=6),
     family=st.sampled_from([b"cwc1", b"cw18"]),
+    grey=st.booleans(),
 )
 all_layers = st.lists(st.builds(Layer, st.binary(max_size=200), st.integers(0, 2**32 - 1)), min_size=1, max_size=20)
 types = st.from_regex(rb"[a-z][A-Za-z]{3}", fullmatch=True)
@@ -84,7 +85,7 @@ def test_round_trip(header: Header, layers: list[Layer], extra: list[tuple[bytes
     assert len(data) == len(write_file(header, layers)) + len(between(extra, alpha))
     assert len(data) == file_size([len(layer.data) for layer in layers], len(between(extra, alpha)))
     parsed = read_file(data)
-    assert parsed == (header, layers, dict(extra), alpha, True)
+    assert parsed == (header, layers, dict(extra), alpha, True, 0)
     assert list(parsed.extra) == [kind for kind, _ in extra]
     assert read_header(data[:HEADER_BYTES]) == header
     assert read_file(memoryview(data), allow_truncated=True) == parsed
@@ -153,9 +154,13 @@ def test_every_prefix_raises() -> None:
 
 @pytest.mark.parametrize("rest", [b"\0", TAIL, chunk(b"abcd", b""), b"\0" * 1000])
 @pytest.mark.parametrize("allow_truncated", [False, True])
-def test_trailing_bytes_raise(rest: bytes, allow_truncated: bool) -> None:
-    with pytest.raises(ContainerError, match=f"{len(rest)} bytes follow the TAIL chunk"):
-        read_file(FILE + rest, allow_truncated)
+def test_trailing_bytes_are_counted(rest: bytes, allow_truncated: bool) -> None:
+    """05-trailing-bytes-refused.py"""
+    parsed = read_file(FILE + rest, allow_truncated)
+    assert parsed == read_file(FILE)._replace(trailing=len(rest)) and parsed.complete
+    read_file(FILE).check_end()
+    with pytest.raises(ContainerError, match=f"end of file: {len(rest)} bytes follow the TAIL chunk"):
+        parsed.check_end()
 
 
 @given(st.binary(max_size=300), st.booleans())
@@ -164,7 +169,7 @@ def test_noise_raises(noise: bytes, allow_truncated: bool) -> None:
     for data in (noise, FILE[:16] + noise, FILE[:HEADER_BYTES] + noise):
         if allow_truncated and data.startswith(FILE[:HEADER_BYTES]):
             with suppress(ContainerError):
-                assert read_file(data, allow_truncated)[1:] == ([], {}, None, False)
+                assert read_file(data, allow_truncated)[1:] == ([], {}, None, False, 0)
         else:
             with pytest.raises(ContainerError):
                 read_file(data, allow_truncated)
@@ -202,7 +207,7 @@ def test_preamble(preamble: bytes, message: str) -> None:
     [
         (0, bytes(4), "width: 0 is outside 1 to 16777215"),
         (4, b"\1\0\0\0", "height: 16777216 is outside 1 to 16777215"),
-        (8, b"\4", "mode: 4 is outside 0 to 3"),
+        (8, b"\6", "mode: 6 is outside 0 to 5"),
         (9, b"\5", "tile exponent: 5 is outside 6 to 15"),
         (9, b"\x10", "tile exponent: 16 is outside 6 to 15"),
         (10, b"\x08\x01", "rate: 2049 is outside -2048 to 2048"),
@@ -338,13 +343,13 @@ def test_truncated_mode_at_every_size() -> None:
             with pytest.raises(ContainerError):
                 read_file(FILE[:size], allow_truncated=True)
         elif size < TABLE_END:
-            _, layers, extra, alpha, complete = read_file(FILE[:size], allow_truncated=True)
+            _, layers, extra, alpha, complete, _ = read_file(FILE[:size], allow_truncated=True)
             assert (layers, alpha, complete) == ([], None, False)
             assert list(extra.items()) == EXTRA[: sum(end <= size for end in EXTRA_ENDS)]
         else:
             arrived = sum(end <= size for end in ends)
-            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), None, False)
-    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), None, True)
+            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), None, False, 0)
+    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), None, True, 0)
 
 
 def test_cut_and_damaged_before_the_cut_raises() -> None:

@@ -363,7 +363,7 @@ def test_batches_hold_files_of_any_operating_point(released: Path, small: Image.
 
 
 def test_the_map_can_be_read_alone(released: Path, small: Image.Image) -> None:
-    levels, count = read_map(codec.encode(np.asarray(small), Options(model="cwic2018", quality=50)))
+    levels, count, _ = read_map(codec.encode(np.asarray(small), Options(model="cwic2018", quality=50)))
     assert levels.shape == (10, 13) and count == LEVELS and levels.max() < count
 
 

@@ -126,10 +126,11 @@ def test_tiles_out_of_range(family: bytes, size: tuple[int, int]) -> None:
 def test_models_that_do_not_fit(family: bytes) -> None:
     weights, biases = arrays(family)
     name = "context model" if family == b"cwc1" else "plane predictors"
-    words = f"{name}: the weights do not fit the shape, or sums could overflow"
+    words = "the weights do not fit the shape, or sums could overflow"
     assert built(family, weights, biases).groups == GROUPS[family]
     for wrong in ((weights[:-1], biases), (weights, biases[1:]), (weights, biases + np.int32(2**31 - 1))):
-        with says(ModelError, words):
+        shapes = f"context.weights ({wrong[0].size},) and context.biases ({wrong[1].size},)"
+        with says(ModelError, f"{name} of {shapes}: {words}"):
             built(family, *wrong)
     assert built(family, np.repeat(weights, 2)[::2], np.repeat(biases, 2)[::2]).levels == LEVELS[family]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,14 +72,21 @@ FORBIDDEN: list[tuple[layout.Kind, tuple[Any, ...], str]] = [
     ("analysis", ("head.shift", 31), "head.shift, value 0: 31 is not"),
     ("analysis", ("gain", -(2**31), 128), "gain, value 128: -2147483648 is not"),
 ]
+CONTEXT = r"context model of context.weights \(\d+,\) and context.biases \(\d+,\): the weights do not fit the shape"
 HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda w: w[:-5], "not a readable model file"),
     (lambda w: w + b"more", "not a readable model file"),
     (lambda w: changed(w, {"config": None}), "not a readable model file"),
     (lambda w: changed(w, {"config": "[" * 100_000}), "not a readable model file"),
     (lambda w: changed(w, {"config": "7"}), "not a readable model file"),
-    (lambda w: with_config(w, more=1), "not those of cwic1: .*unexpected keyword"),
-    (lambda w: with_config(w, groups=4), "not those of cwic1"),
+    (lambda w: with_config(w, more=1), "not those of cwic1: config: more is unknown"),
+    (lambda w: changed(w, {"config": "{}"}), "config: blocks is missing"),
+    (lambda w: with_config(w, blocks=None), "config: blocks is None, wanted int from 0 to 64"),
+    *(
+        (lambda w, k=k: changed(w, {"config": json.dumps({n: v for n, v in TINY.to_dict().items() if n != k})}), words)
+        for k, words in (("normalised", "config: normalised is missing"), ("levels", "config: levels is missing"))
+    ),
+    (lambda w: with_config(w, groups=4), "not those of cwic1|does not fit the config"),
     *((lambda w, k=k, v=v: with_config(w, **{k: v}), f"config: {k} is {re.escape(repr(v))}, wanted") for k, v in WRONG),
     (lambda w: with_config(w, groups=[2] * 64), "64 groups hold 128 channels"),
     (lambda w: with_config(w, groups=[HUGE]), "hold 1000000000000 channels"),
@@ -95,8 +103,8 @@ HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda w: with_config(w, normalised=True), "analysis.words is int32"),
     (lambda w: with_config(w, groups=[2, 4]), "analysis.words is int32"),
     (lambda w: with_config(w, levels=3), "analysis.words is int32"),
-    (lambda w: with_config(w, groups=[4]), "context model: the weights do not fit the shape"),
-    (lambda w: with_config(w, context_hidden=32), "context model: the weights do not fit the shape"),
+    (lambda w: with_config(w, groups=[4]), CONTEXT),
+    (lambda w: with_config(w, context_hidden=32), CONTEXT),
     *(
         case
         for name in (f"{kind}.{array}" for kind in ("analysis", "synthesis") for array in layout.TYPES)
@@ -115,9 +123,9 @@ HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
         for kind, said in (
             (torch.uint8, "synthesis.halves is uint8"),
             (torch.float16, "synthesis.halves is float16"),
-            (torch.bfloat16, "not a readable model file|synthesis.halves is"),
-            (torch.float8_e4m3fn, "not a readable model file|synthesis.halves is"),
-            (torch.float8_e5m2, "not a readable model file|synthesis.halves is"),
+            (torch.bfloat16, "synthesis.halves holds BF16, wanted one of I8, I16, I32, F16"),
+            (torch.float8_e4m3fn, "synthesis.halves holds F8_E4M3, wanted one of"),
+            (torch.float8_e5m2, "synthesis.halves holds F8_E5M2, wanted one of"),
         )
     ),
     (lambda w: changed(w, other=torch.zeros(1)), "1 arrays belong to no part, the first is other"),
@@ -128,7 +136,7 @@ HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda w: changed(w, context__biases=torch.zeros(1, 5, dtype=torch.int32)), r"context.biases .* \(1, 5\)"),
     (
         lambda w: changed(w, context__biases=torch.zeros(0, dtype=torch.int32)),
-        "context model: the weights do not fit the shape",
+        CONTEXT,
     ),
     (lambda w: changed(w, context__weights=load(w)["context.weights"] * 0 + 32767), "could overflow"),
     (lambda w: changed(w, context__biases=load(w)["context.biases"] * 0 - 2**31), "could overflow"),

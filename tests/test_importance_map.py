@@ -117,3 +117,13 @@ def test_the_ramp_grows_lighter_throughout() -> None:
     palette = np.array(colours()).reshape(256, 3)
     assert palette.min() >= 0 and palette.max() <= 255
     assert (np.diff(palette @ np.array([0.299, 0.587, 0.114])) > 0).all()
+
+
+def test_the_map_of_the_papers_model_has_other_samples() -> None:
+    """importance-map-2018-size.py: one for each 8 x 8 pixels, and they lie where the picture has them."""
+    pytest.importorskip("torch")
+    im = Image.radial_gradient("L").convert("RGB").crop((0, 0, 100, 75))
+    found = opened(saved(im, model="cwic2018", quality=50))
+    samples = np.asarray(found.importance_map())
+    assert samples.shape == (10, 13)
+    assert np.array_equal(np.asarray(found.importance_map(found.size)), samples.repeat(8, 0).repeat(8, 1)[:75, :100])

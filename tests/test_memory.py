@@ -12,8 +12,8 @@ from PIL import Image
 
 from benchmarks.reliability import memory
 from pillow_cwic import codec, models
-from pillow_cwic.errors import CwicError
-from pillow_cwic.file import container
+from pillow_cwic.errors import CwicError, LimitError
+from pillow_cwic.file import container, limits
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and GNU ld")
 
@@ -62,5 +62,24 @@ def test_pillows_limit_holds_before_anything_is_decoded(monkeypatch: pytest.Monk
 
 
 @LINUX
+def test_pillows_limit_counts_what_thin_pictures_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """thin-pictures.py: sides are padded to 16 pixels, so that one of 1 x 1000 costs as much as one of 16 x 1000."""
+    thin, wide = BytesIO(), BytesIO()
+    Image.new("L", (1, 1000)).save(thin, "CWIC", effort=0)
+    Image.new("L", (100, 90)).save(wide, "CWIC", effort=0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)  # of whole squares the second has 10,752
+    Image.open(wide).load()
+    with pytest.warns(Image.DecompressionBombWarning, match="16128 pixels"):
+        Image.open(thin)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    with pytest.raises(Image.DecompressionBombError, match="16128 pixels"):
+        Image.open(thin)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    Image.open(thin).load()
+    with pytest.raises(LimitError, match=r"1 x 16777215, 268435456 pixels with padding, exceed the limit of 100000000"):
+        monkeypatch.setattr(limits, "MAX_PIXELS", 10**8)
+        limits.check_pixels(1, 2**24 - 1)
+
+
 def test_a_few_rounds_leave_nothing_behind() -> None:
     assert memory.growth(60) <= 2e6

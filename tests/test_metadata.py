@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, features
+from PIL.TiffImagePlugin import IFDRational
 from test_container import CODE, EXIF, HEAD, HEADER_BYTES, TAIL, chunk, of
 from test_plugin import saved
 
@@ -57,7 +58,7 @@ def test_bytes_are_those_of_the_format() -> None:
         (b"eXIf", b"rubbish", "Error -3"),
         (b"xMPp", zlib.compress(b"x" * 99)[:-1], "bytes are not one whole zlib stream"),
         (b"xMPp", zlib.compress(b"x" * 99) + b"\0", "bytes are not one whole zlib stream"),
-        (b"iCCP", zlib.compress(bytes(MAX_METADATA + 1)), "more than 16777216 bytes when decompressed"),
+        (b"iCCP", zlib.compress(bytes(MAX_METADATA + 1)), "more than the 16777216 bytes left of 16777216 when"),
         (b"rESo", bytes(7), "7 bytes instead of 8"),
         (b"rESo", bytes(7) + b"\1", "0 x 1 thousandths"),
     ],
@@ -84,8 +85,19 @@ def test_any_payload_is_metadata_or_an_error(noise: bytes, at: int, replace: boo
 
 
 def test_too_much_is_not_written() -> None:
-    with pytest.raises(LimitError, match="xmp: 16777217 bytes exceed the limit of 16777216"):
+    with pytest.raises(LimitError, match="xmp: 16777217 bytes, exceed the limit of 16777216"):
         to_chunks(Metadata(xmp=bytes(MAX_METADATA + 1)))
+    with pytest.raises(LimitError, match="icc_profile: 16777215 bytes, 16777217 with those before, exceed the limit"):
+        to_chunks(Metadata(exif=b"ab", icc_profile=bytes(MAX_METADATA - 1)))
+
+
+def test_all_blocks_together_are_bounded() -> None:
+    """A small file must not make ``Image.open`` hold three large blocks."""
+    half = zlib.compress(bytes(MAX_METADATA // 2))
+    found = from_chunks({b"eXIf": half, b"xMPp": half})
+    assert found.exif == found.xmp == bytes(MAX_METADATA // 2)
+    with pytest.raises(ContainerError, match="chunk b'xMPp': more than the 0 bytes left of 16777216 when decompressed"):
+        from_chunks({b"eXIf": half, b"iCCP": half, b"xMPp": zlib.compress(b"x")})
 
 
 # Reading them without the rest of the file
@@ -141,12 +153,20 @@ def test_size_counts_metadata(small: Image.Image) -> None:
     assert 0.95 * 1200 < len(saved(small, size=1200, xmp=xmp)) <= 1200
 
 
-def test_metadata_beyond_the_size_leaves_the_smallest_picture(small: Image.Image) -> None:
+def test_metadata_does_not_eat_the_rate(small: Image.Image) -> None:
+    """03-metadata-eats-rate.py: a rate bounds the picture, a size all of the file."""
     xmp = np.random.default_rng(1).bytes(1000)
-    smallest = saved(small, size=1)
-    data = saved(small, size=300, xmp=xmp)
-    assert len(smallest) + 1000 < len(data) < len(smallest) + 1030
-    assert Image.open(io.BytesIO(data)).info["xmp"] == xmp
+    bound = small.width * small.height // 8
+    plain, more = saved(small, rate=1), saved(small, rate=1, xmp=xmp)
+    assert 0.98 * bound < len(plain) <= bound
+    assert Image.open(io.BytesIO(more)).info["xmp"] == xmp
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(more))), np.asarray(Image.open(io.BytesIO(plain))))
+    assert len(plain) + 1000 < len(more) <= len(plain) + 1030
+    assert bound < len(saved(small, size=bound + 900, xmp=xmp)) <= bound + 900
+    with pytest.raises(CwicError, match="size: 1100 bytes are too few, the smallest file possible has") as caught:
+        saved(small, size=1100, xmp=xmp)
+    least = int(str(caught.value).split()[-1])
+    assert len(saved(small, size=least, xmp=xmp)) == least > 1100
 
 
 def test_orientation_is_respected(small: Image.Image) -> None:
@@ -206,14 +226,22 @@ def test_a_profile_for_other_pixels_is_not_carried_over(small: Image.Image) -> N
         ({"xmp": ["x"]}, "xmp: list is not bytes"),
         ({"dpi": 300}, "dpi: 300 is not a pair of numbers"),
         ({"dpi": (1, 2, 3)}, r"dpi: \(1, 2, 3\) is not a pair"),
-        ({"dpi": (0, 300)}, r"dpi: 0.0 is outside 0.001 to 4294967.295"),
-        ({"dpi": (float("nan"), 300)}, "dpi: nan is outside"),
+        ({"dpi": "72"}, "dpi: '72' is not a pair of numbers"),
+        ({"dpi": b"72"}, "dpi: b'72' is not a pair of numbers"),
+        ({"dpi": (-1, 300)}, r"dpi: -1.0 is outside 0.001 to 4294967.295"),
+        ({"dpi": (300, float("inf"))}, "dpi: inf is outside"),
         ({"dpi": (300, 1e9)}, "dpi: 1000000000.0 is outside"),
     ],
 )
 def test_bad_options_name_themselves(small: Image.Image, options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         saved(small, **options)
+
+
+@pytest.mark.parametrize("dpi", [(0, 0), (0.0, 300), (float("nan"), 300), (IFDRational(0, 0), IFDRational(0, 0))])
+def test_a_resolution_that_says_nothing_is_left_out(small: Image.Image, dpi: tuple[float, ...]) -> None:
+    """08-zero-dpi.py: what other formats' ``info`` has where none is known."""
+    assert "dpi" not in reopened(small, dpi=dpi).info
 
 
 def test_reading_them_loads_neither_torch_nor_numpy(small: Image.Image, tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -105,6 +108,75 @@ def test_file_objects_that_cannot_seek(small: Image.Image, small_file: bytes) ->
     assert sink.parts == [small_file]  # one write, after encoding ended
 
 
+class WithoutResult(io.BytesIO):
+    def seek(self, *where: int) -> None:  # type: ignore[override]
+        super().seek(*where)
+
+
+class OneArgument:
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+        self.read, self.tell = self._file.read, self._file.tell
+
+    def seek(self, position: int) -> int:
+        return self._file.seek(position)
+
+
+@pytest.mark.parametrize("kind", [WithoutResult, OneArgument])
+def test_file_objects_whose_seek_does_little(kind: Callable[[bytes], IO[bytes]], small: Image.Image) -> None:
+    """11-file-objects-seek.py and seek-returns-none.py: Pillow's own formats open them."""
+    data = saved(small, rate=0.6, xmp=b"<x/>")
+    im = Image.open(kind(data), formats=["CWIC"])
+    assert im.info["xmp"] == b"<x/>" and im.info["bpp"] == 8 * len(data) / 7500
+    assert im.tobytes() == Image.open(io.BytesIO(data)).tobytes()
+    assert im.importance_map().size == (7, 5)
+
+
+def test_bytes_behind_the_end_are_ignored(small_file: bytes, tmp_path: Path) -> None:
+    """05-trailing-bytes-refused.py: a file written over a larger one, padding, a trailer. ``verify()`` stays strict."""
+    pixels = Image.open(io.BytesIO(small_file)).tobytes()
+    for more in (b"\n", bytes(512), small_file):
+        data = small_file + more
+        assert Image.open(io.BytesIO(data)).tobytes() == pillow_cwic.decode(data).tobytes() == pixels
+        assert pillow_cwic.shrink(data, size=len(small_file)) == small_file
+        size = len(small_file) - 1
+        assert pillow_cwic.shrink(data, size=size) == pillow_cwic.shrink(small_file, size=size)
+        with pytest.raises(CwicError, match=f"end of file: {len(more)} bytes follow the TAIL chunk"):
+            Image.open(io.BytesIO(data)).verify()
+    path = tmp_path / "x.cwic"
+    Image.effect_noise((64, 64), 50).save(path, quality=90)
+    with path.open("r+b") as file:
+        Image.new("RGB", (20, 10), "teal").save(file, "CWIC")
+    assert path.stat().st_size > 500 and Image.open(path).convert("RGB").size == (20, 10)
+
+
+@pytest.mark.parametrize(("size", "mode"), [((75, 100), "RGB"), ((100, 75), "L"), ((200, 75), "RGBA")])
+def test_a_file_changed_since_it_was_opened(
+    small_file: bytes, tmp_path: Path, size: tuple[int, int], mode: str
+) -> None:
+    """changed-between-open-and-load.py: not a scrambled picture."""
+    path = tmp_path / "x.cwic"
+    path.write_bytes(small_file)
+    first, same = Image.open(path), Image.open(path)
+    path.write_bytes(saved(Image.new(mode, size), effort=0))
+    words = f"file: {size[0]} x {size[1]} {mode} now, 100 x 75 RGB when it was opened"
+    for use in (first.importance_map, first.load, first.verify):
+        with pytest.raises(CwicError, match=words):
+            use()
+    path.write_bytes(saved(Image.new("RGB", (100, 75)), effort=0))
+    assert same.getpixel((50, 50))[0] < 20  # another picture of its kind is shown as it is
+
+
+def test_a_pickled_picture(small_file: bytes) -> None:
+    """12-pickle-importance-map.py"""
+    im = pickle.loads(pickle.dumps(Image.open(io.BytesIO(small_file))))
+    assert im.tobytes() == Image.open(io.BytesIO(small_file)).tobytes() and im.info["model"] == "cwic1"
+    with pytest.raises(ValueError, match="the file is closed, was verified, or is that of a pickled picture"):
+        im.importance_map()
+    with pytest.raises(RuntimeError, match="verify must be called directly after open"):
+        im.verify()
+
+
 def test_copies_and_convenience(small_file: bytes) -> None:
     im = Image.open(io.BytesIO(small_file))
     copy = im.copy()
@@ -126,10 +198,18 @@ def test_quality_grows_the_file_and_the_psnr(small: Image.Image) -> None:
     assert saved(small) == files[2]  # 50 is the default
 
 
-def test_a_rate_out_of_reach_gets_the_nearest(small: Image.Image) -> None:
-    lowest = saved(small, rate=0.001)
-    assert len(lowest) * 8 > 0.001 * 7500
-    assert Image.open(io.BytesIO(lowest)).info["bpp"] == len(lowest) * 8 / 7500
+def test_a_bound_out_of_reach_names_the_smallest_file(small: Image.Image, tmp_path: Path) -> None:
+    """03-metadata-eats-rate.py: never a file beyond its bound, and none is left."""
+    path = tmp_path / "x.cwic"
+    with pytest.raises(CwicError, match=r"size: 100 bytes are too few, the smallest file possible has \d+$") as caught:
+        small.save(path, size=100)
+    assert not path.exists()
+    least = int(str(caught.value).split()[-1])
+    assert len(saved(small, size=least)) == least
+    words = f"rate: 0.01 bits per pixel are 9 bytes, the smallest file possible has {least} beside its metadata, at"
+    with pytest.raises(CwicError, match=words) as caught:
+        saved(small, rate=0.01)
+    assert len(saved(small, rate=float(str(caught.value).split()[-1]))) == least
     assert len(saved(small, rate=50)) > len(saved(small, quality=90))
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, features
 from test_plugin import psnr, saved
 
+import pillow_cwic
 from pillow_cwic import CwicError
 
 
@@ -85,16 +86,57 @@ def test_lab_is_converted(small: Image.Image) -> None:
     assert back.mode == "RGB" and psnr(back, small) > 25
 
 
-def test_a_transparent_colour_becomes_alpha(small: Image.Image) -> None:
-    grey = small.convert("L")
-    grey.info["transparency"] = 77
-    for im in (grey, Image.new("1", (20, 10), 1), small.copy(), small.quantize(16)):
-        im.info.setdefault("transparency", {"1": 255, "RGB": small.getpixel((3, 4)), "P": 5}.get(im.mode))
-        wanted = "LA" if im.mode in ("1", "L") else "RGBA"
-        back = reopened(im, quality=20)
-        assert back.mode == wanted
-        assert np.array_equal(np.asarray(back.getchannel("A")), np.asarray(im.convert(wanted).getchannel("A")))
-        assert np.asarray(back.getchannel("A")).min() == 0
+def test_a_transparent_colour_of_a_palette_becomes_alpha(small: Image.Image) -> None:
+    im = small.quantize(16)
+    im.info["transparency"] = 5
+    back = reopened(im, quality=20)
+    assert back.mode == "RGBA"
+    assert np.array_equal(np.asarray(back.getchannel("A")), np.asarray(im.convert("RGBA").getchannel("A")))
+    assert np.asarray(back.getchannel("A")).min() == 0
+
+
+@pytest.mark.parametrize("value", [0, (0, 0, 0), b"\0\xff", None, "x", 3.5])
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P"])
+def test_a_stale_transparency_does_no_harm(small: Image.Image, mode: str, value: object) -> None:
+    """02-rgb-from-gif-loses-ink.py and 09-stale-transparency-type-error.py: ``info`` copied from another picture."""
+    im = small.convert(mode)
+    wanted = np.asarray(reopened(im, quality=20))
+    im.info["transparency"] = value
+    back = reopened(im, quality=20)
+    if mode == "P":
+        assert np.array_equal(np.asarray(back.convert("RGB"))[:, :40], wanted[:, :40]) or back.mode == "RGBA"
+    else:
+        assert np.array_equal(np.asarray(back), wanted)
+
+
+@pytest.mark.parametrize("quality", [1, 20, 90])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_stays_grey(small: Image.Image, plane: Image.Image, mode: str, quality: int) -> None:
+    """07-grey-as-rgb-tinted.py: equal channels come back equal, in small pictures, arrays and shrunk files too."""
+    im = small.convert("L").convert("RGB")
+    colour = small.copy()
+    if mode == "RGBA":  # where it is transparent, colour does not count
+        im.paste((255, 0, 0), mask=plane.point(lambda a: 255 * (a == 0)))
+        im.putalpha(plane)
+        colour.putalpha(plane)
+    out = io.BytesIO()
+    im.save(out, "CWIC", quality=quality)
+    back = Image.open(out)
+    assert back.mode == mode
+    single = reopened(small.convert("L"), quality=quality)
+    channels = [np.asarray(back.getchannel(c)) for c in "RGB"]
+    assert np.array_equal(channels[0], channels[1]) and np.array_equal(channels[0], channels[2])
+    if mode == "RGB":
+        assert np.array_equal(channels[0], np.asarray(single))
+    draft = Image.open(out)
+    draft.draft(None, (12, 9))
+    batch = pillow_cwic.decode([out.getvalue()] * 2)
+    tensor = pillow_cwic.decode(out.getvalue(), as_tensor=True).numpy()
+    shrunk = pillow_cwic.decode(pillow_cwic.shrink(out.getvalue(), size=len(out.getvalue()) - 1 - quality // 2))
+    for pixels in (np.asarray(draft), batch[1], tensor.transpose(1, 2, 0), shrunk):
+        assert pixels.shape[2] == len(mode) and (pixels[..., :1] == pixels[..., 1:3]).all()
+    coloured = np.asarray(reopened(colour, quality=quality))
+    assert (coloured[..., 0] != coloured[..., 1]).any()
 
 
 @pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B", "I;16L"])

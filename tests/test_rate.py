@@ -87,9 +87,9 @@ def test_quality_covers_the_trained_range() -> None:
 
 
 def test_targets_in_bytes() -> None:
-    assert Options(rate=0.5).bytes_for(768, 512) == 24576
-    assert Options(size=777).bytes_for(1, 1) == 777
-    assert Options().bytes_for(10, 10) is None
+    assert Options(rate=0.5).bytes_for(768 * 512, 0) == 24576
+    assert Options(size=777).bytes_for(1, 100) == 677
+    assert Options().bytes_for(100, 0) is None
     with pytest.raises(ValueError, match="rate and size: only one of rate, size, quality, psnr, ssim can be given"):
         Options(rate=1, size=1)
 

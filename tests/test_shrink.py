@@ -104,11 +104,25 @@ def test_small_enough_is_returned_as_it_is(small_file: bytes) -> None:
     assert pillow_cwic.shrink(memoryview(small_file), rate=1.0) == small_file
 
 
-def test_out_of_reach_gives_the_smallest(small: Image.Image, small_file: bytes) -> None:
-    made = pillow_cwic.shrink(small_file, size=1)
-    assert container.HEADER_BYTES < len(made) <= len(saved(small, size=1)) + 8
+def test_out_of_reach_names_the_smallest(small: Image.Image, small_file: bytes) -> None:
+    with pytest.raises(CwicError, match=r"size: 1 bytes are too few, the smallest file possible has \d+$") as caught:
+        pillow_cwic.shrink(small_file, size=1)
+    least = int(str(caught.value).split()[-1])
+    made = pillow_cwic.shrink(small_file, size=least)
+    assert container.HEADER_BYTES < len(made) == least < 250
     assert opened(made).size == small.size
-    assert pillow_cwic.shrink(made, size=1) == made  # no file grows
+    with pytest.raises(CwicError, match=f"the smallest file possible has {least}"):
+        pillow_cwic.shrink(made, size=least - 1)
+    with pytest.raises(CwicError, match=f"rate: 0.001 bits per pixel are 0 bytes, the smallest .* {least} beside its"):
+        pillow_cwic.shrink(small_file, rate=0.001)
+
+
+def test_metadata_does_not_eat_the_rate(small: Image.Image) -> None:
+    xmp = np.random.default_rng(1).bytes(1000)
+    made = pillow_cwic.shrink(saved(small, rate=1.2, xmp=xmp), rate=0.6)
+    assert 0.93 * 562 < len(made) - 1000 < 562 + 30
+    assert opened(made).info["xmp"] == xmp
+    assert len(pillow_cwic.shrink(saved(small, rate=1.2, xmp=xmp), size=1600)) <= 1600
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
@@ -120,8 +134,13 @@ def test_modes_sizes_and_metadata(photo: Image.Image, mode: str, size: tuple[int
     exif = Image.Exif()
     exif[0x013B] = "somebody"
     data = saved(im, quality=90, exif=exif, xmp=b"<x/>", dpi=(300, 150), icc_profile=b"a profile")
-    made = pillow_cwic.shrink(data, size=len(data) - max(1, len(data) // 20))
-    assert len(made) < len(data) or size == (1, 1)  # which may have nothing to lose
+    if size == (1, 1):  # which has little to lose
+        with pytest.raises(CwicError, match="the smallest file possible has") as caught:
+            pillow_cwic.shrink(data, size=len(data) // 2)
+        made = pillow_cwic.shrink(data, size=int(str(caught.value).split()[-1]))
+    else:
+        made = pillow_cwic.shrink(data, size=len(data) - len(data) // 20)
+        assert len(made) < len(data)
     before, after = opened(data), opened(made)
     assert (after.mode, after.size) == (mode, size)
     assert all(after.info[name] == before.info[name] for name in ("exif", "xmp", "dpi", "icc_profile", "model"))

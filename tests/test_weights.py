@@ -52,7 +52,7 @@ def test_the_hash_is_checked_before_anything_is_parsed(monkeypatch: pytest.Monke
     (tmp_path / model.file).write_bytes(data)
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     monkeypatch.setattr("safetensors.numpy.load", lambda _: pytest.fail("parsed"))
-    monkeypatch.setattr(models, "read_metadata", lambda *_: pytest.fail("parsed"))
+    monkeypatch.setattr(models, "read_header", lambda *_: pytest.fail("parsed"))
     changed = replace(model, bpp=-1.0)  # so that no cache knows it
     for read in (symbols.entropy_model, session.runtime, requantise._load):
         with pytest.raises(ModelError, match="SHA-256 of the weights is"):

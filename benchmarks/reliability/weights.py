@@ -56,7 +56,7 @@ with TemporaryDirectory() as folder, pillow_cwic.options(models=[sys.argv[1]] if
     small = Image.open(path); small.draft(None, (8, 8)); small.load(); paths.append("draft")
     Image.open(path).importance_map(); paths.append("importance_map")
     data = path.read_bytes()
-    pillow_cwic.shrink(data, size=len(data) // 2); paths.append("shrink")
+    pillow_cwic.shrink(data, size=len(data) - 1); paths.append("shrink")
     pillow_cwic.decode(pillow_cwic.encode(numpy.asarray(im))); paths.append("arrays")
     if sys.argv[1]:
         for name in ("golden1", "golden2018"):

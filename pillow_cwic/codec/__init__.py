@@ -35,13 +35,13 @@ def encode(
 ) -> bytes:
     """A picture, uint8, (H, W) grey or (H, W, C) with C = 2 grey and alpha, 3 RGB, 4 RGBA, to a ``.cwic`` file.
 
-    Alpha is kept without loss; where it is 0, colour is not kept. If no file is as small as ``options`` ask for, the
-    smallest that the model can make is returned.
+    Alpha is kept without loss; where it is 0, colour is not kept. What is grey stays so, in any mode.
     ``importance``, uint8 (H, W), says where the bits go: 128 as usual, 255 most, 0 least; only differences count.
-    ``extra`` are ancillary chunks (type, payload), counted in the size. ``progress(done, all)`` is called after each
-    step of gradient descent, which takes most of the time from effort 5 on (docs/results/effort.md). ``timings``, if
-    given, is filled with the seconds of each stage. Raises ValueError for pixels and masks of other kinds, LimitError
-    for too large a picture, CwicError if the quality cannot be reached, and ModelError if the model is out of order.
+    ``extra`` are ancillary chunks (type, payload), which count in a ``size``, not in a ``rate``.
+    ``progress(done, all)`` is called after each step of gradient descent, which takes most of the time from effort 5
+    on (docs/results/effort.md). ``timings``, if given, is filled with the seconds of each stage. Raises ValueError for
+    pixels and masks of other kinds, LimitError for too large a picture, CwicError if no file is as small or as good as
+    ``options`` ask for, and ModelError if the model is out of order.
     """
     with stage(timings, "total"):
         mode = "L" if pixels.ndim == 2 else CHANNELS.get(pixels.shape[2]) if pixels.ndim == 3 else None
@@ -59,16 +59,19 @@ def encode(
             with stage(timings, "alpha"):
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
+        grey = planes.shape[2] == 1 or bool((planes[..., :1] == planes[..., 1:]).all())
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-        inserted = len(container.between(extra, payload))
+        metadata, inserted = len(container.between(extra)), len(container.between((), payload))
+        bound = options.bytes_for(width * height, metadata)
 
         def encoder(model: models.Model) -> Encoder:
             effort = EFFORTS[options.effort]
-            return Encoder(colour, mode in ("L", "LA"), model, effort, progress, timings, importance, inserted)
+            return Encoder(colour, grey, model, effort, progress, timings, importance, inserted)
 
-        model, coded = _coded(encoder, options, options.bytes_for(width, height), width * height)
+        model, coded = _coded(encoder, options, bound, width * height)
+        options.check_size(width * height, metadata, coded.size)
         with stage(timings, "container"):
-            header = container.Header(width, height, mode, coded.exponent, coded.rate, model.id, model.family)
+            header = container.Header(width, height, mode, coded.exponent, coded.rate, model.id, model.family, grey)
             return container.write_file(header, coded.layers(), extra, payload)
 
 
@@ -121,7 +124,7 @@ def decode(
             model = loaded(header)
         pixels = reconstruct(model, parsed, scale, timings, progress)
         if parsed.alpha is None:  # or cut off
-            return dressed(pixels, header.mode, None)
+            return dressed(pixels, header, None)
         with stage(timings, "alpha"):
             plane = alpha.decode(parsed.alpha, header.height, header.width)
-            return dressed(pixels, header.mode, alpha.reduced(plane, scale))
+            return dressed(pixels, header, alpha.reduced(plane, scale))

@@ -71,7 +71,7 @@ def _arrays(batch: list[_File], steps: Steps) -> NDArray[np.uint8]:
         header, decoded = file.parsed.header, _decode(file, steps)
         colour = file.runtime.networks.synthesise(decoded.codes, header.rate, header.height, header.width)
         steps()
-        made = dressed(colour, header.mode, decoded.alpha)
+        made = dressed(colour, header, decoded.alpha)
         return made.reshape(*made.shape[:2], -1)
 
     return np.stack(_each(make, batch))
@@ -89,7 +89,7 @@ def _tensors(batch: list[_File], steps: Steps) -> torch.Tensor:
         rates = [batch[n].parsed.header.rate for n in places]
         shown = batch[places[0]].runtime.networks.shown(codes, rates, header.height, header.width)
         for n, picture in zip(places, shown, strict=True):
-            made[n] = _dressed(picture, header.mode, decoded[n].alpha)
+            made[n] = _dressed(picture, batch[n].parsed.header, decoded[n].alpha)
             steps()
     return torch.stack([made[n] for n in range(len(batch))])
 
@@ -150,11 +150,13 @@ def _passes(batch: list[_File], pixels: int) -> list[list[int]]:
     return [of[k : k + count] for of in alike.values() for k in range(0, len(of), count)]
 
 
-def _dressed(colour: torch.Tensor, mode: str, plane: NDArray[np.uint8] | None) -> Any:
+def _dressed(colour: torch.Tensor, header: container.Header, plane: NDArray[np.uint8] | None) -> Any:
     """(3, H, W) as the mode has it, with alpha; a tensor of its own, not bound to inference."""
     import torch
 
-    if mode in ("L", "LA"):
+    if header.grey:
         colour = ((colour.sum(0, keepdim=True, dtype=torch.int32) * 2 + 3) // 6).to(torch.uint8)
+        if header.mode not in container.GREY_MODES:
+            colour = colour.expand(3, -1, -1)
     more = [] if plane is None else [torch.from_numpy(plane.copy())[None].to(colour.device)]
     return torch.cat([colour, *more])

@@ -69,8 +69,8 @@ PLAIN = Effort((0.0,), 1, 0)  # for models that have nothing to choose
 class Encoder:
     """One picture on its way to layers: runs the analysis transform as seldom as the search allows.
 
-    ``pixels`` (H, W, 3); a ``grey`` picture has three equal channels. ``inserted`` are the bytes of chunks that the
-    file will hold besides, which sizes count.
+    ``pixels`` (H, W, 3); a ``grey`` picture has three equal channels. ``inserted`` are the bytes of alpha, which
+    sizes count.
     """
 
     def __init__(
@@ -94,7 +94,6 @@ class Encoder:
         self.analysed: Any = None  # what the networks' own ``analyse`` gives
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
         self.largest: dict[float, Coded] = {}  # by weight: at the highest rate whose size is within the bound
-        self.smallest: Coded | None = None  # if none is within the bound
 
     def _relative(self, importance: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Importance (H, W), 0 to 255, to one value for each map level, 0 for the most important and down to -2."""
@@ -120,7 +119,6 @@ class Encoder:
     def _forget(self) -> None:
         self.sizes.clear()
         self.largest.clear()
-        self.smallest = None
 
     def _weights(self, t: int, weight: float) -> float | NDArray[np.float64]:
         """Bits for a squared step, one for all codes or, (rows, columns), by how important each place is."""
@@ -157,7 +155,7 @@ class Encoder:
             return encode_symbols(entropy, symbols, choices, weights, t, TILE_EXPONENT, self.inserted)
 
     def within(self, size: int) -> Coded:
-        """The best layers of a file of at most ``size`` bytes; if there are none, the smallest that the model can make.
+        """The best layers of a file of at most ``size`` bytes; if there are none, those at the lowest rate.
 
         The analysis follows the rate first; then it stays, so that the search sees sizes that grow with the rate.
         """
@@ -170,9 +168,6 @@ class Encoder:
                 kept = self.largest.get(weight)
                 if made.size <= size and (kept is None or kept.rate < t):
                     self.largest[weight] = made
-                    self.smallest = None  # it is for want of these alone, and large
-                elif not self.largest and (self.smallest is None or made.size < self.smallest.size):
-                    self.smallest = made
             return self.sizes[t, weight]
 
         def found(start: int, weight: float) -> Coded | None:
@@ -193,14 +188,12 @@ class Encoder:
             self.refine(best.rate)
             best = found(search.predict(best.rate, measure(best.rate, usual), size), usual)
         if best is None:  # what was analysed for a higher rate takes more
-            smallest = self.smallest
             self.analyse(LOWEST)
             best = found(LOWEST, usual)
             if best is None:
-                files = [each for each in (smallest, self.smallest) if each is not None]
-                if not files:
+                if (least := self.code(LOWEST, usual)) is None:
                     raise self._useless()
-                return min(files, key=lambda each: each.size)
+                return least
         made = [best, *(found(best.rate, weight) for weight in self.effort.weights if weight != usual)]
         candidates = [each for each in made if each is not None]
         return best if len(candidates) == 1 else min(candidates, key=self._error)
@@ -247,7 +240,7 @@ class Encoder:
             raise self._useless()
         if t is None:
             best = f"{max(reached):.4g}"
-            raise CwicError(f"{name}: {wanted:g} is not reached, the best that the model can make is {best}")
+            raise CwicError(f"{name}: {wanted:.12g} is not reached, the best that the model can make is {best}")
         if self.effort.steps or len(self.effort.weights) > 1:
             self.analyse(t)
             self.refine(t)

@@ -17,9 +17,13 @@ def grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return mean
 
 
-def dressed(colour: NDArray[np.uint8], mode: str, plane: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def dressed(
+    colour: NDArray[np.uint8], header: container.Header, plane: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
     """RGB (H, W, 3) as the mode has it: (H, W) for L, else (H, W, C); opaque where alpha (H, W) is missing."""
-    pixels = grey(colour) if mode in ("L", "LA") else colour
-    if mode not in container.ALPHA_MODES:
+    pixels = grey(colour) if header.grey else colour
+    if header.grey and header.mode not in container.GREY_MODES:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    if header.mode not in container.ALPHA_MODES:
         return pixels
     return np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8) if plane is None else plane])

@@ -55,14 +55,18 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     parsed = container.read_file(data)
     header = parsed.header
     limits.check_pixels(header.width, header.height)
-    wanted = target.bytes_for(header.width, header.height)
+    pixels, metadata = header.width * header.height, len(container.between(list(parsed.extra.items())))
+    wanted = target.bytes_for(pixels, metadata)
     assert wanted is not None
-    if len(data) <= wanted:
-        return bytes(data)
+    data = bytes(data)[: len(data) - parsed.trailing]
+    if len(data) - metadata <= wanted:
+        return data
     model = models.by_id(header.model_id)
     if model.family != FAMILY:
         raise ModelError(f"model {model.name}: family {model.family!r} has codes of fixed size, wanted {FAMILY!r}")
-    return _Coarser(parsed, _load(model)).within(wanted) or bytes(data)
+    made = _Coarser(parsed, _load(model)).within(wanted) or data
+    target.check_size(pixels, metadata, len(made) - metadata)
+    return made
 
 
 class _Model(NamedTuple):
@@ -100,13 +104,12 @@ class _Coarser:
         self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(model.entropy, header.height, header.width))
         self.codes = np.concatenate(groups)
         self.extra = list(parsed.extra.items())
-        self.inserted = len(container.between(self.extra, parsed.alpha))
+        self.inserted = len(container.between((), parsed.alpha))
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, without what is inserted
         self.largest: Coded | None = None  # at the last rate: the largest within the bound
-        self.smallest: Coded | None = None
 
     def within(self, size: int) -> bytes | None:
-        """The best file of at most ``size`` bytes; if there is none the smallest, None if that is the file itself.
+        """The best file of at most ``size`` bytes; if there is none that at the lowest rate, None if that is larger.
 
         The steps grow first, until few trials show them to be about right. The size of a file hardly ever falls
         smoothly with them, as whole channels round to zero together; it does with the weight, which does the rest.
@@ -134,9 +137,9 @@ class _Coarser:
         while not fits and t > LOWEST:
             t = max(LOWEST, t - LOWER)
             fits = found(t, 0)
-        best = self.largest if fits else self.smallest
+        best = self.largest if fits else self._make(LOWEST, weight(LOWEST))
         assert best is not None
-        if best is self.smallest and best.size >= before:
+        if best.size >= before:
             return None
         header = replace(self.parsed.header, rate=best.rate)
         return container.write_file(header, best.layers(), self.extra, self.parsed.alpha)
@@ -149,8 +152,6 @@ class _Coarser:
             kept = self.largest
             if made.size <= wanted and (kept is None or kept.rate != t or kept.size < made.size):
                 self.largest = made
-            if self.smallest is None or made.size < self.smallest.size:
-                self.smallest = made
         return self.sizes[t, weight]
 
     def _make(self, t: int, weight: float) -> Coded:

@@ -80,7 +80,7 @@ class EntropyModel:
             simd,
             result,
         )
-        check(result[0], "context model")
+        check(result[0], f"context model of context.weights {weights.shape} and context.biases {biases.shape}")
         self._model: Any = ffi.gc(model, lib.cwic_model_free)
         self.groups = tuple(groups)
         self.levels = levels

@@ -47,7 +47,7 @@ class PlaneModel:
             simd,
             result,
         )
-        check(result[0], "plane predictors")
+        check(result[0], f"plane predictors of context.weights {weights.shape} and context.biases {biases.shape}")
         self._model: Any = ffi.gc(model, lib.cwic_planes_free)
         self.groups = tuple(groups)
         self.levels = levels

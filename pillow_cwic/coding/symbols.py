@@ -179,10 +179,16 @@ def decode_symbols(
     return symbols
 
 
-def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], int]:
-    """The importance map of a ``.cwic`` file: a level, 0 to L - 1, for each 16 x 16 pixels, (H/16, W/16); and L.
+class Map(NamedTuple):
+    """A file's importance map: one of ``different`` levels, from 0, for each ``side`` x ``side`` pixels."""
 
-    A model of family ``cw18`` has one for each 8 x 8 pixels.
+    levels: NDArray[np.uint8]
+    different: int
+    side: int
+
+
+def read_map(data: bytes, *, partial: bool = False) -> Map:
+    """The importance map of a ``.cwic`` file.
 
     No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
     by its checksum any chunk, is damaged, or if the model is not installed.
@@ -194,15 +200,18 @@ def read_map(data: bytes, *, partial: bool = False) -> tuple[NDArray[np.uint8], 
         raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
     entropy = entropy_model(models.by_id(header.model_id))
     levels, *_ = decode_symbols(entropy, parsed, *grid(entropy, header.height, header.width), groups=0)
-    return levels[0].astype(np.uint8), entropy.levels
+    return Map(levels[0].astype(np.uint8), entropy.levels, entropy.level_pixels)
 
 
 def entropy_of(family: bytes, config: dict[str, Any], arrays: Context) -> Entropy:
     """The entropy model of a weights file. Raises ModelError if its arrays do not fit its config."""
     kind = ENTROPIES[family]
+    for name in kind.facts:
+        if name not in config:
+            raise ModelError(f"weights: config: {name} is missing")
     try:
         return kind(*arrays, *(config[name] for name in kind.facts))
-    except (ArithmeticError, ValueError, KeyError, TypeError) as error:
+    except (ArithmeticError, ValueError, TypeError) as error:
         raise ModelError(f"weights: the context model does not fit the config: {error!r}") from error
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pillow_cwic.models.config import checked
+
 STRIDE = 8  # pixels per code and per level of the map
 
 
@@ -50,7 +52,7 @@ class PaperConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PaperConfig:
-        return cls(**{**values, "groups": tuple(values["groups"])})
+        return cls(**checked(values, cls))
 
 
 def binarize(e: Tensor) -> Tensor:

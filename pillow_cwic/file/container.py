@@ -17,13 +17,16 @@ from pillow_cwic.errors import ContainerError
 SIGNATURE = b"\x89CWIC\r\n\x1a"
 VERSION = 0
 FAMILIES = (b"cwc1", b"cw18")
-MODES = ("L", "RGB", "LA", "RGBA")  # by their number in the file
+MODES = ("L", "RGB", "LA", "RGBA")
 ALPHA_MODES = ("LA", "RGBA")
+GREY_MODES = ("L", "LA")
 MAX_SIDE = 2**24 - 1  # pixels
 MAX_LAYERS = 255
 MAX_PAYLOAD = 2**32 - 1  # bytes of one chunk
 VARINT_BYTES = 5
 
+# By their number in the file: the mode, and whether its colours are all grey.
+_MODES = (("L", True), ("RGB", False), ("LA", True), ("RGBA", False), ("RGB", True), ("RGBA", True))
 _PREAMBLE = Struct(">8sH4sH")  # signature, version, family, reserved
 _HEAD = Struct(">IIBBh6s")  # width, height, mode, tile exponent, rate, model id
 _CHUNK = Struct(">I4s")  # length, type
@@ -40,7 +43,8 @@ class Header:
     ``width`` and ``height`` are in pixels, 1 to 2^24 - 1; ``mode`` is one of ``MODES``; tiles are
     ``2 ** tile_exponent`` pixels wide and high, with an exponent of 6 to 15; ``rate`` is the rate parameter in units
     of 1/512, -2048 to 2048; ``model_id`` is the first 6 bytes of the SHA-256 of the weights file; ``family`` is one
-    of ``FAMILIES``. Raises ContainerError for anything else.
+    of ``FAMILIES``. ``grey`` says that all colours are, as those of L and LA always are. Raises ContainerError for
+    anything else.
     """
 
     width: int
@@ -50,6 +54,7 @@ class Header:
     rate: int
     model_id: bytes
     family: bytes = b"cwc1"
+    grey: bool = False
 
     @property
     def tiles(self) -> int:
@@ -68,6 +73,8 @@ class Header:
             raise ContainerError(f"model id: {len(self.model_id)} bytes instead of 6")
         if self.family not in FAMILIES:
             raise ContainerError(f"model family: {self.family!r} is none of {', '.join(map(repr, FAMILIES))}")
+        if self.mode in GREY_MODES:
+            object.__setattr__(self, "grey", True)
 
 
 class Layer(NamedTuple):
@@ -81,7 +88,8 @@ class Parsed(NamedTuple):
     """A file taken apart.
 
     ``layers`` are those that arrived whole, in order; ``extra`` holds the ancillary chunks by type, in file order;
-    ``alpha`` is the payload of ALPH, None unless the mode has alpha; ``complete`` is False if the file was cut short.
+    ``alpha`` is the payload of ALPH, None unless the mode has alpha; ``complete`` is False if the file was cut short;
+    ``trailing`` counts the bytes behind its end, which belong to nothing.
     """
 
     header: Header
@@ -89,6 +97,12 @@ class Parsed(NamedTuple):
     extra: dict[bytes, bytes]
     alpha: bytes | None
     complete: bool
+    trailing: int = 0
+
+    def check_end(self) -> None:
+        """Raises ContainerError if bytes follow the end of the file."""
+        if self.trailing:
+            raise ContainerError(f"end of file: {self.trailing} bytes follow the TAIL chunk")
 
 
 class _CutShortError(ContainerError):
@@ -136,8 +150,9 @@ def read_header(prefix: bytes | memoryview) -> Header:
     if kind != b"HEAD" or len(payload) != _HEAD.size:
         raise ContainerError(f"first chunk: {kind!r} of {len(payload)} bytes instead of HEAD of {_HEAD.size}")
     width, height, mode, tile_exponent, rate, model_id = _HEAD.unpack(payload)
-    _check_range("mode", mode, 0, len(MODES) - 1)
-    return Header(width, height, MODES[mode], tile_exponent, rate, model_id, family)
+    _check_range("mode", mode, 0, len(_MODES) - 1)
+    name, grey = _MODES[mode]
+    return Header(width, height, name, tile_exponent, rate, model_id, family, grey)
 
 
 def write_file(
@@ -151,9 +166,8 @@ def write_file(
     _check_range("layers", len(layers), 1, MAX_LAYERS)
     for n, layer in enumerate(layers):
         _check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
-    head = _HEAD.pack(
-        header.width, header.height, MODES.index(header.mode), header.tile_exponent, header.rate, header.model_id
-    )
+    mode = _MODES.index((header.mode, header.grey))
+    head = _HEAD.pack(header.width, header.height, mode, header.tile_exponent, header.rate, header.model_id)
     table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
     code = bytes([len(layers)]) + table + b"".join(layer.data for layer in layers)
     preamble = _PREAMBLE.pack(SIGNATURE, VERSION, header.family, 0)
@@ -181,7 +195,7 @@ def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = Non
 
 
 def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed:
-    """Take a whole file apart; every byte of it is accounted for.
+    """Take a whole file apart; every byte of it is accounted for, and those behind its end are counted.
 
     With ``allow_truncated``, a file cut anywhere behind its header gives what arrived whole, with ``complete`` False:
     no layers, and no alpha, if it is cut before them. The chunk CRC of a cut CODE is missing, so that its layers are
@@ -209,7 +223,19 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
         if not allow_truncated or bytes(view[-len(_TAIL) :]) == _TAIL:  # whole: it is a length that is wrong
             raise
         return Parsed(header, [], extra, alpha, False)
-    return Parsed(header, layers, extra, alpha, _read_tail(view, offset, allow_truncated))
+    complete = _read_tail(view, offset, allow_truncated)
+    return Parsed(header, layers, extra, alpha, complete, max(0, len(view) - offset - len(_TAIL)))
+
+
+def file_length(stream: IO[bytes]) -> int:
+    """Bytes of a seekable file, whatever its ``seek`` returns; all is read where that knows no way to the end."""
+    try:
+        stream.seek(0, 2)
+    except TypeError:
+        stream.seek(0)
+        while stream.read(1 << 16):
+            pass
+    return stream.tell()
 
 
 def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
@@ -217,8 +243,8 @@ def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
 
     Raises ContainerError if one of them is damaged or does not lie in the file.
     """
-    size = stream.seek(0, 2)
-    offset = stream.seek(HEADER_BYTES)
+    size, offset = file_length(stream), HEADER_BYTES
+    stream.seek(offset)
     extra: dict[bytes, bytes] = {}
     while True:
         start = stream.read(_CHUNK.size)
@@ -378,14 +404,12 @@ def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[li
 
 
 def _read_tail(view: memoryview, offset: int, allow_truncated: bool) -> bool:
-    """Whether the end chunk stands at ``offset`` and ends the file; False if the file is cut before or in it."""
-    rest = bytes(view[offset : offset + len(_TAIL) + 1])
+    """Whether the end chunk stands at ``offset``; False if the file is cut before or in it."""
+    rest = bytes(view[offset : offset + len(_TAIL)])
     if rest == _TAIL:
         return True
-    if rest.startswith(_TAIL):
-        raise ContainerError(f"end of file: {len(view) - offset - len(_TAIL)} bytes follow the TAIL chunk")
     if not _TAIL.startswith(rest):
-        raise ContainerError(f"chunk behind CODE: {rest[: len(_TAIL)].hex()} instead of TAIL, {_TAIL.hex()}")
+        raise ContainerError(f"chunk behind CODE: {rest.hex()} instead of TAIL, {_TAIL.hex()}")
     if not allow_truncated:
         raise ContainerError(f"TAIL: {len(rest)} bytes left of {len(_TAIL)}")
     return False

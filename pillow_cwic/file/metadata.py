@@ -30,12 +30,14 @@ class Metadata(NamedTuple):
 
 
 def to_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
-    """Chunks (type, payload) for all that is set. Raises LimitError for a block above ``MAX_METADATA`` bytes."""
-    chunks = []
+    """Chunks (type, payload) for all that is set. Raises LimitError if blocks pass ``MAX_METADATA`` bytes together."""
+    chunks, total = [], 0
     for field, kind in _TYPES.items():
         if (block := getattr(metadata, field)) is not None:
-            if len(block) > MAX_METADATA:
-                raise LimitError(f"{field}: {len(block)} bytes exceed the limit of {MAX_METADATA}")
+            total += len(block)
+            if total > MAX_METADATA:
+                which = "" if total == len(block) else f", {total} with those before"
+                raise LimitError(f"{field}: {len(block)} bytes{which}, exceed the limit of {MAX_METADATA}")
             chunks.append((kind, zlib.compress(block, 9)))
     if metadata.dpi is not None:
         chunks.append((_RESOLUTION, _DPI.pack(*(round(1000 * value) for value in metadata.dpi))))
@@ -44,7 +46,10 @@ def to_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
 
 def from_chunks(chunks: Mapping[bytes, bytes]) -> Metadata:
     """The reverse; other chunks are skipped. Raises ContainerError if a payload is not as FORMAT.md says."""
-    blocks = {field: _inflate(kind, chunks[kind]) for field, kind in _TYPES.items() if kind in chunks}
+    blocks: dict[str, bytes] = {}
+    for field, kind in _TYPES.items():
+        if kind in chunks:
+            blocks[field] = _inflate(kind, chunks[kind], MAX_METADATA - sum(map(len, blocks.values())))
     return Metadata(**blocks, dpi=_resolution(chunks.get(_RESOLUTION)))
 
 
@@ -62,17 +67,24 @@ def from_options(exif: Any = None, icc_profile: Any = None, xmp: Any = None, dpi
         if block is not None and not isinstance(block, bytes):
             raise ValueError(f"{field}: {type(block).__name__} is not bytes")
     exif = exif and exif.removeprefix(b"Exif\0\0")
-    return Metadata(exif or None, icc_profile or None, xmp or None, parse_dpi(dpi) if dpi else None)
+    return Metadata(exif or None, icc_profile or None, xmp or None, None if dpi is None else parse_dpi(dpi))
 
 
-def parse_dpi(dpi: object) -> tuple[float, float]:
-    """Checks the save option ``dpi``. Raises ValueError, which names its value and the range."""
+def parse_dpi(dpi: object) -> tuple[float, float] | None:
+    """Checks the save option ``dpi``. Raises ValueError, which names its value and the range.
+
+    None for what other formats say where they know no resolution: 0, or by way of 0 / 0, not a number.
+    """
     try:
+        if isinstance(dpi, str | bytes):
+            raise TypeError
         x, y = (float(value) for value in dpi)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ArithmeticError):
         raise ValueError(f"dpi: {dpi!r} is not a pair of numbers") from None
+    if not x or not y or math.isnan(x) or math.isnan(y):
+        return None
     for value in (x, y):
-        if not (math.isfinite(value) and 0.001 <= value <= MAX_DPI):
+        if not 0.001 <= value <= MAX_DPI:
             raise ValueError(f"dpi: {value} is outside 0.001 to {MAX_DPI} pixels per inch")
     return x, y
 
@@ -88,14 +100,14 @@ def _resolution(payload: bytes | None) -> tuple[float, float] | None:
     return x / 1000, y / 1000
 
 
-def _inflate(kind: bytes, payload: bytes) -> bytes:
+def _inflate(kind: bytes, payload: bytes, most: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        block = inflater.decompress(payload, MAX_METADATA + 1)
+        block = inflater.decompress(payload, most + 1)
     except zlib.error as error:
         raise ContainerError(f"chunk {kind!r}: {error}") from error
-    if len(block) > MAX_METADATA:
-        raise ContainerError(f"chunk {kind!r}: more than {MAX_METADATA} bytes when decompressed")
+    if len(block) > most:
+        raise ContainerError(f"chunk {kind!r}: more than the {most} bytes left of {MAX_METADATA} when decompressed")
     if not inflater.eof or inflater.unused_data:
         raise ContainerError(f"chunk {kind!r}: its {len(payload)} bytes are not one whole zlib stream")
     return block

@@ -67,20 +67,24 @@ class Model:
         return data
 
 
-def read_metadata(file: IO[bytes], size: int) -> dict[str, Any]:
-    """The metadata of a safetensors file of ``size`` bytes. Raises ValueError, which says what is wrong with it."""
+def read_header(file: IO[bytes], size: int) -> dict[str, Any]:
+    """The header of a safetensors file of ``size`` bytes: its ``__metadata__``, and facts of each array by its name.
+
+    Raises ValueError, which says what is wrong with it.
+    """
     if size > MAX_WEIGHTS:
         raise ValueError(f"{size} bytes exceed the limit of {MAX_WEIGHTS}")
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, MAX_WEIGHTS_HEADER):
         raise ValueError(f"header: length {length} exceeds the {max(0, min(size - 8, MAX_WEIGHTS_HEADER))} bytes left")
     try:
-        metadata = json.loads(file.read(length))["__metadata__"]
+        header: dict[str, Any] = json.loads(file.read(length))
+        metadata = header["__metadata__"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"header: no metadata can be read from it: {error!r}") from error
     if not isinstance(metadata, dict):
         raise ValueError(f"metadata: {type(metadata).__name__} is not an object")
-    return metadata
+    return header
 
 
 @cache
@@ -95,7 +99,7 @@ def _identify(path: str, modified: int, size: int) -> Model | None:
     """The model in a file that had this size and time of change; None, after a warning, if there is none in it."""
     try:
         with open(path, "rb") as file:
-            metadata = read_metadata(file, size)
+            metadata = read_header(file, size)["__metadata__"]
             name, tuning, family = (metadata.get(k, d) for k, d in (("name", ""), ("tuning", ""), ("family", "cwc1")))
             if not isinstance(name, str) or not NAME.fullmatch(name):
                 raise ValueError(f"name: {name!r} is not 1 to 64 letters, digits, dots, dashes and underscores")

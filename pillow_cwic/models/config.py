@@ -74,4 +74,16 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        return cls(**{**values, "groups": tuple(values["groups"])})
+        """The reverse of ``to_dict``. Raises ValueError, which names what is missing, unknown or out of range."""
+        return cls(**checked(values, cls))
+
+
+def checked(values: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """What a weights file gives as config for a dataclass of fields and ``groups``, all of them and no others."""
+    wanted = {field.name for field in fields(kind)}
+    for words, names in (("is missing", wanted - values.keys()), ("is unknown", values.keys() - wanted)):
+        if names:
+            raise ValueError(f"config: {min(names)} {words}")
+    if not isinstance(groups := values["groups"], list):
+        raise ValueError(f"config: groups are {groups!r}, wanted a list")
+    return {**values, "groups": tuple(groups)}

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from pillow_cwic import models
 from pillow_cwic.errors import ModelError
 
+KINDS = ("I8", "I16", "I32", "F16")  # of numbers, in weights files of ours
+OTHERS = ("BOOL", "U8", "U16", "U32", "U64", "I64", "F32", "F64")  # that numpy has: whoever wants an array refuses them
+
 Context = tuple[NDArray[np.int16], NDArray[np.int32]]  # the context model's weights and biases, FORMAT.md section 5.1
 
 
@@ -73,10 +76,14 @@ def read(data: bytes) -> Weights:
     from safetensors.numpy import load
 
     try:
-        metadata = models.read_metadata(BytesIO(data), len(data))
+        header = models.read_header(BytesIO(data), len(data))
+        metadata = header["__metadata__"]
         config = json.loads(metadata["config"])
         if not isinstance(config, dict):
             raise ValueError(f"config: {type(config).__name__} is not an object")
+        for name, facts in header.items():
+            if name != "__metadata__" and (kind := facts["dtype"]) not in (*KINDS, *OTHERS):
+                raise ValueError(f"{name} holds {kind}, wanted one of {', '.join(KINDS)}")
         arrays = load(data)
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"weights: not a readable model file: {error!r}") from error
