@@ -15,12 +15,14 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.reliability.row import LeftOutError, Row, command, row
 from pillow_cwic import codec, models
+from pillow_cwic.coding import symbols
 from pillow_cwic.errors import CwicError
-from pillow_cwic.file import container
+from pillow_cwic.file import container, limits
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "tests" / "data" / "kodim23.png"
@@ -138,6 +140,55 @@ def small_files() -> Row:
         f"{peak_of(larger) / 1e6:.2f} MB with {len(larger)} files of up to 200 bytes",
         command(small_files),
         peak <= 1e6,
+    )
+
+
+def sparse(width: int, height: int, level: int) -> bytes:
+    """A valid file of a few bytes: every code is 0, in all layers up to ``level`` or fewer."""
+    model = models.by_name("cwic1")
+    entropy = symbols.entropy_model(model)
+    rows, columns = symbols.grid(entropy, height, width)
+    levels = np.full((1, rows, columns), min(level, entropy.levels - 1), np.int16)
+    codes = [np.zeros((count, 2 * rows, 2 * columns), np.int16) for count in entropy.groups]
+    made = symbols.encode_symbols(entropy, [levels, *codes], [None] * (1 + len(codes)), 0.0, 0, 10)
+    return container.write_file(container.Header(width, height, "RGB", 10, 0, model.id), made.layers())
+
+
+VALID = """
+import json, time
+from pathlib import Path
+from pillow_cwic import codec
+files = [Path(name).read_bytes() for name in sys.argv[1:]]
+codec.decode(files[0])
+found = {}
+for n, data in enumerate(files[1:]):
+    start = time.process_time()
+    found[f"bytes {n}"] = peak(lambda: codec.decode(data))
+    found[f"seconds {n}"] = time.process_time() - start
+print(json.dumps(found))
+"""
+VALID_BYTES, VALID_SECONDS, VALID_START = 12, 2.5e-6, 30e6  # for each pixel of whole squares, and beside them
+
+
+@row(quick=True)
+def valid_files() -> Row:
+    shapes = [(1024, 1024), (1, 32768), (32768, 1)]
+    files = [sparse(64, 64, 0), *(sparse(*shape, level) for shape in shapes for level in (0, 99))]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / str(n) for n in range(len(files))]
+        for path, data in zip(paths, files, strict=True):
+            path.write_bytes(data)
+        found = measured(VALID, *map(str, paths))
+    pixels = [limits.padded(*shape) for shape in shapes for _ in range(2)]
+    held = max(0.0, *((found[f"bytes {n}"] - VALID_START) / count for n, count in enumerate(pixels)))
+    taken = max(found[f"seconds {n}"] / count for n, count in enumerate(pixels))
+    sizes = [len(data) for data in files]
+    return Row(
+        f"a valid file, however few bytes it has and whatever its shape, costs at most {VALID_BYTES} bytes a pixel "
+        f"beside {VALID_START / 1e6:.0f} MB, and {1e6 * VALID_SECONDS} µs of CPU a pixel; sides count as multiples of 16",
+        f"{held:.1f} bytes and {1e6 * taken:.2f} µs, most of {len(pixels)} files of {min(sizes)} to {max(sizes)} bytes",
+        command(valid_files),
+        held <= VALID_BYTES and taken <= VALID_SECONDS,
     )
 
 
