@@ -185,7 +185,7 @@ def valid_files() -> Row:
     sizes = [len(data) for data in files]
     return Row(
         f"a valid file, however few bytes it has and whatever its shape, costs at most {VALID_BYTES} bytes a pixel "
-        f"beside {VALID_START / 1e6:.0f} MB, and {1e6 * VALID_SECONDS} µs of CPU a pixel; sides count as multiples of 16",
+        f"beside {VALID_START / 1e6:.0f} MB, and {1e6 * VALID_SECONDS} µs of CPU a pixel; sides are multiples of 16",
         f"{held:.1f} bytes and {1e6 * taken:.2f} µs, most of {len(pixels)} files of {min(sizes)} to {max(sizes)} bytes",
         command(valid_files),
         held <= VALID_BYTES and taken <= VALID_SECONDS,
