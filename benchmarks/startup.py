@@ -1,13 +1,14 @@
 """What a process pays before its first picture: ``python -m benchmarks.startup``. Writes ``startup.md``.
 
-How much later Python starts for the start-up hook; what it takes to open a file of 12 megapixels, which reads its
-header alone, beside the peers; what a whole new process takes to open and load one picture, time and memory, beside the
-peers; and what ``cwic encode`` takes.
+How much later Python starts for the start-up hook; what registration adds to ``from PIL import Image``, at most 5 ms of
+CPU and 1 MB; what it takes to open a file of 12 megapixels, which reads its header alone, beside the peers; what a
+whole new process takes to open and load one picture, time and memory, beside the peers; and what ``cwic encode`` takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import py_compile
 import statistics
 import subprocess
@@ -64,6 +65,41 @@ def measure(runs: int) -> tuple[list[float], list[float]]:
 
         pairs = [(timed(full), timed(empty)) for _ in range(runs)]
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+LIMITS = 5, 1  # milliseconds of CPU and megabytes that registration may take
+REGISTERING = """
+import time
+from PIL import Image
+def taken():
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return time.process_time(), pages
+taken()
+before = taken()
+import pillow_cwic
+print(*(after - before for before, after in zip(before, taken())))
+"""
+
+
+class Registration(NamedTuple):
+    """What registration adds to ``from PIL import Image``: seconds of CPU, and bytes of memory held."""
+
+    cpu: float
+    memory: float
+
+
+def registration(runs: int) -> Registration:
+    """Medians of so many new interpreters, by import of the package, which is what the hook does, too. Linux alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        variables["PYTHONPYCACHEPREFIX"] = folder  # compiled by a round before, as pip does when it installs
+        found = []
+        for _ in range(runs + 1):
+            command = [sys.executable, "-c", REGISTERING]
+            cpu, pages = subprocess.check_output(command, env=variables, text=True).split()
+            found.append((float(cpu), int(pages) * os.sysconf("SC_PAGE_SIZE")))
+        return Registration(*map(statistics.median, zip(*found[1:], strict=True)))
 
 
 OPENING = """
@@ -174,6 +210,7 @@ def report(runs: int, repeats: int, megapixels: float) -> str:
     """All as markdown."""
     with_hook, without = measure(runs)
     added = statistics.median(with_hook) - statistics.median(without)
+    registered = registration(runs)
     with tempfile.TemporaryDirectory() as name:
         opened = opening(Path(name), megapixels)
         loaded, encoding = processes(Path(name), repeats)
@@ -183,9 +220,13 @@ def report(runs: int, repeats: int, megapixels: float) -> str:
         [name.removesuffix(" at a rate"), *(f"{x:.3f}" for x in p[:2]), f"{p.memory / 1e6:.0f}", f"{own[0] / p[0]:.2f}"]
         for name, p in loaded.items()
     ]
+    costs = [["CPU / ms", f"{1000 * registered.cpu:.2f}", str(LIMITS[0])],
+             ["memory / MB", f"{registered.memory / 1e6:.2f}", str(LIMITS[1])]]  # fmt: skip
     return (
         f"# Start-up\n\n{machine()}; medians.\n\n"
         f"The start-up hook adds {added:.3f} ms to every start of Python ({runs} starts).\n\n"
+        f"Registration adds to `from PIL import Image` ({runs} processes):\n\n"
+        f"{table(['', 'measured', 'at most'], costs)}\n"
         f"`Image.open`, which reads the header, of {megapixels:g} megapixels in memory; torch is not loaded:\n\n"
         f"{table(['codec', 'open / ms', 'CWIC / codec'], rows)}\n"
         f"A new process that opens and loads 768x512 at 0.5 bpp, from its start to its end ({repeats} of each):\n\n"

@@ -1,13 +1,19 @@
 """CWIC, content-weighted image compression, as a Pillow and imageio format.
 
 ``import pillow_cwic`` registers ``.cwic``; from then on ``Image.open('x.cwic')``, ``im.save('x.cwic', rate=0.5)`` and
-``imageio.imread('x.cwic')`` work. Neither torch nor numpy is imported before a picture is decoded or encoded.
+``imageio.imread('x.cwic')`` work. It costs a few milliseconds: what opens pictures is imported with the first of them,
+torch and numpy when one is decoded or encoded, and each public name when it is first asked for.
 """
 
-from pillow_cwic.arrays import decode, encode
-from pillow_cwic.errors import ContainerError, CwicError, EntropyError, LimitError, ModelError
-from pillow_cwic.plugin import is_registered, register, save_atomic, unregister
-from pillow_cwic.settings import options
+from typing import TYPE_CHECKING
+
+from pillow_cwic.registration import is_registered, register, unregister
+
+if TYPE_CHECKING:
+    from pillow_cwic.arrays import decode, encode
+    from pillow_cwic.errors import ContainerError, CwicError, EntropyError, LimitError, ModelError
+    from pillow_cwic.plugin import save_atomic
+    from pillow_cwic.settings import options
 
 __version__ = "0.1.0"
 
@@ -27,6 +33,14 @@ __all__ = [
     "unregister",
 ]
 
+_MODULES = {
+    "arrays": ["decode", "encode"],
+    "errors": ["ContainerError", "CwicError", "EntropyError", "LimitError", "ModelError"],
+    "models": [],
+    "plugin": ["save_atomic"],
+    "settings": ["options"],
+}  # those that need no import of their own, with the names that are here, too
+
 
 def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -> bytes:
     """A smaller file from the bytes of a ``.cwic`` file, without its picture and without its networks.
@@ -39,6 +53,22 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     from pillow_cwic.codec import requantise
 
     return requantise.shrink(data, rate=rate, size=size)
+
+
+if not TYPE_CHECKING:  # a type checker sees the imports above instead, and takes no other name for one of these
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        for module, names in _MODULES.items():
+            if name == module or name in names:
+                found = import_module(f"{__name__}.{module}")
+                return found if name == module else globals().setdefault(name, getattr(found, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
 
 
 register()

@@ -1,4 +1,4 @@
-"""The Pillow plugin: the only module that knows Pillow. Imports neither torch nor numpy until pixels are needed."""
+"""The Pillow plugin, loaded with the first picture. Imports neither torch nor numpy until pixels are needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from pillow_cwic import imageio_support, models, settings
+from _pillow_cwic_autoload import FORMAT
+from pillow_cwic import models, settings
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
 from pillow_cwic.file import alpha, atomic, container, limits
 from pillow_cwic.file import metadata as meta
@@ -16,9 +17,6 @@ from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.saving import Options
 
-FORMAT = "CWIC"
-EXTENSION = ".cwic"
-MIME = "image/x-cwic"
 DRAFT_SCALES = (8, 4)  # what the codec makes small pictures at
 
 # What each of Pillow's other modes is written as; those that are missing hold more than 8 bits a sample.
@@ -171,7 +169,7 @@ class CwicImageFile(ImageFile.ImageFile):
             alpha.check(parsed.alpha, header.height, header.width)
 
 
-def _accept(prefix: bytes) -> bool | str:
+def accept(prefix: bytes) -> bool | str:
     """Whether a file starts like CWIC; for one that only a newer version can read, the warning that says so."""
     if not container.is_cwic(prefix):
         return False
@@ -238,7 +236,7 @@ def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
     return mask.convert("L").resize(size, Image.Resampling.BILINEAR)
 
 
-def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     given: dict[str, Any] = im.encoderinfo
     options = Options.of(given)
     if not im.width or not im.height:
@@ -270,11 +268,11 @@ def _write(fp: IO[bytes], data: bytes) -> None:
         fp.flush()  # so that a full disk is noticed here, where Pillow can still remove the file
 
 
-def _save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     frames = sum(getattr(each, "n_frames", 1) for each in [im, *im.encoderinfo.get("append_images", [])])
     if frames > 1:
         raise OSError(f"cannot write {frames} pictures with save_all: {FORMAT} holds one")
-    _save(im, fp, filename)
+    save(im, fp, filename)
 
 
 def save_atomic(im: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = True, **options: Any) -> None:
@@ -285,28 +283,3 @@ def save_atomic(im: Image.Image, path: str | os.PathLike[str], *, overwrite: boo
     data = BytesIO()
     im.save(data, format=FORMAT, **options)
     atomic.write(path, data.getvalue(), overwrite=overwrite)
-
-
-def register() -> None:
-    """Makes Pillow and imageio know ``.cwic``. May be called any number of times."""
-    Image.register_open(FORMAT, CwicImageFile, _accept)
-    Image.register_save(FORMAT, _save)
-    Image.register_save_all(FORMAT, _save_all)
-    Image.register_extension(FORMAT, EXTENSION)
-    Image.register_mime(FORMAT, MIME)
-    imageio_support.register(EXTENSION, FORMAT)
-
-
-def unregister() -> None:
-    """Undoes ``register()``; without effect if it was not called."""
-    for table in (Image.OPEN, Image.SAVE, Image.SAVE_ALL, Image.MIME):
-        table.pop(FORMAT, None)
-    Image.EXTENSION.pop(EXTENSION, None)
-    if FORMAT in Image.ID:
-        Image.ID.remove(FORMAT)
-    imageio_support.unregister(EXTENSION)
-
-
-def is_registered() -> bool:
-    """Whether Pillow opens and saves ``.cwic`` now."""
-    return FORMAT in Image.OPEN and FORMAT in Image.SAVE

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import pillow_cwic
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pillow_cwic"
 
@@ -24,8 +26,9 @@ ROWS = [
     {"tools.compare", "tools.ray"},
     {"tools.bulk"},
     {"__init__"},
+    {"registration"},
     {"arrays", "plugin"},
-    {"codec", "imageio_support", "tools"},
+    {"codec", "tools"},
     {"codec.search", "cwic2018"},
     {"coding.symbols", "rate", "transforms"},
     {"saving"},
@@ -42,7 +45,7 @@ TOGETHER = {
     "coding.symbols": {"file.container", "coding"},
     "transforms": {"coding", "transforms"},  # native.py alone, as the test below says
 }
-WITH_PILLOW = {"plugin", "tools.bulk", "tools.cli", "tools.compare"}
+WITH_PILLOW = {"registration", "plugin", "tools.bulk", "tools.cli", "tools.compare"}
 # Who needs torch: these modules; and, when asked for what only they can do, functions of others.
 WITH_TORCH = ("pillow_cwic/cwic2018/", "pillow_cwic/transforms/torch/")
 ASK_FOR_TORCH = {
@@ -51,7 +54,7 @@ ASK_FOR_TORCH = {
 }  # fmt: skip
 # What `import pillow_cwic`, `Image.open` and `verify()` run: it must not load these slow modules.
 LIGHT = {
-    "__init__", "plugin", "imageio_support", "saving", "rate", "file", "file.container", "models", "errors", "tools",
+    "__init__", "registration", "plugin", "saving", "rate", "file", "file.container", "models", "errors", "tools",
     "progress", "settings", "arrays", "device", "threads",
 }  # fmt: skip
 SLOW = {"torch", "numpy", "safetensors"}
@@ -146,7 +149,7 @@ def test_package_stands_alone(path: Path) -> None:
     tops = {name[0] for name in imports(path)}
     assert not tops & {"training", "benchmarks", "tests", "fuzz"}
     if room(dotted(path)) not in WITH_PILLOW:  # the command uses Pillow as any program does
-        assert "PIL" not in tops, "only plugin.py knows Pillow"
+        assert "PIL" not in tops, "only registration.py and plugin.py know Pillow"
 
 
 FILE = sorted((PACKAGE / "file").glob("**/*.py"))
@@ -294,6 +297,52 @@ def test_import_loads_no_slow_module() -> None:
     code = f"import sys, pillow_cwic; print(sorted({SLOW!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def loaded(code: str) -> list[str]:
+    """What modules of the project and others that take time the code imports, beside what Pillow does itself."""
+    code = f"import sys\nfrom PIL import Image\nbefore = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before)"
+    return sorted(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split())
+
+
+def test_registration_imports_nothing_but_itself(tmp_path: Path) -> None:
+    """Nor does opening a picture of another format. The case hook-sitecustomize.py."""
+    own = ["_pillow_cwic_autoload", "pillow_cwic", "pillow_cwic.registration"]
+    assert loaded("import pillow_cwic") == own
+    Image.new("L", (1, 1)).save(path := tmp_path / "a.png")
+    found = loaded(f"import pillow_cwic; Image.open({str(path)!r}).load(); Image.new('L', (1, 1)).save({str(path)!r})")
+    assert [name for name in found if "cwic" in name] == own
+    assert [name for name in loaded("import pillow_cwic; pillow_cwic.CwicError") if "cwic" in name] == sorted(
+        [*own, "pillow_cwic.errors"]
+    )
+
+
+def test_public_names_come_when_asked_for() -> None:
+    every = sorted(pillow_cwic.__all__)
+    code = f"import sys, pillow_cwic\nassert set({every}) <= set(dir(pillow_cwic)), dir(pillow_cwic)\n"
+    code += f"from pillow_cwic import *\nassert set({every}) <= set(globals())\n"
+    code += "assert CwicError is pillow_cwic.CwicError is pillow_cwic.errors.CwicError\n"
+    code += "assert pillow_cwic.plugin.save_atomic is save_atomic and not hasattr(pillow_cwic, 'decoder')\n"
+    code += "try: pillow_cwic.decoder\nexcept AttributeError as error: print(error)"
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert said == "module 'pillow_cwic' has no attribute 'decoder'\n"
+    for name in every:  # what it is does not depend on how it is reached
+        assert getattr(pillow_cwic, name).__name__ == name
+
+
+def test_opened_files_are_of_the_class_of_the_plugin_and_can_be_pickled(small_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.cwic").write_bytes(small_file)
+    code = (
+        "import pickle, sys, pillow_cwic; from PIL import Image; im = Image.open(sys.argv[1])\n"
+        "print(type(im) is pillow_cwic.plugin.CwicImageFile, Image.OPEN['CWIC'][0](open(sys.argv[1], 'rb'), '').size)\n"
+        "im.load(); sys.stdout.flush(); sys.stdout.buffer.write(pickle.dumps(im).hex().encode())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.cwic")]
+    said, pickled = subprocess.check_output(command, cwd=ROOT, text=True).split("\n")
+    assert said == "True (100, 75)"
+    code = "import pickle, sys; im = pickle.loads(bytes.fromhex(sys.argv[1])); print(im.format, im.size, type(im))"
+    said = subprocess.check_output([sys.executable, "-c", code, pickled], cwd=ROOT, text=True).strip()
+    assert said == "CWIC (100, 75) <class 'pillow_cwic.plugin.CwicImageFile'>"
 
 
 @pytest.mark.parametrize(("paths", "limit"), [(SCRIPTS, 400), (C_FILES, 600)], ids=["python", "c"])
