@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "named":
         monkeypatch.setattr(atomic, "_unnamed", lambda target: None)
     elif request.param == "no names for unnamed":
-        monkeypatch.setattr(atomic, "_give_name", lambda file, target: None)
+        monkeypatch.setattr(atomic, "_give_name", lambda file, target, overwrite: None)
     return str(request.param)
 
 
@@ -85,6 +86,24 @@ def test_permissions(tmp_path: Path) -> None:
     path.chmod(0o640)
     atomic.write(path, b"two")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@UNIX
+def test_what_runs_as_its_owner_does_not_pass_that_on(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    path.chmod(0o7755)
+    atomic.write(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+@UNIX
+def test_other_names_keep_the_old_file(tmp_path: Path) -> None:
+    """As docs/FAQ.md says of hard links."""
+    (tmp_path / "x").write_bytes(b"old")
+    os.link(tmp_path / "x", tmp_path / "other")
+    atomic.write(tmp_path / "x", b"new")
+    assert (tmp_path / "other").read_bytes() == b"old" and (tmp_path / "x").read_bytes() == b"new"
 
 
 @UNIX
@@ -190,15 +209,108 @@ def test_two_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_lost_before_it_was_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock, lost = atomic._lock, []
 
-    def late(file: Any) -> None:
+    def late(file: Any) -> bool:
         if not lost and (tmp_path / LEFTOVER).exists():
             lost.append(True)
-            atomic._clear(str(tmp_path / LEFTOVER))
-        lock(file)
+            atomic._clear(str(tmp_path / "x"))
+        return lock(file)
 
     monkeypatch.setattr(atomic, "_lock", late)
     atomic.write(tmp_path / "x", b"one")
     assert (tmp_path / "x").read_bytes() == b"one" and os.listdir(tmp_path) == ["x"]
+
+
+@UNIX
+@pytest.mark.parametrize("when", ["before", "behind"])
+@pytest.mark.parametrize("call", ["link", "replace", "unlink", "fsync", "fchmod"])
+@pytest.mark.parametrize("old", [b"old", None])
+def test_an_interrupt(tmp_path: Path, call: str, when: str, old: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old file or the new one, nothing beside it, and nothing of another who has the name by now."""
+    path, real, done = tmp_path / "x", getattr(os, call), []
+    if old:
+        path.write_bytes(old)
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        if done or when == "behind":
+            real(*args, **options)
+        if not done:
+            done.append(True)
+            if (call, when) == ("replace", "behind"):
+                taken.append(FileIO(tmp_path / LEFTOVER, "wb"))
+                atomic._lock(taken[0])
+            raise KeyboardInterrupt
+
+    taken: list[FileIO] = []
+    monkeypatch.setattr(os, call, interrupted)
+    try:
+        atomic.write(path, b"new")
+    except KeyboardInterrupt:
+        assert (path.read_bytes() if path.exists() else None) in (old, b"new")
+    else:
+        assert not done and path.read_bytes() == b"new"
+    assert set(os.listdir(tmp_path)) <= ({LEFTOVER, "x"} if taken else {"x"})
+    for file in taken:
+        assert os.path.samestat(os.fstat(file.fileno()), os.stat(tmp_path / LEFTOVER))
+        file.close()
+
+
+@UNIX
+@pytest.mark.parametrize("way", ["named"], indirect=True)
+def test_a_lock_not_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torn-target-deterministic.py: A's new file, not yet locked, is taken for a leftover, and C gets its name."""
+    path, lock, cleared = tmp_path / "x", atomic._lock, list[FileIO]()
+    path.write_bytes(b"old")
+
+    def late(file: Any) -> bool:
+        if not cleared:
+            cleared.append(FileIO(tmp_path / LEFTOVER))
+            lock(cleared[0])
+        return lock(file)
+
+    def clear() -> None:
+        os.unlink(tmp_path / LEFTOVER)
+        (tmp_path / LEFTOVER).write_bytes(b"half of C")
+        cleared[0].close()
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    during_fsync(monkeypatch, clear)
+    atomic.write(path, b"all of A")
+    assert path.read_bytes() == b"all of A" and (tmp_path / LEFTOVER).read_bytes() == b"half of C"
+
+
+# Forks processes that all save argv[1] over and over, and prints how many failed and how often half a file was read.
+SAVERS = """
+import os, sys
+from pillow_cwic.file import atomic
+vars(os).pop("O_TMPFILE", None)
+os.fsync = lambda descriptor: None  # so that they meet more often
+running, failed, torn = set(), 0, 0
+for n in range(12):
+    if not (child := os.fork()):
+        for _ in range(100):
+            atomic.write(sys.argv[1], bytes([n]) * 5000)
+        os._exit(0)
+    running.add(child)
+while running:
+    with open(sys.argv[1], "rb") as file:
+        found = file.read()
+    torn += len(found) != 5000 or len(set(found)) != 1
+    for child in list(running):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            running.remove(child)
+            failed += status != 0
+print(failed, torn)
+"""
+
+
+@UNIX
+@pytest.mark.parametrize("way", ["named"], indirect=True)
+def test_twelve_at_once(tmp_path: Path) -> None:
+    """concurrent-savers-named.py: where files have names from the start, all save, and none reads half a file."""
+    atomic.write(tmp_path / "x", bytes(5000))
+    done = subprocess.run([sys.executable, "-c", SAVERS, tmp_path / "x"], capture_output=True, text=True)
+    assert (done.stdout, os.listdir(tmp_path)) == ("0 0\n", ["x"]), done.stderr
 
 
 @UNIX
@@ -218,7 +330,11 @@ def test_a_full_disk(tmp_path: Path, old: bytes | None, way: str) -> None:
 
 
 @UNIX
-def test_killed_at_random(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("new", [False, True])
+def test_killed_at_random(tmp_path: Path, way: str, new: bool) -> None:
     """The old file or the new one, each time; ``make check-long`` does it 500 times, with whole encodings."""
-    found = writing.kill(tmp_path, rounds=25, named=way == "named")
+    found = writing.kill(tmp_path, rounds=25, named=way == "named", new=new)
     assert found.killed == 25 and found.damaged == 0 and found.litter_after_next == 0
+    if new and way == "unnamed" and (file := atomic._unnamed(str(tmp_path / "x"))):
+        file.close()
+        assert found.litter == 0  # the bytes get their only name when they are whole

@@ -1,10 +1,12 @@
 """Files that are there whole or not at all. Standard library only.
 
 Where the system can (Linux, on most file systems), the bytes go to a file without a name, which vanishes with its
-process however that ends; only when all of it is on the disk it gets a temporary name, and one system call later that
-of the target. Elsewhere it has the temporary name from the start. A process that is killed while there is one leaves
-it behind; but its writer held a lock on it, which is gone with the writer, and by that the next ``write`` of the same
-target knows the leftover and removes it.
+process however that ends; only when all of it is on the disk it gets a name: that of the target, if it is free. To
+take the place of another file it must have a temporary one first, and one system call later that of the target.
+Elsewhere it has the temporary name from the start. A process that is killed while there is one leaves it behind; but
+its writer held a lock on it, which is gone with the writer, and by that the next ``write`` of the same target knows
+the leftover and removes it. Whoever makes a file and does not get its lock lost it to such a ``write``, and tries
+another name.
 """
 
 from __future__ import annotations
@@ -13,54 +15,58 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
-from itertools import count
+from itertools import chain, count, islice
 
 if sys.platform != "win32":
     import fcntl
 
 NAMED = 50  # characters of the target's name in a temporary one: 200 bytes at most of the 255 that a name may have
-SLOTS = 8  # temporary names that are looked at for leftovers: as many as may write to one target at a time
+SLOTS = 16  # temporary names that are looked at for leftovers: as many as may write to one target at a time
 
 
 def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
     """Writes ``data`` to ``path``: whoever looks finds the old file or the whole new one, after a crash too.
 
     The bytes go to a new file in the same folder, which takes the place of the old one when it is on the disk. A file
-    that is replaced passes on its permissions, and a symbolic link stays one. Without ``overwrite`` a file that
-    exists, even one that appears meanwhile, raises FileExistsError. Raises OSError if the folder cannot be written, if
-    the disk is full, or if what is at ``path`` is no file; then nothing has changed.
+    that is replaced passes on its permissions to read, write and execute, and nothing else; a symbolic link stays one.
+    Without ``overwrite`` a file that exists, even one that appears meanwhile, raises FileExistsError. Raises OSError
+    if the folder cannot be written, if the disk is full, or if what is at ``path`` is no file; then nothing has
+    changed.
     """
     target = os.path.realpath(path)
     permissions = _permissions(target)
     if permissions is not None and not overwrite:
         raise FileExistsError(f"{os.fspath(path)}: exists already")
-    for slot in range(SLOTS):
-        _clear(_temporary(target, slot))
+    _clear(target)
 
     def put(file: FileIO, name: str | None) -> bool:
         """Fills a new file and gives it its place; False if it has no name and can have none."""
         with file:  # which holds the lock on the temporary name; only under it the name is ours
             try:
                 _fill(file, data, permissions)
-                name = name or _give_name(file, target)
+                name = name or _give_name(file, target, overwrite)
+                if name == target:
+                    return True
                 if sys.platform == "win32":  # where an open file is as good as locked, but cannot be renamed
                     file.close()
                 if name:
                     _move(name, target, overwrite)
             except BaseException:
-                if sys.platform == "win32":
-                    file.close()
-                if name:
-                    with suppress(OSError):
-                        os.unlink(name)
+                if name and name != target:
+                    _discard(file, name)
                 raise
         return name is not None
 
-    unnamed = _unnamed(target)
-    if not (unnamed and put(unnamed, None)):
-        put(*_named(target))
+    try:
+        unnamed = _unnamed(target)
+        if not (unnamed and put(unnamed, None)):
+            put(*_named(target))
+    except BaseException:
+        _clear(target)  # an interrupt may come before a file's name is known here
+        raise
     _keep_names(os.path.dirname(target))
 
 
@@ -74,12 +80,13 @@ def _permissions(target: str) -> int | None:
         raise IsADirectoryError(errno.EISDIR, "is a folder", target)
     if not stat.S_ISREG(mode):  # a pipe, a device, or links that lead in a circle
         raise OSError(errno.EINVAL, "is no regular file, whose place another could take", target)
-    return stat.S_IMODE(mode)
+    return mode & 0o777  # what runs as its owner or group must not run as the new file's
 
 
-def _temporary(target: str, slot: int) -> str:
+def _temporary(target: str) -> Iterator[str]:
+    """The temporary names, without end."""
     folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name[:NAMED]}.{slot}.cwic-tmp")
+    return (os.path.join(folder, f".{name[:NAMED]}.{slot}.cwic-tmp") for slot in count())
 
 
 def _unnamed(target: str) -> FileIO | None:
@@ -93,35 +100,44 @@ def _unnamed(target: str) -> FileIO | None:
 
 
 def _named(target: str) -> tuple[FileIO, str]:
-    """A new, locked file with the first temporary name that is not taken."""
-    for slot in count():
-        name = _temporary(target, slot)
+    """A new, locked file with the first temporary name that is to be had."""
+    for name in _temporary(target):
         try:
             file = FileIO(name, "xb")
         except FileExistsError:
             continue
-        _lock(file)
-        with suppress(FileNotFoundError):  # before it was locked, it may have been cleared
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
+        try:
+            if _lock(file) and _is_at(file, name):  # if not, another write has cleared it, or is about to
                 return file, name
+        except BaseException:
+            file.close()
+            raise
         file.close()
-    raise AssertionError("count() does not end")
+    raise AssertionError("the names do not end")
 
 
-def _give_name(file: FileIO, target: str) -> str | None:
-    """The first temporary name that is not taken, which the file then has; None if the system does not let it."""
+def _give_name(file: FileIO, target: str, overwrite: bool) -> str | None:
+    """The name that the file then has: ``target`` if it is free, else the first temporary one that is.
+
+    None if the system does not let it. Raises FileExistsError if it must not be another than ``target``.
+    """
     folder = os.open(os.path.dirname(target), os.O_PATH)  # with a folder given, os.link follows the link in /proc
     try:
-        for slot in count():
-            name = _temporary(target, slot)
-            with suppress(FileExistsError):
+        for name in chain([target], _temporary(target)):
+            try:
                 os.link(f"/proc/self/fd/{file.fileno()}", os.path.basename(name), dst_dir_fd=folder)
+            except FileExistsError:
+                if not overwrite:
+                    raise
+            else:
                 return name
+    except FileExistsError:
+        raise FileExistsError(f"{target}: exists already") from None
     except OSError:  # no /proc, or hard links are forbidden
         return None
     finally:
         os.close(folder)
-    raise AssertionError("count() does not end")
+    raise AssertionError("the names do not end")
 
 
 def _fill(file: FileIO, data: bytes, permissions: int | None) -> None:
@@ -149,26 +165,54 @@ def _move(name: str, target: str, overwrite: bool) -> None:
         os.unlink(name)
 
 
-def _lock(file: FileIO) -> None:
-    """Held until the file is closed. Where there are no locks, leftovers are not told from files being written."""
+def _lock(file: FileIO) -> bool:
+    """Holds it until the file is closed; False if another does.
+
+    Where there are no locks, all are had, and leftovers are not told from files being written.
+    """
     if sys.platform != "win32":  # which does not remove open files
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _clear(name: str) -> None:
-    """Removes the file if it is a leftover: one whose writer is dead."""
-    with suppress(OSError):  # there is none, or it is not ours to remove, or being written
-        if sys.platform == "win32":
-            os.unlink(name)
-            return
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.lstat(name)):  # and no other has taken its place
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
+def _is_at(file: FileIO | int, name: str) -> bool:
+    """Whether ``name`` is still that of the open file, and not gone, or another's."""
+    descriptor = file if isinstance(file, int) else file.fileno()
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(name))
+    except FileNotFoundError:
+        return False
+
+
+def _discard(file: FileIO, name: str) -> None:
+    """Removes a file that is open and locked. Behind an interrupt it may have got its place, and another its name."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            file.close()
+            os.unlink(name)
+        elif _is_at(file, name):
+            os.unlink(name)
+
+
+def _clear(target: str) -> None:
+    """Removes the leftovers of those whose writers are dead, and that bear one of the first temporary names."""
+    for name in islice(_temporary(target), SLOTS):
+        with suppress(OSError):  # there is none, or it is not ours to remove, or being written
+            if sys.platform == "win32":
                 os.unlink(name)
-        finally:
-            os.close(descriptor)
+                continue
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(descriptor, name):
+                    os.unlink(name)
+            finally:
+                os.close(descriptor)
 
 
 def _keep_names(folder: str) -> None:
