@@ -51,18 +51,17 @@ def options(
     noticed when a picture needs it, and a folder that does not exist is an empty one.
     """
     around = _current.get()
-    token = _current.set(
-        _Settings(
-            around.device if device is None else _check_device(device, "device"),
-            around.threads if threads is None else _check_threads(threads, "threads"),
-            around.models if models is None else _check_models(models),
-            around.progress if progress is None else check_progress(progress),
-        )
+    within = _Settings(
+        around.device if device is None else _check_device(device, "device"),
+        around.threads if threads is None else _check_threads(threads, "threads"),
+        around.models if models is None else _check_models(models),
+        around.progress if progress is None else check_progress(progress),
     )
     try:
+        _current.set(within)
         yield
     finally:
-        _current.reset(token)
+        _current.set(around)  # without a token, which an interrupt behind ``set`` would lose
 
 
 def device() -> str | None:

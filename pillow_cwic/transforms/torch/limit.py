@@ -1,36 +1,36 @@
-"""As many threads for torch as one picture may take."""
+"""As many threads for torch as one picture may take, in the thread that works on it and in no other.
+
+``torch.set_num_threads`` would not do: its number is that of every thread that comes to torch later, too. What it sets
+below itself, the numbers of OpenMP and of MKL, belongs to the thread that sets it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
 
 import torch
 
 from pillow_cwic import settings
 
-_lock = Lock()
-_inside = 0  # how many calls are under way
-_before = 0  # torch's own number, before the first of them
+_library = ctypes.CDLL(torch._C.__file__)  # what it was linked with is looked through, too, but not on Windows
+_openmp: Callable[[int], object] | None = getattr(_library, "omp_set_num_threads", None)
+_mkl: Callable[[int], int] = getattr(_library, "MKL_Set_Num_Threads_Local", lambda number: 0)  # gives the one before
 
 
 @contextmanager
 def limited_threads() -> Iterator[None]:
-    """Gives torch as many threads as ``settings`` says; also a decorator. Each thread has a number of its own."""
-    global _inside, _before
+    """Gives torch as many threads as ``settings`` says, where its OpenMP can be reached; also a decorator."""
     wanted = settings.threads()
-    if wanted is None:
+    if wanted is None or _openmp is None:
         yield
         return
-    with _lock:
-        if not _inside:
-            _before = torch.get_num_threads()
-        _inside += 1
+    before = of_mkl = torch.get_num_threads()
     try:
-        torch.set_num_threads(wanted)
+        _openmp(wanted)
+        of_mkl = _mkl(wanted)  # 0 if it had none of its own
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            torch.set_num_threads(_before)
+        _openmp(before)
+        _mkl(of_mkl)
