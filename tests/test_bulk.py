@@ -114,4 +114,5 @@ def test_reasons() -> None:
     assert bulk.reason(ValueError("two\nlines")) == "two lines"
     assert bulk.reason(KeyError("x")) == "KeyError: 'x'"
     assert bulk.reason(RuntimeError()) == "RuntimeError"
-    assert bulk.reason(MemoryError()) == "MemoryError"
+    assert bulk.reason(MemoryError()) == "not enough memory"
+    assert bulk.reason(OSError("chunk b'CODE': too short")) == "chunk CODE: too short"

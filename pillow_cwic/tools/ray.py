@@ -58,6 +58,7 @@ def encode_dataset(
     output: str | Path,
     *,
     strip: bool = False,
+    frame: int | None = None,
     workers: int | None = None,
     gpus: float | None = None,
     progress: bool | Progress | None = None,
@@ -66,7 +67,8 @@ def encode_dataset(
     """A ``.cwic`` file below ``output`` for every picture below ``source`` that Pillow can open.
 
     Both are folders that all nodes see, or ``s3://``, ``gs://``, ``abfs://`` or ``hdfs://`` paths. ``save`` are the
-    options of ``im.save`` (docs/OPTIONS.md), ``strip`` leaves EXIF, XMP and resolution out. ``workers`` is how many
+    options of ``im.save`` (docs/OPTIONS.md), ``strip`` leaves EXIF, XMP and resolution out, ``frame`` picks one
+    page or frame, counted from 0, without which files with several fail. ``workers`` is how many
     actors may run at once, a GPU or else a core each if it is not given; ``gpus`` is the share of a GPU that each
     takes, 1 if the cluster has any. ``progress`` counts the pictures. Ray is started if it does not run.
 
@@ -76,7 +78,7 @@ def encode_dataset(
     """
     options = Options.of(save)
     models.by_name(options.model, options.tuning)
-    recipe = bulk.Recipe({**save, "format": "CWIC"}, strip)
+    recipe = bulk.Recipe({**save, "format": "CWIC"}, strip, frame=frame)
     wanted = bulk.suffixes() - {bulk.SUFFIX}
     return _run(str(source), str(output), wanted, bulk.SUFFIX, recipe, workers, gpus, progress)
 

@@ -33,7 +33,22 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(pillow_cwic.__version__, package_name="pillow_cwic")
-def main() -> None:
-    """Content-weighted image compression."""
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(pillow_cwic.__version__, "-V", "--version", package_name="pillow_cwic", prog_name="cwic")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Make, read and look into .cwic files: pictures compressed by a neural network.
+
+    \b
+    cwic encode photo.jpg            photo.cwic beside it
+    cwic encode photo.jpg -q 80      a better one; -q goes from 1 to 100
+    cwic decode photo.cwic           photo.png beside it
+    cwic info photo.cwic             what is in it
+    cwic compare photo.jpg           photo.html, with JPEG, WebP and AVIF of the same size
+
+    cwic COMMAND -h says more about a command. - stands for standard input and output. Nothing is overwritten without
+    --force. The exit code is 0 if all is done, 1 if something failed, 2 for wrong usage.
+    """
+    from pillow_cwic.tools.cli.places import plain_warnings
+
+    ctx.with_resource(plain_warnings())

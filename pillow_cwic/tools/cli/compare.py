@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 import pillow_cwic
 from pillow_cwic import models
-from pillow_cwic.file import atomic
-from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_MODEL, Options
-from pillow_cwic.tools.cli.files import FAILURES, complaint, for_target, usage_errors
+from pillow_cwic.saving import Options
+from pillow_cwic.tools.bulk import opened
+from pillow_cwic.tools.cli.files import (
+    a_name,
+    check_apart,
+    for_frame,
+    for_model,
+    for_networks,
+    for_output,
+    for_target,
+    usage_errors,
+)
+from pillow_cwic.tools.cli.places import (
+    Stream,
+    check_free,
+    complaint,
+    file_of,
+    say,
+    source_of,
+    target_of,
+    write,
+)
+
+SUFFIX = ".html"
 
 
-@click.command()
-@click.argument("picture", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page; PICTURE.html if nothing is given.")
+@click.command(short_help="Write a page that compares CWIC with other formats.")
+@click.argument("picture", type=a_name)
+@click.option("-o", "--output", type=a_name, metavar="FILE", show_default="PICTURE.html", help="The page.")
 @for_target
-@click.option("--model", default=DEFAULT_MODEL, show_default=True)
-@click.option("--tuning", default="mse", show_default=True, help="mse, or ssim for structural similarity.")
-@click.option("--effort", type=click.IntRange(0, 9), default=DEFAULT_EFFORT, show_default=True, help="Time to search.")
-@click.option("--with", "wanted", default="jpeg,jpeg2000,webp,avif", show_default=True, help="Also: heic, jpegxl.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite the page.")
-@click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, xpu.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Threads for the networks.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@for_frame
+@for_model("mse")
+@click.option("--with", "wanted", default="jpeg,jpeg2000,webp,avif", show_default=True, metavar="FORMATS",
+              help="The others; heic and jpegxl, too, with their Pillow plugins.")  # fmt: skip
+@for_output
+@for_networks
 def compare(
-    picture: Path,
-    output: Path | None,
+    picture: str,
+    output: str | None,
     wanted: str,
+    frame: int | None,
     force: bool,
     device: str | None,
     threads: int | None,
@@ -40,9 +61,14 @@ def compare(
 ) -> None:
     """Write a page that compares CWIC with other formats at equal bytes.
 
-    The page is one file that needs no network: a slider between any two of the pictures, zoom, the importance map, and
-    what every file is worth. The other formats get the most bytes that are no more than those of the CWIC file; those
-    that this Pillow cannot write are named.
+    PICTURE is a file in any format that Pillow can open, or - for standard input. The page is one file that needs no
+    network: a slider between any two of the pictures, zoom, the importance map, and what every file is worth. The
+    other formats get the most bytes that are no more than those of the CWIC file; those that this Pillow cannot write
+    are named.
+
+    \b
+    cwic compare photo.jpg                      photo.html beside it
+    cwic compare photo.jpg --rate 0.3 --with jpeg,avif -o page.html
     """
     from pillow_cwic.tools.compare import measure, page, peers
 
@@ -54,22 +80,30 @@ def compare(
     with usage_errors(), pillow_cwic.options(device=device, threads=threads):
         checked = Options.of(options)
         models.by_name(checked.model, checked.tuning)
-    target = output or picture.with_suffix(".html")
+    if os.path.isdir(picture):
+        raise click.UsageError(f"{picture}: is a folder, wanted one picture")
+    source = source_of(picture)
+    if output is None:
+        output = str(source.with_suffix(SUFFIX)) if isinstance(source, Path) else "-"
+    target = target_of(output)
+    if isinstance(target, Path) and target.suffix.lower() != SUFFIX:
+        raise click.UsageError(f"-o {target}: {target.suffix or 'no suffix'} is not {SUFFIX}, which the page is")
+    check_apart(source, target)
+    title = source.name if isinstance(source, Path) else "picture"
     try:
-        if not force and target.exists():
-            raise FileExistsError(f"{target} exists already, --force overwrites it")
-        with Image.open(picture) as im, pillow_cwic.options(device=device, threads=threads):
+        check_free(target, force)
+        with opened(file_of(source), frame) as im, pillow_cwic.options(device=device, threads=threads):
             im.load()
             profile = im.info.get("icc_profile")
             upright = ImageOps.exif_transpose(im)
             found = measure.compare(upright, [known[name] for name in dict.fromkeys(names)], **options)
-        html = page.write(found, picture.name, options["tuning"], profile if im.mode in page.WITH_PROFILE else None)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(target, html.encode(), overwrite=force)
-    except FAILURES as error:
-        click.echo(complaint(picture, error), err=True)
+        html = page.write(found, title, options["tuning"], profile if im.mode in page.WITH_PROFILE else None)
+        write(target, html.encode(), force)
+    except Exception as error:  # whatever Pillow's plugins raise at a damaged file
+        say(complaint(source, error), err=True)
         sys.exit(1)
     if not quiet:
-        click.echo(f"{picture} -> {target}: {len(found.entries)} formats, {len(html.encode()):,} bytes")
+        err = isinstance(target, Stream)
+        say(f"{source} -> {target}: {len(found.entries)} formats, {len(html.encode()):,} bytes", err)
         for name, reason in found.missing:
-            click.echo(f"{name} left out: {reason}")
+            say(f"{name} left out: {reason}", err)

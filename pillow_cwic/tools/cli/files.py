@@ -1,198 +1,104 @@
-"""What the commands share: which files to read and write, and doing the jobs, several at a time."""
+"""What the commands share: their options, and which files to read and write."""
 
 from __future__ import annotations
 
 import glob
 import os
-import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
 
-import pillow_cwic
-from pillow_cwic import settings
-from pillow_cwic.file import atomic
-from pillow_cwic.tools.bulk import FAILURES, SUFFIX, Recipe, convert, is_whole, reason
+from pillow_cwic.tools.bulk import SUFFIX, format_of, suffixes
+from pillow_cwic.tools.cli.places import Place, Stream, source_of, target_of
 
-__all__ = [
-    "FAILURES",
-    "SUFFIX",
-    "Job",
-    "complaint",
-    "for_files",
-    "for_target",
-    "plan_files",
-    "run_jobs",
-    "usage_errors",
-]
+__all__ = ["a_name", "check_apart", "check_cwic", "find_files", "for_files", "for_frame", "for_inputs", "for_model",
+           "for_networks", "for_output", "for_size", "for_target", "picture_format", "plan_files",
+           "usage_errors"]  # fmt: skip
 
-INTERRUPTED = 130  # exit code, as shells have it
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Job(NamedTuple):
-    """One file to make; the fields behind the files are options of the command, ``save`` those of Image.save."""
-
-    source: Path
-    target: Path
-    save: dict[str, Any]
-    strip: bool
-    force: bool
-    skip_existing: bool
-    device: str | None
-    threads: int | None
+def a_name(text: str) -> str:
+    """The type of a parameter that names something: an empty path would stand for the current folder."""
+    if not text:
+        raise click.BadParameter("an empty name")
+    return text
 
 
-class Outcome(NamedTuple):
-    """What became of a job: what to print, and what it counts as."""
+def _all(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """One decorator of several, which the help shows in this order."""
 
-    text: str
-    kind: str  # done, skipped or failed
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
 
-
-def for_files(command: Command) -> Command:
-    """The options that ``encode`` and ``decode`` share."""
-    for option in reversed([
-        click.argument("inputs", nargs=-1, required=True, metavar="INPUTS..."),
-        click.option("-o", "--output", help="File, or folder for several inputs."),
-        click.option("--strip", is_flag=True, help="Leave EXIF, XMP and resolution out, and turn upright."),
-        click.option("-f", "--force", is_flag=True, help="Overwrite files."),
-        click.option("--skip-existing", is_flag=True, help="Pass over files that are there and whole: go on."),
-        click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, help="Files at a time, a process each."),
-        click.option("--device", help="Where the networks run: cpu, cuda, cuda:1, xpu."),
-        click.option("--threads", type=click.IntRange(1, 1024), help="Threads for one file."),
-        click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
-    ]):  # fmt: skip
-        command = option(command)
-    return command
+    return decorate
 
 
-def for_target(command: Command) -> Command:
-    """The options that say how large or how good a file shall be, at most one of which may be given."""
-    for option in reversed([
-        click.option("--rate", type=float, help="At most so many bits per pixel."),
-        click.option("--size", type=int, help="At most so many bytes."),
-        click.option("--quality", type=int, help="1 to 100; 50 if nothing is given."),
-        click.option("--psnr", type=float, help="The smallest file of at least so many dB."),
-        click.option("--ssim", type=float, help="The smallest file of at least this SSIM of the luma, 0 to 1."),
-    ]):  # fmt: skip
-        command = option(command)
-    return command
+for_inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...", type=a_name)
+for_frame = click.option(
+    "--frame", type=click.IntRange(0), metavar="N", help="Which page or frame of a file with several; the first is 0."
+)
+for_networks = _all(
+    click.option(
+        "--device", type=a_name, metavar="NAME", show_default="the best",
+        help="Where to compute: cpu, cuda, cuda:1, xpu.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 1024), metavar="N", show_default="all cores", help="Threads for a picture."
+    ),
+)  # fmt: skip
+for_output = _all(
+    click.option("-f", "--force", is_flag=True, help="Overwrite files that exist."),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+)
+# What encode and decode share.
+for_files = _all(
+    for_inputs,
+    click.option("-o", "--output", type=a_name, metavar="FILE|FOLDER", help="Where to write; - is standard output."),
+    click.option("--strip", is_flag=True, help="Leave EXIF, XMP and resolution out, and turn the picture upright."),
+    for_output,
+    click.option("--skip-existing", is_flag=True, help="Pass over files that are made already and whole: go on."),
+    click.option(
+        "-j", "--jobs", type=click.IntRange(1, 256), default=1, metavar="N", show_default=True,
+        help="Files at a time, in a process each.",
+    ),
+    for_networks,
+)  # fmt: skip
+for_size = _all(
+    click.option("--size", type=int, metavar="BYTES", help="At most so many bytes."),
+    click.option("--rate", type=float, metavar="BPP", help="At most so many bits per pixel."),
+)
+# How large or how good a file shall be, at most one of which may be given.
+for_target = _all(
+    click.option("-q", "--quality", type=int, metavar="1-100", help="How good, on the model's own scale: 50 if "
+                 "neither this nor one of the next four is given."),
+    for_size,
+    click.option("--psnr", type=float, metavar="DB", help="The smallest file of at least this PSNR, 10 to 60."),
+    click.option("--ssim", type=float, metavar="SSIM", help="The smallest file of at least this SSIM, 0 to 1."),
+)  # fmt: skip
 
 
-def plan_files(
-    inputs: tuple[str, ...], output: str | None, suffixes: Callable[[], set[str]], suffix: str
-) -> list[tuple[Path, Path]]:
-    """(source, target) for every file that the inputs name; of folders, those with one of ``suffixes()``.
-
-    Raises click's errors if they make no sense.
-    """
-    found: list[tuple[Path, Path]] = []  # with the place below the output folder
-    several = len(inputs) > 1
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            several = True
-            wanted = suffixes()
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in wanted and p.is_file())
-            found += [(p, p.relative_to(path)) for p in inside]
-        elif path.exists() or not glob.has_magic(text):
-            found.append((path, Path(path.name)))
-        else:
-            several = True
-            matches = sorted(Path(name) for name in glob.glob(text, recursive=True))
-            found += [(p, Path(p.name)) for p in matches if p.is_file()]
-    if not found:
-        raise click.UsageError(f"no files in {' '.join(inputs)}")
-    if output is None:
-        plan = [(source, source.with_suffix(suffix)) for source, _ in found]
-    elif several or os.path.isdir(output) or output.endswith(("/", os.sep)):
-        plan = [(source, output / below.with_suffix(suffix)) for source, below in found]
-    else:
-        plan = [(found[0][0], Path(output))]
-    sources: dict[Path, Path] = {}
-    for source, target in plan:
-        if (other := sources.setdefault(target, source)) != source:
-            raise click.UsageError(f"{other} and {source} would both become {target}")
-    return plan
-
-
-def run_jobs(todo: list[Job], jobs: int, quiet: bool) -> None:
-    """Does all jobs and ends the program. What failed is listed at the end, after an interrupt too."""
-    with usage_errors(), pillow_cwic.options(device=todo[0].device, threads=todo[0].threads):
-        pass
-    with_bar = not quiet and len(todo) > 1 and sys.stderr.isatty()
-    counts = {"done": 0, "skipped": 0, "failed": 0}
-    failures: list[str] = []
-    interrupted = False
-    try:
-        with (
-            closing(_outcomes(todo, min(jobs, len(todo)))) as outcomes,
-            click.progressbar(length=len(todo), file=sys.stderr, hidden=not with_bar) as bar,
-        ):
-            for outcome in outcomes:
-                counts[outcome.kind] += 1
-                if outcome.kind == "failed":
-                    failures.append(outcome.text)
-                elif not quiet and not with_bar:
-                    click.echo(outcome.text)
-                bar.update(1)
-    except KeyboardInterrupt:
-        interrupted = True
-    for text in failures:
-        click.echo(text, err=True)
-    if interrupted:
-        left = len(todo) - sum(counts.values())
-        click.echo(f"cwic: interrupted, {left} files left, --skip-existing goes on from here", err=True)
-    if len(todo) > 1 and not quiet:
-        click.echo(", ".join(f"{count} {kind}" for kind, count in counts.items() if count or kind == "done"))
-    sys.exit(INTERRUPTED if interrupted else int(bool(failures)))
-
-
-def _outcomes(todo: list[Job], jobs: int) -> Generator[Outcome]:
-    if jobs == 1:
-        for job in todo:
-            yield _attempt(job)
-        return
-    from pillow_cwic.tools.cli import workers
-
-    share = max(1, (os.cpu_count() or 1) // jobs)
-    todo = [job if job.threads else job._replace(threads=share) for job in todo]
-    with closing(workers.outcomes(todo, _attempt_in_process, jobs)) as outcomes:
-        for job, outcome in outcomes:
-            if isinstance(outcome, workers.WorkerError):
-                outcome = Outcome(complaint(job.source, outcome), "failed")
-            yield outcome
-
-
-def _attempt_in_process(job: Job, first: bool) -> Outcome:
-    """In one of several processes, of which the first alone takes the GPU, unless something else is asked for."""
-    if not first and job.device is None and settings.device() is None:
-        job = job._replace(device="cpu")
-    return _attempt(job)
-
-
-def _attempt(job: Job) -> Outcome:
-    """Makes one file: what to print about it, or what went wrong."""
-    replace = job.force
-    try:
-        if not replace and job.target.exists():  # before the work; atomic.write looks again after it
-            if not job.skip_existing:
-                raise FileExistsError(f"{job.target} exists already, --force overwrites it, --skip-existing leaves it")
-            if is_whole(job.target, job.save["format"]):
-                return Outcome(f"{job.source}: {job.target} is there already", "skipped")
-            replace = True
-        made = convert(job.source, Recipe(job.save, job.strip, job.device, job.threads))
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(job.target, made.data, overwrite=replace)
-    except Exception as error:  # whatever Pillow's plugins raise at a damaged file: the others go on
-        return Outcome(complaint(job.source, error), "failed")
-    size = len(made.data)
-    bpp = 8 * size / (made.width * made.height)
-    return Outcome(f"{job.source} -> {job.target}: {size} bytes, {bpp:.3f} bpp", "done")
+def for_model(tuning: str | None) -> Callable[[Command], Command]:
+    """The options that say with which model and how; ``tuning`` is the default."""
+    return _all(
+        click.option(
+            "--effort", type=click.IntRange(0, 9), default=3, metavar="0-9", show_default=True,
+            help="More makes smaller files, in more time; from 5 on in minutes, with torch.",
+        ),
+        click.option(
+            "--tuning", type=click.Choice(["mse", "ssim"]), default=tuning, show_default=tuning is not None,
+            help="What to keep: the values of the pixels (mse) or structure, as eyes do (ssim).",
+        ),
+        click.option(
+            "--model", type=a_name, default="cwic1", show_default=True, metavar="NAME",
+            help="One of those that cwic models lists.",
+        ),
+    )  # fmt: skip
 
 
 @contextmanager
@@ -203,5 +109,127 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-def complaint(source: Path, error: BaseException) -> str:
-    return f"cwic: {source}: {reason(error)}"
+class Found(NamedTuple):
+    """The inputs, each once, with their places below an output folder, and whether there may be several."""
+
+    files: list[tuple[Place, Path]]
+    several: bool
+
+
+def find_files(inputs: tuple[str, ...], wanted: Callable[[], set[str]]) -> Found:
+    """What the inputs name; of folders, the files with one of the suffixes ``wanted()``. Raises click's errors."""
+    inputs = tuple(dict.fromkeys(inputs))
+    several = len(inputs) > 1
+    if "-" in inputs:
+        if several:
+            raise click.UsageError("- is standard input, which can only be the one input")
+        return Found([(source_of("-"), Path("-"))], False)
+    found: list[tuple[Path, Path]] = []
+    for name in inputs:
+        path = Path(name)
+        if os.path.isdir(name):
+            several = True
+            endings = wanted()
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and os.path.isfile(p))
+            found += [(p, p.relative_to(path)) for p in inside]
+        elif os.path.exists(name) or not glob.has_magic(name):
+            found.append((path, Path(path.name)))
+        else:
+            several = True
+            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if os.path.isfile(p))
+            found += [(p, Path(p.name)) for p in matches]
+    if not found:
+        raise click.UsageError(f"no files in {' '.join(inputs)}")
+    once: dict[str, tuple[Place, Path]] = {}  # by a name that is the same however the file is named
+    for path, below in found:
+        once.setdefault(os.path.join(os.path.realpath(path.parent), path.name), (path, below))
+    return Found(list(once.values()), several)
+
+
+def plan_files(
+    inputs: tuple[str, ...],
+    output: str | None,
+    wanted: Callable[[], set[str]],
+    suffix: str,
+    check: Callable[[Path], object],
+    *,
+    in_place: bool = False,
+) -> list[tuple[Place, Place]]:
+    """(source, target) for every file that the inputs name; of folders, those with one of ``wanted()``.
+
+    ``check`` raises click's UsageError for a file name that is not fit for what is written. The rest are click's
+    errors if they make no sense: a target that is a source, unless ``in_place`` allows its own, or of two sources.
+    """
+    found, several = find_files(inputs, wanted)
+    if output is None and found[0][0] is Stream.INPUT:
+        output = "-"
+    if output == "-":
+        if several:
+            raise click.UsageError("-o -: standard output takes one file, not several")
+        return [(found[0][0], target_of("-"))]
+    plan: list[tuple[Place, Place]]
+    if output is None:
+        plan = [(source, source.with_suffix(suffix)) for source, _ in found if isinstance(source, Path)]
+    elif os.path.isdir(output) or output.endswith(("/", os.sep)) or several:
+        if found[0][0] is Stream.INPUT:
+            raise click.UsageError(f"-o {output}: standard input has no name for a file in a folder, name the file")
+        _check_folder(output)
+        plan = [(source, Path(output) / below.with_suffix(suffix)) for source, below in found]
+    else:
+        check(Path(output))
+        return _apart([(found[0][0], Path(output))], in_place)
+    sources: dict[Place, Place] = {}
+    for source, target in plan:
+        if (other := sources.setdefault(target, source)) != source:
+            raise click.UsageError(f"{other} and {source} would both become {target}")
+    return _apart(plan, in_place)
+
+
+def _check_folder(output: str) -> None:
+    """Raises click's error for what is meant as a file where a folder is needed."""
+    if os.path.isdir(output) or output.endswith(("/", os.sep)):
+        return
+    if os.path.exists(output):
+        raise click.UsageError(f"-o {output}: is a file, several inputs need a folder")
+    if Path(output).suffix.lower() in suffixes():
+        raise click.UsageError(f"-o {output}: several inputs need a folder; if that is its name, say {output}/")
+
+
+def _apart(plan: Sequence[tuple[Place, Place]], in_place: bool) -> list[tuple[Place, Place]]:
+    sources = {_identity(source): source for source, _ in plan}
+    for source, target in plan:
+        known = _identity(target)
+        if known and known in sources and not (in_place and sources[known] == source):
+            raise click.UsageError(f"{target}: is the input {sources[known]} itself, name another output")
+    return list(plan)
+
+
+def check_apart(source: Place, target: Place) -> None:
+    """Raises click's error if both are one file, be it by links."""
+    _apart([(source, target)], False)
+
+
+def _identity(place: Place) -> tuple[int, int] | None:
+    """What all names of a file share; None if there is none."""
+    try:
+        facts = os.stat(place) if isinstance(place, Path) else None
+    except (OSError, ValueError):
+        return None
+    return facts and (facts.st_dev, facts.st_ino)
+
+
+def check_cwic(target: Path) -> None:
+    """Raises click's error if the name is none of a CWIC file."""
+    if target.suffix.lower() != SUFFIX:
+        named = target.with_suffix(SUFFIX)
+        wrong, other = (f", not {target.suffix}", "") if target.suffix else ("", f", or {target}/ for a new folder")
+        raise click.UsageError(f"-o {target}: the name of a CWIC file ends in {SUFFIX}{wrong}: say {named}{other}")
+
+
+def picture_format(suffix: str, where: str) -> str:
+    """Pillow's name of the format of a picture to write, other than CWIC. Raises click's error if there is none."""
+    if (name := format_of(suffix.lower())) is None:
+        raise click.UsageError(f"{where}: {suffix or 'no suffix'} is no format that Pillow writes")
+    if name == "CWIC":
+        raise click.UsageError(f"{where}: not made here, as cwic encode and cwic shrink do: choose one such as .png")
+    return name

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from pillow_cwic.tools import autoload
-from pillow_cwic.tools.cli.files import complaint
+from pillow_cwic.tools.cli.places import complaint, say
 
 
-@click.command("autoload")
+@click.command("autoload", short_help="Let every Python program open .cwic, or not.")
 @click.argument("action", type=click.Choice(["status", "enable", "disable"]))
 def manage_autoload(action: str) -> None:
-    """Switch the start-up hook, by which Pillow opens .cwic without an import of pillow_cwic, on or off."""
+    """Switch the start-up hook on or off, by which Pillow opens .cwic in programs that do not import pillow_cwic."""
     try:
         if action == "status":
             click.echo(autoload.status())
@@ -23,5 +22,5 @@ def manage_autoload(action: str) -> None:
             for path in change():
                 click.echo(f"{verb} {path}")
     except OSError as error:
-        click.echo(complaint(Path(error.filename or "autoload"), error), err=True)
+        say(complaint(error.filename or "autoload", error), err=True)
         sys.exit(1)

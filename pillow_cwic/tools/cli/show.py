@@ -12,49 +12,61 @@ import click
 from PIL import Image
 
 from pillow_cwic import models, plugin
-from pillow_cwic.file import atomic, container, limits
-from pillow_cwic.tools.cli.files import FAILURES, SUFFIX, complaint, plan_files
+from pillow_cwic.file import container, limits
+from pillow_cwic.tools.bulk import FAILURES, SUFFIX, cwic_bytes, format_of
+from pillow_cwic.tools.cli.files import a_name, check_apart, find_files, for_inputs, picture_format
+from pillow_cwic.tools.cli.places import check_free, complaint, file_of, say, write
 
 
-@click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
+@click.command(short_help="Say what is in .cwic files, and check them.")
+@for_inputs
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each file.")
-@click.option("--map", "target", type=click.Path(path_type=Path), help="Write a file's picture under its map here.")
+@click.option("--map", "output", type=a_name, metavar="FILE", help="Write a picture of where the bits went here.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite that picture.")
-def info(inputs: tuple[str, ...], as_json: bool, target: Path | None, force: bool) -> None:
+def info(inputs: tuple[str, ...], as_json: bool, output: str | None, force: bool) -> None:
     """Say what is in .cwic files, after checking all their checksums.
+
+    INPUTS are files, folders (with all .cwic files in them), patterns such as '*.cwic', or - for standard input.
 
     With --map, show where the bits of one file went: its importance map in translucent colour, from dark violet for
     few by red to light yellow for many, over the picture in grey.
+
+    \b
+    cwic info photo.cwic
+    cwic info photo.cwic --map map.png
+    cwic info photos/ --json
     """
     found, failed = [], False
-    sources = [source for source, _ in plan_files(inputs, None, lambda: {SUFFIX}, SUFFIX)]
+    sources = [source for source, _ in find_files(inputs, lambda: {SUFFIX}).files]
+    target = None if output is None else Path(output)
     if target is not None:
-        Image.init()
         if len(sources) > 1:
             raise click.UsageError(f"--map: shows one file, not {len(sources)}")
-        if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
-            raise click.UsageError(f"--map: {target.suffix or 'no suffix'} is no format that Pillow writes")
+        if output == "-":
+            raise click.UsageError("--map: standard output is for the text, name a file")
+        picture_format(target.suffix, f"--map {target}")
+        check_apart(sources[0], target)
     for source in sources:
         try:
-            found.append(_describe(source))
+            data = cwic_bytes(file_of(source))
+            found.append({"file": str(source), **_describe(data)})
             if target is not None:
-                _write_map(source, target, force)
+                _write_map(data, target, force)
         except FAILURES as error:
             failed = True
-            click.echo(complaint(source, error), err=True)
+            say(complaint(source, error), err=True)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
         for facts in found:
-            click.echo(f"{facts['file']}:")
+            say(f"{facts['file']}:")
             for name, value in facts.items():
                 if name != "file" and value not in (None, [], {}):
-                    click.echo(f"  {name.replace('_', ' ')}: {_shown(value)}")
+                    say(f"  {name.replace('_', ' ')}: {_shown(value)}")
     sys.exit(int(failed))
 
 
-@click.command("models")
+@click.command("models", short_help="List the models that are installed.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each model.")
 def list_models(as_json: bool) -> None:
     """List the models: those that came with the package, then those in the folders of PILLOW_CWIC_MODELS."""
@@ -66,20 +78,18 @@ def list_models(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for each in found:
-        click.echo(f"{each['model']} {each['tuning']}: id {each['id']}, {each['file']}")
+        say(f"{each['model']} {each['tuning']}: id {each['id']}, {each['file']}")
 
 
-def _describe(source: Path) -> dict[str, Any]:
-    """What ``cwic info`` says. Raises OSError if the file cannot be read or is damaged."""
-    with Image.open(source, formats=["CWIC"]) as im:
+def _describe(data: bytes) -> dict[str, Any]:
+    """What ``cwic info`` says about a file. Raises OSError if it is damaged."""
+    with Image.open(BytesIO(data), formats=["CWIC"]) as im:
         facts = im.info
         im.verify()
-    data = source.read_bytes()
     parsed = container.read_file(data)
     header = parsed.header
     limits.check_pixels(header.width, header.height)
     return {
-        "file": str(source),
         "width": header.width,
         "height": header.height,
         "mode": header.mode,
@@ -97,20 +107,18 @@ def _describe(source: Path) -> dict[str, Any]:
     }
 
 
-def _write_map(source: Path, target: Path, force: bool) -> None:
+def _write_map(source: bytes, target: Path, force: bool) -> None:
     """Writes a file's picture under its map. Raises OSError."""
     from pillow_cwic.tools.compare.heat import overlaid
 
-    if not force and target.exists():
-        raise FileExistsError(f"{target} exists already, --force overwrites it")
-    with Image.open(source, formats=["CWIC"]) as im:
+    check_free(target, force)
+    with Image.open(BytesIO(source), formats=["CWIC"]) as im:
         assert isinstance(im, plugin.CwicImageFile)
         levels = im.importance_map(im.size)
         shown = overlaid(im, levels)
     data = BytesIO()
-    shown.save(data, Image.registered_extensions()[target.suffix.lower()])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(target, data.getvalue(), overwrite=force)
+    shown.save(data, format_of(target.suffix.lower()))
+    write(target, data.getvalue(), force)
 
 
 def _shown(value: Any) -> str:

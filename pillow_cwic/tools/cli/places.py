@@ -1,0 +1,128 @@
+"""What the commands read and write: files, or standard input and output, which are called ``-``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from io import BytesIO
+from pathlib import Path
+
+import click
+
+from pillow_cwic.file import atomic
+from pillow_cwic.tools.bulk import reason
+
+__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "file_of", "plain_warnings", "say", "source_of",
+           "target_of", "write"]  # fmt: skip
+
+
+class Stream(Enum):
+    """A standard stream; its text is what messages call it."""
+
+    INPUT = "standard input"
+    OUTPUT = "standard output"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+Place = Path | Stream
+
+
+class OutputError(OSError):
+    """An output cannot be written: the error is the target's, not that of the file it is made from."""
+
+    def __init__(self, target: Place, why: str) -> None:
+        super().__init__(why)
+        self.target = target
+
+
+def source_of(name: str) -> Place:
+    """What an input's name stands for. Raises click's error if it is a stream that holds no file."""
+    if name != "-":
+        return Path(name)
+    if sys.stdin is None or sys.stdin.isatty():
+        raise click.UsageError("- is standard input, which must come from a file or a program: cwic ... - < FILE")
+    return Stream.INPUT
+
+
+def target_of(name: str) -> Place:
+    """What an output's name stands for. Raises click's error if it is a stream that takes no file."""
+    if name != "-":
+        return Path(name)
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("- is standard output, which is a terminal here: name a file with -o, or send it to one")
+    return Stream.OUTPUT
+
+
+def file_of(source: Place) -> Path | BytesIO:
+    """An input as what opens files takes it; of standard input, all that is left of it. Raises OSError."""
+    return source if isinstance(source, Path) else BytesIO(sys.stdin.buffer.read())
+
+
+def check_free(target: Place, force: bool, otherwise: str = "") -> None:
+    """Looks, before any work, whether an output may be written there; ``write`` looks again after it.
+
+    Raises FileExistsError for a file that must not be overwritten, OutputError for what never can be.
+    """
+    if isinstance(target, Stream):
+        return
+    if os.path.isdir(target):  # which, unlike Path's own, says no to a name that is too long
+        raise OutputError(target, "is a folder")
+    if os.path.exists(target) and not force:
+        raise FileExistsError(f"{target} exists already, --force overwrites it{otherwise}")
+    folder = _folder(target)
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not os.path.isdir(folder):
+        raise OutputError(target, f"{folder} is no folder")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(target, f"the folder {folder} is read-only")
+
+
+def write(target: Place, data: bytes, overwrite: bool) -> None:
+    """Writes all of a file, with the folders it lies in, or nothing. Raises OutputError."""
+    try:
+        if isinstance(target, Path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(target, data, overwrite=overwrite)
+        else:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    except OSError as error:
+        why = reason(error)
+        if isinstance(target, Path) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = f"the folder {_folder(target)} is read-only: {why}"
+        raise OutputError(target, why) from error
+
+
+def _folder(target: Path) -> Path:
+    """Where the bytes go, which is elsewhere if the target is a symbolic link."""
+    return Path(os.path.realpath(target)).parent if os.path.islink(target) else target.parent
+
+
+def complaint(place: object, error: BaseException) -> str:
+    """An error in one line, which begins with the name of what failed."""
+    return f"cwic: {error.target if isinstance(error, OutputError) else place}: {reason(error)}"
+
+
+def say(text: str, err: bool = False) -> None:
+    """Prints a line, whatever bytes the names in it are made of."""
+    click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), err=err)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings, of Pillow too, as a line like those of errors, without a line of source."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        say(f"cwic: warning: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
