@@ -21,7 +21,7 @@ from pathlib import Path
 from fuzz import files, hostile
 from pillow_cwic.coding import symbols
 from pillow_cwic.errors import CwicError
-from pillow_cwic.file import alpha, container, metadata
+from pillow_cwic.file import alpha, container, metadata, tiles
 
 MOST_PIXELS = 1 << 14  # of pictures that are decoded: larger ones take longer, and nothing else
 MAX_BYTES = 4096
@@ -52,8 +52,8 @@ def _strict(data: bytes) -> None:
     )
     assert container.read_extra(BytesIO(data)) == parsed.extra
     for n, layer in enumerate(parsed.layers):
-        streams = container.split_tiles(layer.data, parsed.header.tiles, f"layer {n}")
-        assert container.join_tiles(streams) == layer.data
+        streams = tiles.split_tiles(layer.data, parsed.header.tiles, f"layer {n}")
+        assert tiles.join_tiles(streams) == layer.data
     _content(parsed)
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from _pillow_cwic_autoload import FORMAT
 from pillow_cwic import models, settings
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
-from pillow_cwic.file import alpha, atomic, container, limits
+from pillow_cwic.file import alpha, atomic, container, limits, tiles
 from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
@@ -164,7 +164,7 @@ class CwicImageFile(ImageFile.ImageFile):
         limits.check_pixels(header.width, header.height)
         meta.from_chunks(parsed.extra)
         for n, layer in enumerate(parsed.layers):
-            container.split_tiles(layer.data, header.tiles, f"layer {n}")
+            tiles.split_tiles(layer.data, header.tiles, f"layer {n}")
         if parsed.alpha is not None:
             alpha.check(parsed.alpha, header.height, header.width)
 

@@ -24,13 +24,13 @@ from pillow_cwic.file.container import (
     between,
     file_size,
     is_cwic,
-    put_varint,
     read_extra,
     read_file,
     read_header,
     symbol_crc,
     write_file,
 )
+from pillow_cwic.file.tiles import put_varint
 
 HEADER = Header(width=300, height=77, mode="RGB", tile_exponent=9, rate=-310, model_id=b"\x01\x02\x03\xfe\xff\x00")
 LAYERS = [Layer(b"map", 0x01020304), Layer(b"", 0), Layer(b"\xff" * 5, 0xFFFFFFFF), Layer(b"last one", 7)]

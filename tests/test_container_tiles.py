@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillow_cwic.errors import ContainerError
-from pillow_cwic.file.container import get_varint, join_tiles, put_varint, split_tiles
+from pillow_cwic.file.tiles import get_varint, join_tiles, put_varint, split_tiles
 
 
 @given(st.integers(0, 2**35 - 1), st.binary(max_size=3), st.binary(max_size=3))

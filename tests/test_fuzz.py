@@ -18,7 +18,7 @@ from fuzz import build, files, hostile, whole_file
 from pillow_cwic import models
 from pillow_cwic.coding import symbols
 from pillow_cwic.errors import ContainerError
-from pillow_cwic.file import container
+from pillow_cwic.file import container, tiles
 
 FINDINGS = Path(__file__).parent / "fuzz_findings"
 WHOLE = sorted(FINDINGS.glob("*.cwic"))
@@ -88,7 +88,7 @@ def test_the_target_sees_faults(fault: type[Exception], monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise fault("planted")
 
-    monkeypatch.setattr(container, "split_tiles", broken)
+    monkeypatch.setattr(tiles, "split_tiles", broken)
     with pytest.raises(fault, match="planted"):
         whole_file.one_input(files.made_up()[0])
 

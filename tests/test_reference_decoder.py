@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from pillow_cwic.coding import EntropyModel, TileCoder
-from pillow_cwic.file.container import Header, Layer, join_tiles, write_file
+from pillow_cwic.file.container import Header, Layer, write_file
+from pillow_cwic.file.tiles import join_tiles
 
 Plane = reference.Plane
 

@@ -14,6 +14,7 @@ from pillow_cwic import models, settings, threads
 from pillow_cwic.coding import ENTROPIES, Entropy
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 from pillow_cwic.file import container, limits
+from pillow_cwic.file.tiles import join_tiles, split_tiles
 from pillow_cwic.models.config import EXACT_BITS, EXACT_UNIT
 from pillow_cwic.models.weights import Context, read
 
@@ -133,7 +134,7 @@ def encode_symbols(
             tiles[k].cut(symbols[index], index)[...] = parts[index]
 
     _each(code, len(tiles))
-    joined = [container.join_tiles(of_layer) for of_layer in streams]
+    joined = [join_tiles(of_layer) for of_layer in streams]
     return Coded(t, exponent, joined, symbols, container.file_size([len(stream) for stream in joined], inserted))
 
 
@@ -160,7 +161,7 @@ def decode_symbols(
         raise ContainerError(f"layers: the file has {len(parsed.layers)}, its model {1 + len(entropy.groups)}")
     tiles = _tiles(entropy, rows, columns, header.tile_exponent)
     layers = parsed.layers if groups is None else parsed.layers[: 1 + groups]
-    streams = [container.split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
+    streams = [split_tiles(layer.data, len(tiles), f"layer {i}") for i, layer in enumerate(layers)]
     n = entropy.codes_per_level
     codes = np.zeros((sum(entropy.groups), n * rows, n * columns), np.int16)
     symbols = [np.zeros((1, rows, columns), np.int16), *split(codes, entropy.groups)]

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import IO, NamedTuple
 
 from pillow_cwic.errors import ContainerError
+from pillow_cwic.file.tiles import MAX_PAYLOAD, CutShortError, check_range, get_varint, put_varint
 
 SIGNATURE = b"\x89CWIC\r\n\x1a"
 VERSION = 0
@@ -22,8 +23,6 @@ ALPHA_MODES = ("LA", "RGBA")
 GREY_MODES = ("L", "LA")
 MAX_SIDE = 2**24 - 1  # pixels
 MAX_LAYERS = 255
-MAX_PAYLOAD = 2**32 - 1  # bytes of one chunk
-VARINT_BYTES = 5
 
 # By their number in the file: the mode, and whether its colours are all grey.
 _MODES = (("L", True), ("RGB", False), ("LA", True), ("RGBA", False), ("RGB", True), ("RGBA", True))
@@ -63,10 +62,10 @@ class Header:
         return -(-self.width // side) * -(-self.height // side)
 
     def __post_init__(self) -> None:
-        _check_range("width", self.width, 1, MAX_SIDE)
-        _check_range("height", self.height, 1, MAX_SIDE)
-        _check_range("tile exponent", self.tile_exponent, 6, 15)
-        _check_range("rate", self.rate, -2048, 2048)
+        check_range("width", self.width, 1, MAX_SIDE)
+        check_range("height", self.height, 1, MAX_SIDE)
+        check_range("tile exponent", self.tile_exponent, 6, 15)
+        check_range("rate", self.rate, -2048, 2048)
         if self.mode not in MODES:
             raise ContainerError(f"mode: {self.mode!r} is none of {', '.join(MODES)}")
         if len(self.model_id) != 6:
@@ -103,10 +102,6 @@ class Parsed(NamedTuple):
         """Raises ContainerError if bytes follow the end of the file."""
         if self.trailing:
             raise ContainerError(f"end of file: {self.trailing} bytes follow the TAIL chunk")
-
-
-class _CutShortError(ContainerError):
-    """The bytes end too early: the file is cut, or a length in it damaged."""
 
 
 def symbol_crc(data: bytes) -> int:
@@ -150,7 +145,7 @@ def read_header(prefix: bytes | memoryview) -> Header:
     if kind != b"HEAD" or len(payload) != _HEAD.size:
         raise ContainerError(f"first chunk: {kind!r} of {len(payload)} bytes instead of HEAD of {_HEAD.size}")
     width, height, mode, tile_exponent, rate, model_id = _HEAD.unpack(payload)
-    _check_range("mode", mode, 0, len(_MODES) - 1)
+    check_range("mode", mode, 0, len(_MODES) - 1)
     name, grey = _MODES[mode]
     return Header(width, height, name, tile_exponent, rate, model_id, family, grey)
 
@@ -163,9 +158,9 @@ def write_file(
     ``layers`` are 1 to 255; ``extra`` and ``alpha`` are those of ``between``. Raises ContainerError if something does
     not fit its field.
     """
-    _check_range("layers", len(layers), 1, MAX_LAYERS)
+    check_range("layers", len(layers), 1, MAX_LAYERS)
     for n, layer in enumerate(layers):
-        _check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
+        check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
     mode = _MODES.index((header.mode, header.grey))
     head = _HEAD.pack(header.width, header.height, mode, header.tile_exponent, header.rate, header.model_id)
     table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
@@ -219,7 +214,7 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
             if (kind := _chunk_start(view, offset)[1]) != b"CODE":
                 raise ContainerError(f"chunk {kind!r}: follows ALPH instead of CODE")
         layers, offset = _read_code(view, offset, allow_truncated)
-    except _CutShortError:
+    except CutShortError:
         if not allow_truncated or bytes(view[-len(_TAIL) :]) == _TAIL:  # whole: it is a length that is wrong
             raise
         return Parsed(header, [], extra, alpha, False)
@@ -252,75 +247,11 @@ def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
         if kind[:1].isupper():  # whether it may stand there is for read_file to say
             return extra
         end = offset + length + _CHUNK_OVERHEAD
-        _check_range(f"chunk {kind!r}: end", end, 0, size)
+        check_range(f"chunk {kind!r}: end", end, 0, size)
         _, payload, _ = _read_chunk(memoryview(start + stream.read(length + _U32.size)), 0)
         _check_ancillary(kind, extra)
         extra[kind] = bytes(payload)
         offset = end
-
-
-def put_varint(n: int) -> bytes:
-    """``n``, 0 to 2^35 - 1, in 1 to 5 bytes: groups of 7 bits, lowest first. Raises ContainerError outside."""
-    _check_range("varint", n, 0, 2 ** (7 * VARINT_BYTES) - 1)
-    groups = bytearray()
-    while n >= 0x80:
-        groups.append(n & 0x7F | 0x80)
-        n >>= 7
-    groups.append(n)
-    return bytes(groups)
-
-
-def get_varint(data: bytes | memoryview, offset: int, end: int, field: str) -> tuple[int, int]:
-    """The varint at ``offset``, and the offset behind it, without reading at or past ``end`` <= ``len(data)``.
-
-    Raises ContainerError, naming ``field``, if it ends late, has more than 5 bytes or is not in its shortest form.
-    """
-    value = 0
-    for n in range(VARINT_BYTES):
-        if offset + n >= end:
-            raise _CutShortError(f"{field}: number cut short after {n} bytes, at byte {end}")
-        byte = data[offset + n]
-        value |= (byte & 0x7F) << 7 * n
-        if byte < 0x80:
-            if byte == 0 and n > 0:
-                raise ContainerError(f"{field}: number {value} takes {n + 1} bytes, not the shortest form")
-            return value, offset + n + 1
-    raise ContainerError(f"{field}: number longer than {VARINT_BYTES} bytes")
-
-
-def join_tiles(streams: Sequence[bytes]) -> bytes:
-    """One layer from its tiles' streams (one or more, raster order): a single stream as is, others behind lengths."""
-    if len(streams) == 1:
-        return streams[0]
-    _check_range("tiles", len(streams), 1, MAX_PAYLOAD)
-    return b"".join(put_varint(len(stream)) + stream for stream in streams)
-
-
-def split_tiles(layer: bytes, tiles: int, field: str) -> list[bytes]:
-    """The streams of a layer's ``tiles`` tiles, the reverse of join_tiles.
-
-    Raises ContainerError, its message beginning with ``field``, unless they fill the layer exactly.
-    """
-    if tiles == 1:
-        return [layer]
-    if not 1 <= tiles <= len(layer):  # each has a length of a byte or more
-        raise ContainerError(f"{field}: {tiles} tiles cannot lie in {len(layer)} bytes")
-    streams = []
-    offset = 0
-    for n in range(tiles):
-        length, offset = get_varint(layer, offset, len(layer), f"{field}: tile {n}")
-        if length > len(layer) - offset:
-            raise ContainerError(f"{field}: tile {n}: length {length} exceeds the {len(layer) - offset} bytes left")
-        streams.append(layer[offset : offset + length])
-        offset += length
-    if offset != len(layer):
-        raise ContainerError(f"{field}: its tiles end at byte {offset} of {len(layer)}")
-    return streams
-
-
-def _check_range(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ContainerError(f"{field}: {value} is outside {low} to {high}")
 
 
 def _check_type(kind: bytes) -> None:
@@ -340,7 +271,7 @@ def _check_ancillary(kind: bytes, seen: set[bytes] | dict[bytes, bytes]) -> None
 
 
 def _chunk(kind: bytes, payload: bytes) -> bytes:
-    _check_range(f"chunk {kind!r}: length", len(payload), 0, MAX_PAYLOAD)
+    check_range(f"chunk {kind!r}: length", len(payload), 0, MAX_PAYLOAD)
     return _CHUNK.pack(len(payload), kind) + payload + _U32.pack(zlib.crc32(payload, zlib.crc32(kind)))
 
 
@@ -350,7 +281,7 @@ _TAIL = _chunk(b"TAIL", b"")
 def _chunk_start(view: memoryview, offset: int) -> tuple[int, bytes]:
     """Length (not yet checked) and type of the chunk at ``offset``."""
     if len(view) - offset < _CHUNK.size:
-        raise _CutShortError(f"chunk at byte {offset}: {len(view) - offset} bytes left of {_CHUNK_OVERHEAD} or more")
+        raise CutShortError(f"chunk at byte {offset}: {len(view) - offset} bytes left of {_CHUNK_OVERHEAD} or more")
     length, kind = _CHUNK.unpack_from(view, offset)
     _check_type(kind)
     return length, kind
@@ -362,7 +293,7 @@ def _read_chunk(view: memoryview, offset: int) -> tuple[bytes, memoryview, int]:
     start = offset + _CHUNK.size
     if length > len(view) - start - _U32.size:
         left = max(0, len(view) - start - _U32.size)
-        raise _CutShortError(f"chunk {kind!r}: length {length} exceeds the {left} bytes left")
+        raise CutShortError(f"chunk {kind!r}: length {length} exceeds the {left} bytes left")
     end = start + length
     found = zlib.crc32(view[offset + 4 : end])
     (stored,) = _U32.unpack_from(view, end)
@@ -380,15 +311,15 @@ def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[li
         _read_chunk(view, offset)
     end = min(stop, len(view))
     if start >= end:
-        raise _CutShortError(f"CODE: {end - start} bytes, too few for the number of layers")
+        raise CutShortError(f"CODE: {end - start} bytes, too few for the number of layers")
     count = view[start]
-    _check_range("layers", count, 1, MAX_LAYERS)
+    check_range("layers", count, 1, MAX_LAYERS)
     table = []
     at = start + 1
     for n in range(count):
         size, at = get_varint(view, at, end, f"layer {n}: length")
         if end - at < _U32.size:
-            raise _CutShortError(f"layer {n}: symbol CRC of 4 bytes exceeds the {end - at} bytes left")
+            raise CutShortError(f"layer {n}: symbol CRC of 4 bytes exceeds the {end - at} bytes left")
         table.append((size, _U32.unpack_from(view, at)[0]))
         at += _U32.size
     # Compared with the length that CODE states, not with the bytes that arrived: a cut file passes, a wrong one fails.
