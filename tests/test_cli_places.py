@@ -15,8 +15,6 @@ import pytest
 from PIL import Image
 from test_cli import cwic, files
 
-from pillow_cwic import CwicError, codec
-from pillow_cwic.codec import requantise
 from pillow_cwic.file import atomic, container
 from pillow_cwic.tools.cli import places
 
@@ -247,22 +245,19 @@ def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatc
         assert told == f"cwic: out/{name}: the folder out is read-only{why}\n"
 
 
-def test_a_bound_that_cannot_be_met_is_one_line_and_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """03-metadata-eats-rate.py: where the codec says so, the command names the file and fails."""
-    text = "size: 100 bytes wanted, the smallest possible file has 153"
-
-    def fails(*_: object, **__: object) -> bytes:
-        raise CwicError(text)
-
-    monkeypatch.setattr(codec, "encode", fails)
-    monkeypatch.setattr(requantise, "shrink", fails)
+def test_a_bound_that_cannot_be_met_is_one_line_and_no_file(folder: Path) -> None:
+    """03-metadata-eats-rate.py: both sizes are told, and no file beyond the bound is made."""
     for arguments, name in (
         (["encode", "a.jpg", "--size", "100"], "a.jpg"),
+        (["encode", "a.jpg", "--rate", "0.01"], "a.jpg"),
         (["compare", "a.jpg", "--size", "100"], "a.jpg"),
-        (["shrink", "x.cwic", "-o", "y.cwic", "--size", "100"], "x.cwic"),
+        (["shrink", "x.cwic", "-o", "y.cwic", "--size", "5"], "x.cwic"),
+        (["shrink", "x.cwic", "-o", "y.cwic", "--rate", "0.01"], "x.cwic"),
     ):
         result = cwic(*arguments, code=1)
-        assert (result.stdout, result.stderr) == ("", f"cwic: {name}: {text}\n")
+        wanted = f"{name}: {arguments[-2].strip('-')}: {arguments[-1]} "
+        assert result.stdout == "" and result.stderr.startswith(f"cwic: {wanted}") and result.stderr.count("\n") == 1
+        assert re.search(r"the smallest file possible has \d+", result.stderr)
     assert files(folder) == ["a.jpg", "b.png", "x.cwic"]
 
 

@@ -70,8 +70,8 @@ for_files = _all(
     for_networks,
 )  # fmt: skip
 for_size = _all(
-    click.option("--size", type=int, metavar="BYTES", help="At most so many bytes."),
-    click.option("--rate", type=float, metavar="BPP", help="At most so many bits per pixel."),
+    click.option("--size", type=int, metavar="BYTES", help="At most so many bytes in all."),
+    click.option("--rate", type=float, metavar="BPP", help="At most so many bits per pixel, metadata aside."),
 )
 # How large or how good a file shall be, at most one of which may be given.
 for_target = _all(

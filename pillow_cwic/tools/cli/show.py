@@ -83,10 +83,10 @@ def list_models(as_json: bool) -> None:
 
 def _describe(data: bytes) -> dict[str, Any]:
     """What ``cwic info`` says about a file. Raises OSError if it is damaged."""
-    with Image.open(BytesIO(data), formats=["CWIC"]) as im:
+    parsed = container.read_file(data)
+    with Image.open(BytesIO(data[: len(data) - parsed.trailing]), formats=["CWIC"]) as im:
         facts = im.info
         im.verify()
-    parsed = container.read_file(data)
     header = parsed.header
     limits.check_pixels(header.width, header.height)
     return {
@@ -94,6 +94,7 @@ def _describe(data: bytes) -> dict[str, Any]:
         "height": header.height,
         "mode": header.mode,
         "bytes": len(data),
+        "trailing_bytes": parsed.trailing or None,
         "bpp": facts["bpp"],
         "model": facts["model"],
         "tuning": facts.get("tuning"),
