@@ -173,7 +173,7 @@ def test_bad_options_are_refused() -> None:
         ({"quality": 0}, "quality: 0 is not"),
         ({"progress": 3}, "progress: 3 is neither"),
         ({"exif": 5}, "exif: int is not bytes"),
-        ({"dpi": (0, 1)}, "dpi: 0.0 is outside"),
+        ({"dpi": (-1, 1)}, "dpi: -1.0 is outside"),
         ({"model": "none"}, "model: none is none of"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -101,7 +101,7 @@ def test_the_target_sees_two_files_for_one_picture(monkeypatch: pytest.MonkeyPat
         return real(data.removesuffix(b"smuggled"), allow_truncated)
 
     monkeypatch.setattr(container, "read_file", lenient)
-    with pytest.raises(AssertionError, match="another file reads the same"):
+    with pytest.raises(AssertionError, match="another reads the same"):
         whole_file.one_input(files.made_up()[0] + b"smuggled")
 
 
