@@ -3,6 +3,8 @@
 The thread that asks for the work may be the main thread, where an interrupt (KeyboardInterrupt) may be raised behind
 every call: behind one that takes a lock, which then none gives back, or within one whose exceptions Python ignores.
 ``threading.Thread`` does both while it starts and ends, and so does ``Condition``; none of them is used.
+
+Memory may end as suddenly: a thread may start, and end before it comes to what it was started for.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from threading import local
 from typing import TypeVar
+from weakref import ref
 
 T = TypeVar("T")
+
+PATIENCE = 0.5  # seconds after which who waits looks whether there is still one to wait for
 
 _local = local()  # .around: the errors of the pieces of work that this thread was started for
 
@@ -37,7 +42,9 @@ class _Lane:
 
     def start(self) -> None:
         """Raises RuntimeError if the system has no more threads."""
-        start_new_thread(self._run, ())
+        run = self._run
+        self._thread = ref(run)  # which the thread alone holds until it ends
+        start_new_thread(run, ())
 
     def _run(self) -> None:
         try:
@@ -48,8 +55,8 @@ class _Lane:
 
     def wait(self) -> None:
         """Until the work of a lane that was started has ended. May be interrupted, and called again."""
-        while not self._ended:
-            self._running.acquire()
+        while not self._ended and self._thread():
+            self._running.acquire(timeout=PATIENCE)
 
 
 def run(step: Callable[[], bool], cancel: Callable[[], None], threads: int) -> None:
@@ -59,7 +66,7 @@ def run(step: Callable[[], bool], cancel: Callable[[], None], threads: int) -> N
     interrupted, ``cancel()``, which may be called often, makes the steps under way end: those that call ``check`` or
     ``run`` do so in any case. An interrupt is raised before an error, and of errors the first.
     """
-    errors: list[BaseException] = []
+    errors = deque[BaseException]()  # has room for a few without asking for memory
     lanes: list[_Lane] = []  # those started, some twice
     around = (*getattr(_local, "around", ()), errors)
 
@@ -97,10 +104,11 @@ def run(step: Callable[[], bool], cancel: Callable[[], None], threads: int) -> N
         try:
             raise next(filter(_interrupts, errors), errors[0])
         finally:
-            errors[:] = [CancelledError()]  # one within reach of its own traceback keeps all arrays until the next gc
+            errors.clear()
+            errors.append(CancelledError())  # one within reach of its own traceback keeps all arrays until the next gc
 
 
-def _end(lanes: list[_Lane], errors: list[BaseException], cancel: Callable[[], None]) -> None:
+def _end(lanes: list[_Lane], errors: deque[BaseException], cancel: Callable[[], None]) -> None:
     """Waits for the lanes, whatever interrupts it; an interrupt makes them end, too."""
     while True:
         try:

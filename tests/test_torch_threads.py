@@ -83,7 +83,7 @@ def test_no_other_thread_has_the_number(small: Image.Image, seen: list[tuple[int
 # In a process of its own: how many threads torch has started for products of matrices and more, within and after.
 STARTED = """
 import os, torch, pillow_cwic
-from pillow_cwic.transforms.torch.limit import limited_threads
+from pillow_cwic.transforms.torch.limit import limited
 torch.set_num_threads(4)
 def started():
     before = len(os.listdir("/proc/self/task"))
@@ -91,7 +91,7 @@ def started():
     (a @ a).exp_()
     torch.conv2d(torch.randn(1, 32, 200, 200), torch.randn(32, 32, 3, 3))
     return len(os.listdir("/proc/self/task")) - before
-with pillow_cwic.options(threads=1), limited_threads():
+with pillow_cwic.options(threads=1), limited():
     print(started())
 print(started())
 """

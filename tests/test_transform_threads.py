@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
 from fuzz import files
 from pillow_cwic import settings, threads
-from pillow_cwic.coding import symbols
+from pillow_cwic.coding import symbols, wavefront
 from pillow_cwic.file import container
 from pillow_cwic.models.config import Config
 from pillow_cwic.transforms.native import Transforms
@@ -131,6 +132,50 @@ def test_threads_that_cannot_start(name: str, later: bool, monkeypatch: pytest.M
             patch.setattr(threads, "start_new_thread", start)
             assert is_right(name, 8)
         assert asked > 0
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_threads_that_end_before_they_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they do where memory ends: the system has started them, but Python cannot call their function."""
+    monkeypatch.setattr(threads, "start_new_thread", lambda lane, _: _thread.start_new_thread(lambda: None, ()))
+    found: list[bool] = []
+    outside = threading.Thread(target=lambda: found.append(is_right(name)), daemon=True)
+    outside.start()
+    outside.join(PATIENCE)
+    assert found == [True], "it hangs, or fails"
+
+
+def test_nothing_is_told_for_want_of_memory() -> None:
+    """A layer that waits for one that has failed, and could not say so, ends all the same."""
+    begun = threading.Event()
+
+    class Layer:
+        def rows(self, end: int) -> None:
+            begun.set()
+            time.sleep(0.01)  # the next one waits by now
+            raise MemoryError
+
+        def finish(self) -> int:
+            return 0
+
+    class Mute(SimpleQueue[int]):
+        def put(self, item: int, block: bool = True, timeout: float | None = None) -> None:
+            raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wavefront, "SimpleQueue", Mute)
+        found: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                wavefront.run([Layer, Layer, Layer], 16, 0, 3)
+            except BaseException as error:
+                found.append(error)
+
+        outside = threading.Thread(target=work, daemon=True)
+        outside.start()
+        outside.join(PATIENCE)
+    assert begun.is_set() and [type(error) for error in found] == [MemoryError]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

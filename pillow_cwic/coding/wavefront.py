@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from pillow_cwic import threads as pool
@@ -48,9 +49,11 @@ def run(
         for start in range(0, rows, BAND):
             end = min(start + BAND, rows)
             while ready < min(end + ahead, rows):
-                ready = told[index - 1].get()
+                with suppress(Empty):
+                    ready = told[index - 1].get(timeout=pool.PATIENCE)
                 if ready == FAILED:
                     raise _AbandonedError
+                pool.check()  # there may have been no memory to tell it that another has failed
             pool.check()
             layer = layer or begin[index]()
             layer.rows(end)
@@ -77,7 +80,8 @@ def run(
     def cancel() -> None:
         waiting.clear()
         for queue in told:
-            queue.put(FAILED)
+            with suppress(MemoryError):  # who waits will look for itself
+                queue.put(FAILED)
 
     pool.run(next_layer, cancel, max(1, min(threads, len(begin))))
     if errors:

@@ -16,7 +16,7 @@ from pillow_cwic.errors import ModelError
 from pillow_cwic.models.config import EXACT_UNIT
 from pillow_cwic.models.weights import Weights
 from pillow_cwic.progress import Progress
-from pillow_cwic.transforms.torch.limit import limited_threads
+from pillow_cwic.transforms.torch.limit import limited
 from pillow_cwic.transforms.windows import SIDE, scaled, windows
 
 HALO = 10  # codes that encoder and importance net, or decoder, see around a place, and a little more
@@ -56,7 +56,7 @@ class PaperNetworks:
         """Rows and columns of the map for a picture of this size."""
         return -(-height // STRIDE), -(-width // STRIDE)
 
-    @limited_threads()
+    @limited()
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> PaperAnalysed:
         """(H, W, 3) uint8 to bits and importance; the same for every rate parameter."""
@@ -90,7 +90,7 @@ class PaperNetworks:
         """The bits in units of ``1 / EXACT_UNIT``, (n, H/8, W/8), the same at every rate."""
         return (analysed.bits * EXACT_UNIT).astype(np.int16)
 
-    @limited_threads()
+    @limited()
     @torch.inference_mode()
     def shown(
         self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int, scale: int = 1

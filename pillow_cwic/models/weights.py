@@ -71,7 +71,7 @@ class Weights(NamedTuple):
 
 
 def read(data: bytes) -> Weights:
-    """A whole weights file. Raises ModelError if it is none of ours."""
+    """A whole weights file. Raises ModelError if it is none of ours, MemoryError if it does not fit in."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -87,6 +87,10 @@ def read(data: bytes) -> Weights:
         arrays = load(data)
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise ModelError(f"weights: not a readable model file: {error!r}") from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of safetensors, where memory ends; its class has no module
+            raise MemoryError(f"weights: {error}") from error
+        raise
     if (tuning := metadata.get("tuning")) not in models.TUNINGS:
         raise ModelError(f"weights: tuning {tuning!r} is none of {', '.join(models.TUNINGS)}")
     return Weights(metadata, config, arrays)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pillow_cwic.models.config import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.torch.integer import Analysis, Synthesis
-from pillow_cwic.transforms.torch.limit import limited_threads
+from pillow_cwic.transforms.torch.limit import limited
 from pillow_cwic.transforms.windows import SIDE, halved, scaled, windows
 
 
@@ -31,7 +31,7 @@ class Engine:
         # How far a place sees: a code for each block, and two more for the head; even, as windows want.
         self.halo = -(-(config.blocks + 2) // 2) * 2
 
-    @limited_threads()
+    @limited()
     @torch.inference_mode()
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """(H, W, 3) at rate T to latents (channels, 2 h, 2 w) and what the map's head says, levels (1, h, w)."""
@@ -48,7 +48,7 @@ class Engine:
             levels[(..., *halved(window.core))] = level[(..., *halved(window.inner))].cpu().numpy()
         return latents, levels
 
-    @limited_threads()
+    @limited()
     @torch.inference_mode()
     def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
         """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device."""

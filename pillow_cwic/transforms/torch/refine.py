@@ -21,7 +21,7 @@ from pillow_cwic.transforms.layout import Parts
 from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
 from pillow_cwic.transforms.torch.context_weights import from_integers
 from pillow_cwic.transforms.torch.distortion import distortion
-from pillow_cwic.transforms.torch.limit import limited_threads
+from pillow_cwic.transforms.torch.limit import limited
 from pillow_cwic.transforms.torch.twin import SynthesisTwin
 from pillow_cwic.transforms.windows import halved, scaled, windows
 
@@ -60,7 +60,7 @@ class Refiner:
         self.context = twin.requires_grad_(False).to(self.device)
         self.synthesis = SynthesisTwin(config, parts, self.device)
 
-    @limited_threads()
+    @limited()
     def __call__(
         self,
         pixels: NDArray[np.uint8],
