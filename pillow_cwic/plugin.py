@@ -45,7 +45,7 @@ class CwicImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         try:
-            header = container.read_header(self.fp.read(container.HEADER_BYTES))
+            header = container.read_header(container.take(self.fp, container.HEADER_BYTES))
         except ContainerError as error:
             raise SyntaxError(str(error)) from error  # what makes Image.open try the next format
         self._opened = self._size, self._mode = (header.width, header.height), header.mode
@@ -78,7 +78,7 @@ class CwicImageFile(ImageFile.ImageFile):
         if self.fp is None:
             raise ValueError("the file is closed, was verified, or is that of a pickled picture: open it again")
         self.fp.seek(0)
-        data = self.fp.read()
+        data = container.take(self.fp)
         header = container.read_header(data)
         if (found := ((header.width, header.height), header.mode)) != self._opened:
             (width, height), mode = found

@@ -104,6 +104,13 @@ def test_one_thread_is_one() -> None:
     assert done.stdout == "0\n3\n", done.stderr
 
 
+def test_no_memory_for_torch() -> None:
+    with pytest.raises(MemoryError, match="memory"), limit.limited():
+        torch.empty(2**55, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="size"), limit.limited():
+        torch.empty(2) + torch.empty(3)
+
+
 def test_an_interrupted_block_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the call that sets what holds in it, where no ``with`` knows of the block yet."""
 

@@ -82,6 +82,27 @@ def test_unbuffered_file_objects(small: Image.Image, small_file: bytes) -> None:
             small.save(Raw(most), format="CWIC", rate=0.6)
 
 
+class NotYet(io.BytesIO):
+    """What a file that does not wait may do: its n-th read gives None."""
+
+    def __init__(self, data: bytes, n: int) -> None:
+        super().__init__(data)
+        self.left = n
+
+    def read(self, size: int | None = -1) -> Any:
+        self.left -= 1
+        return super().read(size) if self.left else None
+
+
+def test_reading_what_is_not_there_yet(small: Image.Image) -> None:
+    """The first read is Pillow's, then come the header, starts and rest of chunks, and the whole file."""
+    small.save(data := io.BytesIO(), format="CWIC", rate=0.6, dpi=(72, 72))
+    for n in range(2, 7):
+        with pytest.raises(OSError, match=r"^cannot read: NotYet\.read\(-?\d+\) gave None instead of bytes$"):
+            Image.open(NotYet(data.getvalue(), n), formats=["CWIC"]).load()
+    Image.open(NotYet(data.getvalue(), 7), formats=["CWIC"]).load()
+
+
 @UNIX
 def test_a_closed_pipe(small: Image.Image, tmp_path: Path) -> None:
     """And one that is closed while a file is being written, buffered or not."""

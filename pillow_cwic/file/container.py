@@ -233,6 +233,14 @@ def file_length(stream: IO[bytes]) -> int:
     return stream.tell()
 
 
+def take(stream: IO[bytes], size: int = -1) -> bytes:
+    """What ``stream.read(size)`` gives. Raises OSError if it is None, as of streams that do not wait for bytes."""
+    data: bytes | None = stream.read(size)
+    if data is None:
+        raise OSError(f"cannot read: {type(stream).__name__}.read({size}) gave None instead of bytes")
+    return data
+
+
 def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
     """The ancillary chunks of a seekable file whose header has been read, without the rest of the file.
 
@@ -242,13 +250,13 @@ def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
     stream.seek(offset)
     extra: dict[bytes, bytes] = {}
     while True:
-        start = stream.read(_CHUNK.size)
+        start = take(stream, _CHUNK.size)
         length, kind = _chunk_start(memoryview(start), 0)
         if kind[:1].isupper():  # whether it may stand there is for read_file to say
             return extra
         end = offset + length + _CHUNK_OVERHEAD
         check_range(f"chunk {kind!r}: end", end, 0, size)
-        _, payload, _ = _read_chunk(memoryview(start + stream.read(length + _U32.size)), 0)
+        _, payload, _ = _read_chunk(memoryview(start + take(stream, length + _U32.size)), 0)
         _check_ancillary(kind, extra)
         extra[kind] = bytes(payload)
         offset = end
