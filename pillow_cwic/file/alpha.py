@@ -138,7 +138,9 @@ def _lzma() -> Any:
 
 def _pack(rows: bytes) -> bytes:
     lzma = _lzma()
-    packed: bytes = lzma.compress(rows, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, **_LZMA2}])
+    compressor = lzma.LZMACompressor(format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, **_LZMA2}])
+    pieces = (compressor.compress(rows[start : start + _PIECE]) for start in range(0, len(rows), _PIECE))
+    packed: bytes = b"".join(pieces) + compressor.flush()  # in pieces, between which an interrupt is heard
     return bytes([_PACKED]) + packed
 
 
