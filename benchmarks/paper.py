@@ -199,8 +199,8 @@ def draw_curves(rows: list[Row], target: Path) -> None:
     """Mean curves, one panel a measure; the trained points as stars."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    for axes, m in zip(figure.subplots(1, 3), MEASURES, strict=True):
+    figure = Figure(figsize=(4.3 * len(MEASURES), 4.2), layout="constrained")
+    for axes, m in zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True):
         for name, columns in mean_curves(rows).items():
             points = sorted(columns.get(m.column, []))
             style = {"ls": "", "marker": "*", "ms": 12} if len(points) == 1 else {"marker": "."}

@@ -1,7 +1,7 @@
 """Rate and distortion of CWIC and its peers on the same pictures, from real files: a table, a plot and BD-rates.
 
 python -m benchmarks.rate_distortion [--pictures DIR] [--out docs/results] [--anchors FILE] [--every N]
-                                     [--codecs NAME ...] [--reuse] [--report] [--jobs N]
+                                     [--codecs NAME ...] [--reuse | --complete] [--report] [--jobs N]
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,6 +34,7 @@ from benchmarks.rows import (
     read_rows,
     write_rows,
 )
+from benchmarks.ssimulacra2 import ssimulacra2
 from benchmarks.tables import (
     bd_table,
     control_table,
@@ -43,6 +45,7 @@ from benchmarks.tables import (
     target_table,
 )
 
+EMPTY: Mapping[Key, Row] = {}
 CONTROL = CWIC_AT_RATE.name  # its rows show how well files meet a rate; they are no curve
 KODAK = [f"kodim{number:02d}" for number in range(1, 25)]
 COLOURS = dict(zip(TUNINGS, ("black", "crimson"), strict=True))
@@ -56,8 +59,10 @@ def warm(name: str) -> Codec:
     return codec
 
 
-def measure(codec: Codec, im: Image.Image, picture: str, settings: Iterable[float]) -> Iterator[Row]:
-    """The rows of one codec on one RGB picture."""
+def measure(
+    codec: Codec, im: Image.Image, picture: str, settings: Iterable[float], known: Mapping[Key, Row] = EMPTY
+) -> Iterator[Row]:
+    """The rows of one codec on one RGB picture. A known row of the same file only gets the measure that it lacks."""
     original = np.asarray(im)
     for setting in settings:
         start = time.perf_counter()
@@ -67,6 +72,12 @@ def measure(codec: Codec, im: Image.Image, picture: str, settings: Iterable[floa
         end = time.perf_counter()
         pixels = np.asarray(decoded.convert("RGB"))
         model = [str(decoded.info[key]) for key in ("model", "tuning") if key in decoded.info]
+        psnr, score = round(metrics.psnr(original, pixels), 4), ssimulacra2(original, pixels)
+        score = None if score is None else round(score, 4)
+        old = known.get((codec.name, picture, setting))
+        if old is not None and (old.bytes, old.psnr) == (len(data), psnr):
+            yield replace(old, ssimulacra2=score)
+            continue
         similarity = metrics.ms_ssim(original, pixels)
         yield Row(
             codec=codec.name,
@@ -75,28 +86,30 @@ def measure(codec: Codec, im: Image.Image, picture: str, settings: Iterable[floa
             version=" ".join([codec.version, *model]),
             bytes=len(data),
             bpp=round(bits_per_pixel(data, im), 5),
-            psnr=round(metrics.psnr(original, pixels), 4),
+            psnr=psnr,
             ssim=round(metrics.ssim(original, pixels), 6),
             ms_ssim=None if similarity is None else round(similarity, 6),
             encode_s=round(encoded - start, 4),
             decode_s=round(end - encoded, 4),
+            ssimulacra2=score,
         )
 
 
-def measure_file(name: str, path: Path, settings: Iterable[float]) -> list[Row]:
+def measure_file(name: str, path: Path, settings: Iterable[float], known: Mapping[Key, Row]) -> list[Row]:
     """The rows of one codec, by its name, on the picture in a file."""
     with Image.open(path) as file:
-        return list(measure(warm(name), file.convert("RGB"), path.stem, settings))
+        return list(measure(warm(name), file.convert("RGB"), path.stem, settings, known))
 
 
-def run(names: list[str], paths: list[Path], known: dict[Key, Row], jobs: int) -> Iterator[list[Row]]:
-    """The rows of the codecs on the pictures that are not known, a batch for each codec and picture."""
+def run(names: list[str], paths: list[Path], known: Mapping[Key, Row], jobs: int) -> Iterator[list[Row]]:
+    """The rows of the codecs on the pictures that are not known in full, a batch for each codec and picture."""
     tasks = []
     for name in names:
         for path in paths:
-            missing = [s for s in available()[name].settings if (name, path.stem, s) not in known]
+            missing = [s for s in available()[name].settings if not complete(known.get((name, path.stem, s)))]
             if missing:
-                tasks.append(partial(measure_file, name, path, missing))
+                mine = {key: row for key, row in known.items() if key[:2] == (name, path.stem)}
+                tasks.append(partial(measure_file, name, path, missing, mine))
     if jobs == 1:
         for task in track(tasks, description="measuring"):
             yield task()
@@ -118,6 +131,11 @@ def reusable(rows: Iterable[Row], asked: list[str] | None) -> list[Row]:
         return [row for row in rows if row.codec not in asked]
     peers = {codec.name for codec in PEERS}
     return [r for r in rows if r.codec in peers and (r.codec not in codecs or r.version == codecs[r.codec].version)]
+
+
+def complete(row: Row | None) -> bool:
+    """Whether there is a row, with the measure that has been added last."""
+    return row is not None and row.ssimulacra2 is not None
 
 
 def comparable(rows: Iterable[Row]) -> list[Row]:
@@ -156,7 +174,8 @@ def report(rows: list[Row], published: Curves) -> str:
     parts = [
         "# Rate and distortion\n",
         f"{len(pictures)} pictures, real files, headers included. Measured with {', '.join(versions)}.",
-        "PSNR over all RGB samples, SSIM of the luma, MS-SSIM of RGB, the latter two as -10 log10(1 - x) of the mean.",
+        "PSNR over all RGB samples, SSIM of the luma, MS-SSIM of RGB, the latter two as -10 log10(1 - x) of the mean;",
+        "SSIMULACRA2 is version 2.1, the mean of the pictures' scores.",
         "Every figure is in `rate_distortion.csv`.\n",
         "![Curves](rate_distortion.png)\n",
         "## Targets\n",
@@ -185,9 +204,9 @@ def draw(rows: list[Row], published: Curves, target: Path) -> None:
     from matplotlib.figure import Figure
 
     measured = mean_curves(row for row in rows if row.codec != CONTROL)
-    figure = Figure(figsize=(16, 6.4), layout="constrained")
+    figure = Figure(figsize=(5.4 * len(MEASURES), 6.4), layout="constrained")
     lines = {}
-    for axes, m in zip(figure.subplots(1, 3), MEASURES, strict=True):
+    for axes, m in zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True):
         for index, (name, curves) in enumerate({**published, **measured}.items()):
             points = sorted(curves.get(m.column, []))
             style = {"lw": 1, "ls": "--"} if len(points) > 1 else {"ls": "", "marker": "*", "ms": 10}
@@ -218,12 +237,18 @@ def main() -> None:
     parser.add_argument("--anchors", type=Path, default=Path("../shared/anchors/kodak_published.json"))
     parser.add_argument("--every", type=int, default=1, help="take every Nth picture")
     parser.add_argument("--codecs", nargs="+", choices=list(available()), help="all that are installed, if not given")
-    parser.add_argument(
+    keep = parser.add_mutually_exclusive_group()
+    keep.add_argument(
         "--reuse",
         action="store_true",
         help="keep what an earlier run has found: of all but --codecs, or without these of all but CWIC",
     )
-    parser.add_argument("--report", action="store_true", help="measure nothing, report what the CSV file holds")
+    keep.add_argument(
+        "--complete",
+        action="store_true",
+        help="keep all, measure what is missing: rows, or a measure that they lack; goes on where a run ended",
+    )
+    keep.add_argument("--report", action="store_true", help="measure nothing, report what the CSV file holds")
     parser.add_argument("--jobs", type=int, default=1, help="processes; times are fair with one alone")
     args = parser.parse_args()
 
@@ -236,11 +261,12 @@ def main() -> None:
         paths = sorted(args.pictures.glob("*.png"))[:: args.every]
         if not paths:
             parser.error(f"no PNG pictures in {args.pictures}")
-        rows = reusable(rows, args.codecs) if args.reuse else []
-        for batch in run(args.codecs or list(available()), paths, {row.key: row for row in rows}, args.jobs):
-            rows += batch
-            write_rows(table_path, rows)  # so that none is lost
-        rows = [row for row in rows if row.picture in {path.stem for path in paths}]
+        kept = rows if args.complete else reusable(rows, args.codecs) if args.reuse else []
+        known = {row.key: row for row in kept}
+        for batch in run(args.codecs or list(available()), paths, dict(known), args.jobs):
+            known |= {row.key: row for row in batch}
+            write_rows(table_path, known.values())  # so that none is lost
+        rows = [row for row in known.values() if row.picture in {path.stem for path in paths}]
     rows = comparable(rows)
     published = published_curves(args.anchors) if sorted({r.picture for r in rows}) == KODAK else {}  # means over these
     (args.out / "rate_distortion.md").write_text(report(rows, published))

@@ -20,7 +20,7 @@ Key = tuple[str, str, float]  # codec, picture, setting
 
 @dataclass(frozen=True)
 class Row:
-    """One picture through one codec at one setting. A picture too small for MS-SSIM has none."""
+    """One picture through one codec at one setting. A picture too small for a measure has none."""
 
     codec: str
     picture: str
@@ -33,6 +33,7 @@ class Row:
     ms_ssim: float | None
     encode_s: float
     decode_s: float
+    ssimulacra2: float | None = None  # last and optional, as it came last: older files lack it
 
     @property
     def key(self) -> Key:
@@ -41,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of quality: its heading, its attribute in Row, its name in the published curves, its scale in dB."""
+    """A measure of quality: its heading, its attribute in Row, its name in the published curves, its scale."""
 
     title: str
     column: str
@@ -53,6 +54,7 @@ MEASURES = (
     Measure("PSNR / dB", "psnr", "psnr_rgb", float),
     Measure("SSIM / dB", "ssim", "ssim_luma", decibel),
     Measure("MS-SSIM / dB", "ms_ssim", "ms_ssim", decibel),
+    Measure("SSIMULACRA2 / points", "ssimulacra2", "ssimulacra2", float),
 )
 
 Curves = dict[str, dict[str, list[tuple[float, float]]]]  # name of the curve -> column of the measure -> points

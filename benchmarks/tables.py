@@ -29,7 +29,12 @@ def number(value: float | None, form: str = ".2f") -> str:
 
 def short(m: Measure) -> str:
     """A measure's name without its unit."""
-    return m.title.split(" /")[0]
+    return m.title.split(" / ")[0]
+
+
+def unit(m: Measure) -> str:
+    """The unit of a measure's figures."""
+    return m.title.split(" / ")[1]
 
 
 def bd_table(anchors: Curves, curves: Curves, ours: str) -> str:
@@ -42,7 +47,7 @@ def bd_table(anchors: Curves, curves: Curves, ours: str) -> str:
             common = metrics.common_range(*pair, BD_RATES)
             line += [number(bd_rate(*pair, BD_RATES), "+.1f"), f"{common[0]:.1f}–{common[1]:.1f}" if common else "–"]
         body.append(line)
-    return table(["against"] + [h for m in MEASURES for h in (short(m) + " / %", "over dB")], body)
+    return table(["against"] + [h for m in MEASURES for h in (short(m) + " / %", f"over {unit(m)}")], body)
 
 
 def picture_bd_table(pictures: dict[str, Curves], peers: list[str], ours: str) -> str:

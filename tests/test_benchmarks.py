@@ -22,6 +22,7 @@ from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
 from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
 from benchmarks.rows import Row
+from benchmarks.ssimulacra2 import ssimulacra2
 
 PICTURE = Path(__file__).parent / "data" / "kodim23.png"
 CODECS = [codec for name, codec in available().items() if name != "AVIF" and "CWIC" not in name]  # those have own tests
@@ -66,6 +67,33 @@ def test_similarities_known(pixels: np.ndarray) -> None:
 
 def test_ms_ssim_small(pixels: np.ndarray) -> None:
     assert metrics.ms_ssim(pixels[:160], pixels[:160]) is None
+
+
+def noise(side: int, seed: int) -> np.ndarray:
+    """A picture of one linear congruential generator's bytes."""
+    found = []
+    for _ in range(side * side * 3):
+        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        found.append(seed >> 33 & 255)
+    return np.array(found, np.uint8).reshape(side, side, 3)
+
+
+def test_ssimulacra2_is_that_of_libjxl() -> None:
+    """Scores of libjxl's own program for pictures of 64x64, five scales of them: a ramp, and noise, against grey."""
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    ramp = np.broadcast_to((np.arange(64) * 255 // 63).astype(np.uint8)[None, :, None], grey.shape)
+    assert ssimulacra2(ramp, grey) == pytest.approx(-64.568721, abs=0.01)
+    assert ssimulacra2(noise(64, 42), grey) == pytest.approx(-47.335726, abs=0.01)
+    shifted = np.full((256, 256, 3), 148, np.uint8)  # all six scales; flat, so that rounding counts for much
+    assert ssimulacra2(np.full_like(shifted, 128), shifted) == pytest.approx(59.778929, abs=0.15)
+
+
+def test_ssimulacra2_of_equal_odd_and_small_pictures(pixels: np.ndarray) -> None:
+    assert ssimulacra2(pixels, pixels) == 100
+    assert ssimulacra2(pixels[:7], pixels[:7]) is None
+    odd = pixels[:91, :133]
+    fine, rough = (ssimulacra2(odd, odd // step * step) for step in (4, 24))
+    assert 100 > (fine or 0) > (rough or 0)
 
 
 def test_decibel() -> None:
@@ -148,6 +176,19 @@ def test_run_measures_only_what_is_not_known(im: Image.Image, tmp_path: Path) ->
     known = {r.key: r for r in first[1:]}
     (again,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], known, jobs=1)
     assert [r.setting for r in again] == [first[0].setting]
+
+
+def test_a_run_completes_what_lacks_the_measure_that_came_last(im: Image.Image, tmp_path: Path) -> None:
+    im.save(tmp_path / "x.png")
+    (found,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], {}, jobs=1)
+    assert None not in [r.ssimulacra2 for r in found]
+    old = [replace(found[0], ssimulacra2=None, encode_s=7.0), replace(found[1], ssimulacra2=None, bytes=1), *found[2:]]
+    rows.write_rows(tmp_path / "rows.csv", old)
+    known = {r.key: r for r in rows.read_rows(tmp_path / "rows.csv")}
+    (again,) = rate_distortion.run(["JPEG"], [tmp_path / "x.png"], known, jobs=1)
+    assert [r.setting for r in again] == [r.setting for r in found[:2]]
+    assert again[0] == replace(found[0], encode_s=7.0)  # the same file: its times are kept
+    assert (again[1].bytes, again[1].psnr, again[1].ssim) == (found[1].bytes, found[1].psnr, found[1].ssim)  # another
 
 
 def test_reuse_keeps_all_but_what_is_asked() -> None:
