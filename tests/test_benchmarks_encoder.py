@@ -192,6 +192,18 @@ def test_the_demo_runs(im: Image.Image, tmp_path: Path, monkeypatch: pytest.Monk
         assert 8 * files[f"small_{rate:g}.cwic"].stat().st_size <= rate * im.width * im.height
 
 
+def test_the_comparison_gives_no_peer_fewer_bytes_than_cwic(im: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "AVIF" in demo.SHOWN and "AVIF" in demo.PEERS  # the strongest peer
+    monkeypatch.setattr(demo, "PEERS", ("JPEG", "WebP"))
+    found = demo.levelled(im, demo.at_rate(im, 0.8))
+    assert len(found["CWIC"].data) <= min(len(found[name].data) for name in ("JPEG", "WebP"))
+    sheet = demo.comparison(im, "x", found)
+    side = 2 * min(demo.DETAIL, im.width, im.height)
+    assert sheet.size == (12 + 3 * (side + 12), 12 + 2 * (side + 76))  # original, three details, the whole: two rows
+    detail = found["CWIC"].im.crop(demo.detail_box(im, "x")).resize((side, side), Image.Resampling.NEAREST)
+    assert sheet.crop((12 + side + 12, 12, 12 + 2 * side + 12, 12 + side)).tobytes() == detail.tobytes()
+
+
 def test_region_shows_what_a_mask_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--region", "0", "0", "160", "160", "--rate", "0.3", "--results", str(tmp_path / "results")]
     with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
