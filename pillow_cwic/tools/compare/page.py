@@ -63,7 +63,7 @@ def write(found: Comparison, name: str, tuning: str, profile: bytes | None = Non
         width=size[0],
         height=size[1],
         summary=f"{size[0]} × {size[1]} pixels. CWIC, tuning {escape(tuning)}: {len(ours.data):,} bytes, "
-        f"{ours.point.bpp:.3f} bits per pixel.",
+        f"{ours.point.bpp:.3f} bits per pixel; no other file has more. Drag the divider to compare.",
         options_left=_options(names, 0),
         options_right=_options(names, 1),
         count=len(names),
