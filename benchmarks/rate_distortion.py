@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cache, partial
@@ -27,6 +27,7 @@ from benchmarks.rows import (
     MEASURES,
     Curves,
     Key,
+    Measure,
     Row,
     mean_curves,
     picture_curves,
@@ -42,13 +43,15 @@ from benchmarks.tables import (
     picture_bd_table,
     point_lines,
     rate_table,
-    target_table,
 )
 
 EMPTY: Mapping[Key, Row] = {}
 CONTROL = CWIC_AT_RATE.name  # its rows show how well files meet a rate; they are no curve
 KODAK = [f"kodim{number:02d}" for number in range(1, 25)]
-COLOURS = dict(zip(TUNINGS, ("black", "crimson"), strict=True))
+COLOURS = {
+    **dict(zip(TUNINGS, ("black", "crimson"), strict=True)),
+    **{"AVIF": "tab:blue", "WebP": "tab:green", "JPEG XL": "tab:purple", "JPEG": "tab:orange"},
+}
 
 
 @cache
@@ -178,10 +181,7 @@ def report(rows: list[Row], published: Curves) -> str:
         "SSIMULACRA2 is version 2.1, the mean of the pictures' scores.",
         "Every figure is in `rate_distortion.csv`.\n",
         "![Curves](rate_distortion.png)\n",
-        "## Targets\n",
-        "BD-rates that were set as targets. Published curves are means over all 24 Kodak pictures; with fewer pictures",
-        "they are left out.\n",
-        target_table(measured, published),
+        "Published curves are means over all 24 Kodak pictures; with fewer pictures they are left out.\n",
     ]
     if ours:
         parts += bd_part(pictures, measured, published, peers)
@@ -198,15 +198,21 @@ def report(rows: list[Row], published: Curves) -> str:
     return "\n".join(parts)
 
 
-def draw(rows: list[Row], published: Curves, target: Path) -> None:
-    """The mean curves, one panel a measure; published ones dashed where the same codec was not measured."""
+def draw(
+    rows: list[Row],
+    published: Curves,
+    target: Path,
+    panels: Sequence[Measure] = MEASURES,
+    size: tuple[float, float] = (5.4, 6.4),
+) -> None:
+    """The mean curves, a panel of ``size`` inches for each measure; published ones dashed where none was measured."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     measured = mean_curves(row for row in rows if row.codec != CONTROL)
-    figure = Figure(figsize=(5.4 * len(MEASURES), 6.4), layout="constrained")
+    figure = Figure(figsize=(size[0] * len(panels), size[1]), layout="constrained")
     lines = {}
-    for axes, m in zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True):
+    for axes, m in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for index, (name, curves) in enumerate({**published, **measured}.items()):
             points = sorted(curves.get(m.column, []))
             style = {"lw": 1, "ls": "--"} if len(points) > 1 else {"ls": "", "marker": "*", "ms": 10}

@@ -1,84 +1,85 @@
-"""Writes the measured tables into README.md, from the reports in docs/results: ``python -m benchmarks.readme``.
+"""Writes the measured part of README.md, from the reports in docs/results: ``python -m benchmarks.readme``.
 
-Run after rate_distortion, speed and coder. Nothing between the marks in README.md is written by hand.
+One picture, which it draws, and one table. Run after rate_distortion and speed. Nothing between the marks in README.md
+is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from pathlib import Path
 
 from benchmarks.codecs import CWIC_AT_RATE, TUNINGS
-from benchmarks.rows import MEASURES, Curves, mean_curves, picture_curves, published_curves, read_rows
-from benchmarks.tables import bd_table, control_table, difference_table, target_table
+from benchmarks.metrics import bd_rate
+from benchmarks.rate_distortion import draw
+from benchmarks.rows import BD_RATES, MEASURES, Row, curve, mean_curves, read_rows
+from benchmarks.tables import number, short, table
 
 BEGIN = "<!-- results begin: written by python -m benchmarks.readme -->\n"
-MORE = {  # reports that are linked where they have been written, and what they are called
-    "results/per_image.md": "picture by picture",
-    "images/contact_sheet.jpg": "crops at equal bytes",
-    "results/effort.md": "what each effort of the encoder gains",
-    "results/side_information.md": "what the importance map costs and the context model saves",
-    "results/region.md": "a region of interest",
-    "results/growth.md": "time and memory against megapixels",
-    "results/shrink.md": "files made smaller without the picture",
-    "results/ablation.md": "ablations",
-}
 END = "<!-- results end -->\n"
-SHOWN = ("PSNR / dB", "MS-SSIM / dB", "SSIM / dB")
+PEERS = ("AVIF", "WebP", "JPEG XL")
+PLOTTED = (*TUNINGS, *PEERS, "JPEG")
+PANELS = ("psnr", "ms_ssim", "ssimulacra2")  # columns of the measures in the picture
 
 
-def more(docs: Path) -> str:
-    """Links to the further reports that there are."""
-    links = [f"[{words}](docs/{name})" for name, words in MORE.items() if (docs / name).exists()]
-    return f"More: {', '.join(links)}.\n" if links else ""
+def times(report: str) -> dict[str, float]:
+    """Milliseconds to decode, by codec, from the first table of the report on speed."""
+    return {m[1]: float(m[2]) for m in re.finditer(r"^\| (\w[\w ]*) \| [\d.]+ \| ([\d.]+) \|", report, re.MULTILINE)}
 
 
-def results(folder: Path, anchors: Path | None) -> str:
-    """The tables of the README as markdown."""
-    rows = read_rows(folder / "rate_distortion.csv")
-    curves = [row for row in rows if row.codec != CWIC_AT_RATE.name]
-    measured, pictures = mean_curves(curves), picture_curves(curves)
-    peers = [name for name in measured if name not in TUNINGS]
-    published = published_curves(anchors)
-    several: Curves = {n: c for n, c in published.items() if len(c["psnr"]) > 1}
-    speed = (folder / "speed.md").read_text().split("\n", 2)[2]
-    coder = (folder / "coder.md").read_text().split("\n", 2)[2]
-    parts = [
-        f"{len(pictures)} Kodak pictures, real files, header included. The whole report: "
-        "[docs/results/rate_distortion.md](docs/results/rate_distortion.md).\n",
-        "![Rate-distortion curves](docs/results/rate_distortion.png)\n",
-        *filter(None, [more(folder.parent)]),
-        "BD-rates that were set as targets, 0.1 to 1.0 bpp, on mean curves; negative is better:\n",
-        target_table(measured, published),
-    ]
-    for name in (name for name in TUNINGS if name in measured):
-        parts += [
-            f"### {name}\n",
-            f"{name} less its peer at equal bytes on each picture: the mean, and on how many pictures it is better.\n",
-            *(difference_table(pictures, peers, name, m) for title in SHOWN for m in MEASURES if m.title == title),
-            f"BD-rate, 0.1 to 1.0 bpp: bits that {name} needs beyond the other codec for the same quality, on mean "
-            "curves; negative is better. Measured in the same run:\n",
-            bd_table({peer: measured[peer] for peer in peers}, measured, name),
-            "Against published curves:\n",
-            bd_table(several, measured, name),
+def bd_cells(found: list[float | None]) -> list[str]:
+    """BD-rates as cells: bold where CWIC needs more."""
+    return [f"**{cell}**" if cell.startswith("+") else cell for cell in (number(bd, "+.1f") for bd in found)]
+
+
+def bd_rows(rows: list[Row], decode: dict[str, float]) -> list[list[str]]:
+    """A row for each tuning and peer: BD-rates by measure, and CWIC's time to decode over the peer's."""
+    curves = mean_curves(rows)
+    body = []
+    for ours in (name for name in TUNINGS if name in curves):
+        for peer in (name for name in PEERS if name in curves):
+            pairs = [(curve(curves, peer, m.column), curve(curves, ours, m.column)) for m in MEASURES]
+            ratio = decode["CWIC"] / decode[peer] if {"CWIC", peer} <= decode.keys() else None
+            label = f"`{ours.removeprefix('CWIC ')}` against {peer}"
+            cells = bd_cells([bd_rate(*pair, BD_RATES) for pair in pairs])
+            body.append([label, *cells, "–" if ratio is None else f"{ratio:.1f} times"])
+    return body
+
+
+def results(folder: Path, images: Path, root: Path) -> str:
+    """The measured part as markdown, with links from the folder ``root``; its picture goes into ``images``."""
+    rows = [row for row in read_rows(folder / "rate_distortion.csv") if row.codec != CWIC_AT_RATE.name]
+    speed = (folder / "speed.md").read_text()
+    decode = times(speed)
+    shown = [row for row in rows if row.codec in PLOTTED]
+    curves = mean_curves(shown).values()
+    panels = [m for m in MEASURES if m.column in PANELS and all(m.column in found for found in curves)]
+    plot = images / "rate_distortion.png"
+    images.mkdir(parents=True, exist_ok=True)
+    draw(shown, {}, plot, panels, (3.7, 4.4))
+    where = {path: Path(os.path.relpath(path, root)).as_posix() for path in (plot, folder / "rate_distortion.md")}
+    pictures = len({row.picture for row in rows})
+    milliseconds = ", ".join(f"{name} {decode[name]:.1f} ms" for name in ("CWIC", *PEERS) if name in decode)
+    return "\n".join(
+        [
+            f"![Quality over bits per pixel: CWIC and its peers]({where[plot]})\n",
+            f"How many percent more bits CWIC needs for the same quality (BD-rate, {BD_RATES[0]:g} to {BD_RATES[1]:g} "
+            f"bpp, means over the {pictures} Kodak pictures, real files); negative is better, **bold** is worse:\n",
+            table(["", *(short(m) for m in MEASURES), "decode time"], bd_rows(rows, decode)),
+            f"Decoding {speed.splitlines()[2].split('; warm')[0]}: {milliseconds}. Picture by picture, against HEIC, "
+            "JPEG, JPEG 2000 and published curves of BPG, VTM and learned codecs: "
+            f"[the whole report]({where[folder / 'rate_distortion.md']}).\n",
         ]
-    parts += [
-        "### Rate control\n",
-        "Real over wanted rate, the extremes over the pictures:\n",
-        control_table(rows),
-        "### Time\n",
-        speed,
-        "### Arithmetic coder\n",
-        coder,
-    ]
-    return "\n".join(parts)
+    )
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
-    parser.add_argument("--anchors", type=Path, default=Path("../shared/anchors/kodak_published.json"))
+    parser.add_argument("--images", type=Path, default=Path("docs/images"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     args = parser.parse_args()
     text = args.readme.read_text()
@@ -86,8 +87,8 @@ def main() -> None:
     _, end, after = rest.partition(END)
     if not (mark and end):
         parser.error(f"{args.readme} lacks the marks {BEGIN.strip()} and {END.strip()}")
-    anchors = args.anchors if args.anchors.exists() else None
-    args.readme.write_text(before + BEGIN + "\n" + results(args.results, anchors) + "\n" + END + after)
+    measured = results(args.results, args.images, args.readme.parent)
+    args.readme.write_text(before + BEGIN + "\n" + measured + "\n" + END + after)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from statistics import mean
 
 from benchmarks import metrics
@@ -98,49 +97,6 @@ def point_lines(published: Curves, measured: Curves, ours: list[str]) -> Iterato
                     figures.append(f"{m.title} {points[m.column][0][1]:.2f} ({own})")
             names = ", ".join(ours)
             yield f"A single point, {name}, in brackets {names} at its {rate:.3f} bpp: {', '.join(figures)}.\n"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A BD-rate in percent that a tuning must fall below, and one to aim at, against a published curve or a peer."""
-
-    ours: str
-    column: str
-    against: str
-    published: bool
-    must: float | None
-    aim: float | None
-
-
-TARGETS = (
-    Target("CWIC mse", "psnr", "BPG 4:4:4", published=True, must=-5, aim=None),
-    Target("CWIC mse", "psnr", "AVIF", published=False, must=0, aim=None),
-    Target("CWIC mse", "psnr", "HEIC", published=False, must=0, aim=None),
-    Target("CWIC mse", "psnr", "VTM (VVC intra)", published=True, must=None, aim=-15),
-    Target("CWIC ssim", "ms_ssim", "BPG 4:4:4", published=True, must=-40, aim=-56),
-    Target("CWIC ssim", "ms_ssim", "CWIC TPAMI (MS-SSIM)", published=True, must=0, aim=None),
-    Target("CWIC ssim", "ssim", "JPEG", published=False, must=-65, aim=-75),
-    Target("CWIC ssim", "ssim", "JPEG 2000", published=False, must=-50, aim=-65),
-)
-
-
-def target_table(measured: Curves, published: Curves) -> str:
-    """What was to be reached, what was measured, and whether it is met."""
-
-    def verdict(found: float | None, bound: float | None) -> str:
-        if bound is None:
-            return "–"
-        return f"{bound:g}: " + ("not measured" if found is None else "met" if found < bound else "not met")
-
-    titles = {m.column: short(m) for m in MEASURES}
-    body = []
-    for t in TARGETS:
-        anchor = curve(published if t.published else measured, t.against, t.column)
-        found = bd_rate(anchor, curve(measured, t.ours, t.column), BD_RATES)
-        source = "published" if t.published else "this run"
-        verdicts = [verdict(found, bound) for bound in (t.must, t.aim)]
-        body.append([f"{t.ours}, {titles[t.column]}", f"{t.against}, {source}", number(found, "+.1f"), *verdicts])
-    return table(["BD-rate of", "against", "measured / %", "must / %", "aim / %"], body)
 
 
 def control_table(rows: Iterable[Row]) -> str:

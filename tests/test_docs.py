@@ -88,6 +88,30 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors, f"{short(path)}: {target}"
 
 
+def test_the_readme_is_an_entrance_hall() -> None:
+    """One picture of files, one of curves, one of the method; a table of complaints and one of figures; no planning."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 125
+    assert len(re.findall(r"^!\[", text, re.MULTILINE)) == 3
+    assert len(re.findall(r"^\|\W*-", text, re.MULTILINE)) == 2  # the line below a table's head
+    measured = text.partition("<!-- results begin")[2].partition("<!-- results end")[0]
+    assert all(f"`{tuning}` against {peer}" in measured for tuning in ("mse", "ssim") for peer in ("AVIF", "WebP"))
+    assert "**+" in measured  # losses are in it
+    assert not re.search(r"\b(not met|must)\b", text)
+    assert text.index("format 0") < text.index("## Install")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == ["Install", "Use", "Why", "Measured", "Limits", "How it works", "More"]
+
+
+def test_every_page_is_reached_from_the_one_that_says_what_is_where() -> None:
+    hall = ROOT / "docs" / "README.md"
+    linked = {(hall.parent / target).resolve() for target in re.findall(r"\]\(([^)\s#]+)", hall.read_text("utf-8"))}
+    pages = {path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "decisions"} - {hall}
+    assert pages - linked == set()
+    assert hall.parent / "decisions" in linked
+    assert "](docs/README.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_option_reference_is_complete() -> None:
     text = (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8")
     for option in (*Options.__dataclass_fields__, "importance", "progress", "exif", "icc_profile", "xmp", "dpi"):
