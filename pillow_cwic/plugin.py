@@ -116,11 +116,11 @@ class CwicImageFile(ImageFile.ImageFile):
             data, partial = self._data(), ImageFile.LOAD_TRUNCATED_IMAGES
             with shown(settings.progress(), "decoding") as progress:
                 pixels = codec.decode(data, partial=partial, scale=self._scale, progress=progress)
-            if self._exclusive_fp and self.fp:
-                self.fp.close()
-            self.fp = BytesIO(pixels.tobytes())
-            self._exclusive_fp = True
-            self._decoded, self._whole = True, data
+            before = self.fp if self._exclusive_fp else None
+            # At once, so that after an interrupt ``load()`` begins again, with the file or with its pixels.
+            self.fp, self._exclusive_fp, self._decoded, self._whole = BytesIO(pixels.tobytes()), True, True, data
+            if before:
+                before.close()
         return super().load()
 
     _decoded = False
@@ -144,7 +144,9 @@ class CwicImageFile(ImageFile.ImageFile):
         return self.mode, box
 
     def load_seek(self, pos: int) -> None:
-        """The decoded pixels are read from their start; there is nothing to seek."""
+        """Goes to the start of the decoded pixels, which is where an interrupt may not have left them."""
+        if self.fp:
+            self.fp.seek(pos)
 
     def verify(self) -> None:
         """Checks structure and every CRC without decoding, and that the file ends where it says.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, users and limits of Unix")
 
@@ -92,6 +94,30 @@ def test_interrupts(what: str, mode: str) -> None:
 @pytest.mark.parametrize("what", ["save", "load"])
 def test_interrupts_at_many_moments(what: str) -> None:
     interrupt(what, "RGB", 500, 2)
+
+
+class Stubborn(io.BytesIO):
+    """An interrupt comes behind its first close."""
+
+    interrupts = 0
+
+    def close(self) -> None:
+        super().close()
+        self.interrupts += 1
+        if self.interrupts == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_picture_loads_again(small_file: bytes) -> None:
+    im = Image.open(stubborn := Stubborn(small_file))
+    im._exclusive_fp = True  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        im.load()
+    assert stubborn.interrupts == 1
+    assert im.fp is not None  # type: ignore[attr-defined]
+    im.fp.read(7)  # type: ignore[attr-defined]  # as an interrupt within Pillow's load leaves it
+    im.load()
+    assert im.tobytes() == Image.open(io.BytesIO(small_file)).tobytes()
 
 
 # As a user who may have so many threads more than one; prints how often a thread did not start.
