@@ -1,4 +1,4 @@
-"""Makes golden files, once: ``python tests/golden/make.py``. What is there already is never made again.
+"""Makes golden files, once: ``PYTHONPATH=. python tests/golden/make.py``. What is there already is never made again.
 
 ``v1/`` pins the format itself: container, alpha, metadata, tiles, context models and range coder. Its two models, one
 of each family, are tiny and were never trained, so that nothing about them will ever improve; their weights lie beside
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -42,17 +41,19 @@ XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 
 
 class Case(NamedTuple):
-    """One file: its picture's mode and size, tiles of 2 ** exponent pixels, and save options."""
+    """One file: its picture's mode and size, tiles of 2 ** exponent pixels, save options, and if it has no colour."""
 
     mode: str
     size: tuple[int, int]
     quality: int = 50
     exponent: int = 10
     metadata: bool = False
+    grey: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.mode}-{self.size[0]}x{self.size[1]}-q{self.quality}" + ("-tiles" if self.exponent < 10 else "")
+        more = ("-tiles" if self.exponent < 10 else "") + ("-grey" if self.grey else "")
+        return f"{self.mode}-{self.size[0]}x{self.size[1]}-q{self.quality}{more}"
 
 
 CASES = (
@@ -71,6 +72,8 @@ CASES = (
     Case("RGBA", (70, 70), 95, 6, True),
     Case("RGB", (70, 70), 1),
     Case("RGB", (70, 70), 100),
+    Case("RGB", (33, 20), grey=True),
+    Case("RGBA", (20, 33), 80, grey=True),
 )
 
 
@@ -108,7 +111,7 @@ def picture(case: Case) -> Image.Image:
     """Part of a photograph, with an alpha that is no constant where the mode has one."""
     with Image.open(PHOTO) as im:
         part = im.convert("RGB").resize((96, 64)).crop((10, 0, 10 + case.size[0], case.size[1]))
-    part = part.resize(case.size).convert(case.mode)
+    part = part.resize(case.size).convert("L" if case.grey else case.mode).convert(case.mode)
     if case.mode in ("LA", "RGBA"):
         part.putalpha(Image.radial_gradient("L").resize(case.size))
     return part
@@ -148,15 +151,15 @@ def sha256_of_pixels(pixels: np.ndarray) -> str:
 
 
 def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CASES) -> None:
-    """Fills a folder. Raises FileExistsError if it has been filled before: golden files stay as they are."""
+    """Adds to a folder the files that it lacks; golden files that are there stay as they are."""
     index = folder / "index.json"
-    if index.exists():
-        raise FileExistsError(f"{index}: golden files exist already, and are never made again")
     folder.mkdir(parents=True, exist_ok=True)
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = json.loads(index.read_text()) if index.exists() else {}
     for model in chosen:
         for case in cases:
-            name, data = f"{model.name}-{case.name}.cwic", write(case, model)
+            if (name := f"{model.name}-{case.name}.cwic") in entries:
+                continue
+            data = write(case, model)
             (folder / name).write_bytes(data)
             with Image.open(BytesIO(data)) as im:
                 info = {k: repr(v) for k, v in sorted(im.info.items()) if k in ("exif", "xmp", "dpi", "icc_profile")}
@@ -177,11 +180,10 @@ def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CAS
 
 def main() -> None:
     folder = HERE / "v1"
-    if (folder / "index.json").exists():
-        sys.exit(f"{folder}: golden files exist already, and are never made again")
-    folder.mkdir(exist_ok=True)
-    for name, data in tiny_models().items():
-        (folder / f"{name}.safetensors").write_bytes(data)
+    if not (folder / "index.json").exists():
+        folder.mkdir(exist_ok=True)
+        for name, data in tiny_models().items():
+            (folder / f"{name}.safetensors").write_bytes(data)
     with pillow_cwic.options(models=[folder], device="cpu"):
         make(folder, [models.by_name(name) for name in ("golden1", "golden2018")])
 
