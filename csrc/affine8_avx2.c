@@ -283,31 +283,52 @@ AVX2 void cwic_space_avx2(const int8_t *above, const int8_t *here, const int8_t 
 #define ROOM 16384 /* inputs at once, of at least MANY positions */
 #define MANY 12
 
-/* Puts what came of 8 outputs from b on at MANY positions from p on into out, or else adds it to x, for positions from
- * `first` to before `last`. */
-AVX2 INLINE void put_part(const cwic_affine8 *a, const __m256i *sum, int8_t *out, int16_t *x, int32_t b, int32_t p,
-                          int32_t first, int32_t last)
+/* Two positions' sums, shifted and to 16 bits: the first four outputs of either, then the others. */
+AVX2 INLINE __m256i shifted(const __m256i *sum, __m128i shift)
 {
+    return _mm256_packs_epi32(_mm256_sra_epi32(sum[0], shift), _mm256_sra_epi32(sum[1], shift));
+}
+
+/* Puts what came of 8 outputs from b on at MANY positions from p on into out, without what is below 0, for positions
+ * from `first` to before `last`. */
+AVX2 INLINE void put_relu(const cwic_affine8 *a, const __m256i *sum, int8_t *out, int32_t b, int32_t p, int32_t first,
+                          int32_t last)
+{
+    const __m256i m = _mm256_permute4x64_epi64(_mm256_castsi128_si256(load128(a->multiplier + b)), 0x50);
+    const __m256i places = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), zero = _mm256_setzero_si256();
     const __m128i shift = _mm_cvtsi32_si128(a->shift);
-    const __m256i m = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(a->multiplier + b)));
     int32_t j, k;
-    UNROLLED for (j = 0; j < MANY; j += 2) {
-        __m256i u = _mm256_packs_epi32(_mm256_sra_epi32(sum[j], shift), _mm256_sra_epi32(sum[j + 1], shift));
-        u = _mm256_mulhrs_epi16(_mm256_permute4x64_epi64(u, 0xd8), m);
-        UNROLLED for (k = j; k < j + 2; k++)
-            if (p + k >= first && p + k < last) {
-                const size_t to = (size_t)(p + k) * a->outputs + b;
-                __m128i half = k > j ? _mm256_extracti128_si256(u, 1) : _mm256_castsi256_si128(u);
-                if (out) {
-                    half = _mm_max_epi8(_mm_packs_epi16(half, half), _mm_setzero_si128());
-                    _mm_storel_epi64((__m128i *)(void *)(out + to), half);
-                } else {
-                    half = _mm_adds_epi16(half, _mm_loadu_si128((const __m128i *)(const void *)(x + to)));
-                    _mm_storeu_si128((__m128i *)(void *)(x + to), half);
-                }
+    UNROLLED for (j = 0; j < MANY; j += 4) {
+        __m256i u = _mm256_mulhrs_epi16(shifted(sum + j, shift), m);
+        u = _mm256_packs_epi16(u, _mm256_mulhrs_epi16(shifted(sum + j + 2, shift), m));
+        u = _mm256_permutevar8x32_epi32(_mm256_max_epi8(u, zero), places);
+        UNROLLED for (k = 0; k < 4; k++)
+            if (p + j + k >= first && p + j + k < last) {
+                const __m128i two = k < 2 ? _mm256_castsi256_si128(u) : _mm256_extracti128_si256(u, 1);
+                store64(out + (size_t)(p + j + k) * a->outputs + b, k % 2 ? _mm_unpackhi_epi64(two, two) : two);
             }
     }
 }
+
+/* Adds to x what came of 8 outputs from b on at MANY positions from p on, for positions from `first` to before `last`. */
+AVX2 INLINE void put_sum(const cwic_affine8 *a, const __m256i *sum, int16_t *x, int32_t b, int32_t p, int32_t first,
+                         int32_t last)
+{
+    const __m256i m = _mm256_broadcastsi128_si256(load128(a->multiplier + b));
+    const __m128i shift = _mm_cvtsi32_si128(a->shift);
+    int32_t j, k;
+    UNROLLED for (j = 0; j < MANY; j += 2) {
+        const __m256i u = _mm256_mulhrs_epi16(_mm256_permute4x64_epi64(shifted(sum + j, shift), 0xd8), m);
+        UNROLLED for (k = j; k < j + 2; k++)
+            if (p + k >= first && p + k < last) {
+                int16_t *to = x + (size_t)(p + k) * a->outputs + b;
+                const __m128i half = k > j ? _mm256_extracti128_si256(u, 1) : _mm256_castsi256_si128(u);
+                store128(to, _mm_adds_epi16(half, load128(to)));
+            }
+    }
+}
+
+#define PUT(FIRST, LAST) (out ? put_relu(a, sum, out, b, p, FIRST, LAST) : put_sum(a, sum, x, b, p, FIRST, LAST))
 
 /* 8 outputs from b on at MANY positions from p on, into out, or else added to x, for positions from `first` to before
  * `last`. n, the inputs, and whether there is an `out` are constants where this is inlined. `wide` is `in` with 16
@@ -354,9 +375,9 @@ AVX2 INLINE void part_avx2(const cwic_affine8 *a, const int8_t *in, const int16_
             sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(u, load256(w)));
         }
     if (p >= first && p + MANY <= last)
-        put_part(a, sum, out, x, b, p, p, p + MANY);
+        PUT(p, p + MANY);
     else
-        put_part(a, sum, out, x, b, p, first, last);
+        PUT(first, last);
 }
 
 /* The last positions are computed with some before them, once more. */
