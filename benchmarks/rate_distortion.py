@@ -203,16 +203,18 @@ def draw(
     published: Curves,
     target: Path,
     panels: Sequence[Measure] = MEASURES,
-    size: tuple[float, float] = (5.4, 6.4),
+    columns: int = 2,
+    size: tuple[float, float] = (7.0, 4.8),
 ) -> None:
     """The mean curves, a panel of ``size`` inches for each measure; published ones dashed where none was measured."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     measured = mean_curves(row for row in rows if row.codec != CONTROL)
-    figure = Figure(figsize=(size[0] * len(panels), size[1]), layout="constrained")
+    across, down = min(columns, len(panels)), -(-len(panels) // columns)
+    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
     lines = {}
-    for axes, m in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    for axes, m in zip(figure.subplots(down, across, squeeze=False).flat, panels, strict=False):
         for index, (name, curves) in enumerate({**published, **measured}.items()):
             points = sorted(curves.get(m.column, []))
             style = {"lw": 1, "ls": "--"} if len(points) > 1 else {"ls": "", "marker": "*", "ms": 10}

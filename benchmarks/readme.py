@@ -58,7 +58,7 @@ def results(folder: Path, images: Path, root: Path) -> str:
     panels = [m for m in MEASURES if m.column in PANELS and all(m.column in found for found in curves)]
     plot = images / "rate_distortion.png"
     images.mkdir(parents=True, exist_ok=True)
-    draw(shown, {}, plot, panels, (3.7, 4.4))
+    draw(shown, {}, plot, panels, columns=3, size=(3.7, 4.4))
     where = {path: Path(os.path.relpath(path, root)).as_posix() for path in (plot, folder / "rate_distortion.md")}
     pictures = len({row.picture for row in rows})
     milliseconds = ", ".join(f"{name} {decode[name]:.1f} ms" for name in ("CWIC", *PEERS) if name in decode)
