@@ -78,7 +78,7 @@ def measure(
         psnr, score = round(metrics.psnr(original, pixels), 4), ssimulacra2(original, pixels)
         score = None if score is None else round(score, 4)
         old = known.get((codec.name, picture, setting))
-        if old is not None and (old.bytes, old.psnr) == (len(data), psnr):
+        if old is not None and old.bytes == len(data) and abs(old.psnr - psnr) < 0.001:  # JPEG XL decodes in floats
             yield replace(old, ssimulacra2=score)
             continue
         similarity = metrics.ms_ssim(original, pixels)
