@@ -41,6 +41,7 @@ def encode(
     icc_profile: bytes | None = None,
     xmp: bytes | str | None = None,
     dpi: tuple[float, float] | None = None,
+    lossless: bool | None = None,
 ) -> Any:
     """A picture to the bytes of its ``.cwic`` file; a batch of pictures to a list of them, each within the target.
 
@@ -54,7 +55,7 @@ def encode(
 
     planes = _planes(pictures)
     options = Options.of({"rate": rate, "size": size, "quality": quality, "psnr": psnr, "ssim": ssim, "model": model,
-                          "tuning": tuning, "effort": effort})  # fmt: skip
+                          "tuning": tuning, "effort": effort, "lossless": lossless})  # fmt: skip
     extra = metadata.to_chunks(metadata.from_options(exif, icc_profile, xmp, dpi))
     with shown(settings.progress(progress), "encoding") as call:
         if planes.ndim == 3:
@@ -133,13 +134,15 @@ def _planes(pictures: Any) -> NDArray[np.uint8]:
         return _of_tensor(pictures)
     if not isinstance(pictures, np.ndarray):
         raise ValueError(f"pictures: {type(pictures).__name__} is neither a numpy array nor a torch tensor")
+    pictures = np.asarray(pictures)  # of subclasses, some have two dimensions whatever they are reshaped to
     shape = (*pictures.shape, 1) if pictures.ndim == 2 else pictures.shape
     if pictures.dtype != np.uint8 or len(shape) not in (3, 4) or shape[-1] not in CHANNELS:
         raise ValueError(
             f"pictures: {pictures.dtype} array {pictures.shape}, wanted uint8 (H, W), (H, W, C) or (N, H, W, C) with "
             "C from 1 to 4"
         )
-    return pictures.reshape(shape)
+    planes: NDArray[np.uint8] = pictures.reshape(shape)
+    return planes
 
 
 def _of_tensor(pictures: torch.Tensor) -> NDArray[np.uint8]:
@@ -152,6 +155,8 @@ def _of_tensor(pictures: torch.Tensor) -> NDArray[np.uint8]:
             f"pictures: {pictures.dtype} tensor {shape}, wanted uint8 or floating point (C, H, W) or (N, C, H, W) with "
             "C from 1 to 4"
         )
+    if pictures.layout != torch.strided or pictures.is_meta or (real and pictures.element_size() < 2):
+        raise ValueError(f"pictures: {pictures.dtype} tensor {shape}, {pictures.layout} on {pictures.device}, is none")
     pictures = pictures.detach()
     if real:
         if pictures.numel() and not bool(((pictures >= 0) & (pictures <= 1)).all()):

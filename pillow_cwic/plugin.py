@@ -198,7 +198,7 @@ def _with_transparency(im: Image.Image) -> Image.Image:
     """A picture with a palette as RGBA, or as RGB where ``info["transparency"]`` is none that Pillow understands."""
     try:
         return im.convert("RGBA")
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         im = im.copy()
         del im.info["transparency"]
         return im.convert("RGB")
@@ -224,7 +224,8 @@ def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
     given: dict[str, Any] = {name: im.encoderinfo.get(name) for name in ("exif", "icc_profile", "xmp", "dpi")}
     if "icc_profile" not in im.encoderinfo:
         carried = im.info.get("icc_profile")
-        given["icc_profile"] = carried if carried and carried[16:20] == PROFILE_SPACES[mode] else None
+        fits = isinstance(carried, bytes) and carried[16:20] == PROFILE_SPACES[mode]
+        given["icc_profile"] = carried if fits else None
     return meta.from_options(**given)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pillow_cwic.errors import CwicError
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
+ROUNDING = 1e-12  # how much a rate of 8 * bytes / pixels may have lost in a division
 TARGETS = ("rate", "size", "quality", "psnr", "ssim")  # at most one may be given
 
 RULES: dict[str, tuple[type, type, Callable[[Any], bool], str]] = {  # kind, what it becomes, range, and both in words
@@ -75,7 +76,7 @@ class Options:
     def bytes_for(self, pixels: int, metadata: int) -> int | None:
         """The bound in bytes of a file without its metadata, which takes so many; None if the target is no size."""
         if self.rate is not None:
-            return math.floor(self.rate * pixels / 8)
+            return math.floor(self.rate * pixels / 8 * (1 + ROUNDING))
         return None if self.size is None else self.size - metadata
 
     def check_size(self, pixels: int, metadata: int, size: int) -> None:
@@ -84,11 +85,12 @@ class Options:
         if bound is None or size <= bound:
             return
         if self.rate is None:
-            raise CwicError(f"size: {self.size} bytes are too few, the smallest file possible has {size + metadata}")
-        least = math.ceil(8e4 * size / pixels) / 1e4
+            raise CwicError(f"size: {self.size} bytes are too few, the smallest file found has {size + metadata}")
+        least = math.ceil(8e4 * size / pixels * (1 - ROUNDING)) / 1e4
+        what = f"at rate {least:g}" if least <= 100 else "which no rate allows: ask for a size"
         raise CwicError(
-            f"rate: {self.rate:g} bits per pixel are {bound} bytes, the smallest file possible has {size} beside its "
-            f"metadata, at rate {least:g}"
+            f"rate: {self.rate:g} bits per pixel are {bound} bytes, the smallest file found has {size} beside its "
+            f"metadata, {what}"
         )
 
 

@@ -157,6 +157,9 @@ def test_targets_hold_for_each_picture(pixels: np.ndarray) -> None:
         (torch.zeros(3, 4, 4, dtype=torch.int64), r"torch.int64 tensor \(3, 4, 4\)"),
         (torch.full((3, 4, 4), 1.01), r"torch.float32 tensor \(3, 4, 4\) holds 1.0\d* to 1.0\d*, wanted 0 to 1"),
         (torch.full((3, 4, 4), torch.nan), r"holds nan to nan, wanted 0 to 1"),
+        (torch.zeros(3, 4, 4).to_sparse(), r"torch.float32 tensor \(3, 4, 4\), torch.sparse_coo on cpu, is none"),
+        (torch.zeros(3, 4, 4, device="meta"), r"torch.float32 tensor \(3, 4, 4\), torch.strided on meta, is none"),
+        (torch.zeros(3, 4, 4).to(torch.float8_e4m3fn), r"torch.float8_e4m3fn tensor \(3, 4, 4\), .*, is none"),
         ([[1, 2], [3, 4]], "list is neither a numpy array nor a torch tensor"),
         (Image.new("P", (4, 4)), "Image is neither"),
     ],
@@ -166,12 +169,25 @@ def test_other_pictures_are_refused(pictures: object, words: str) -> None:
         pillow_cwic.encode(pictures)
 
 
+def test_subclasses_and_buffers_are_taken() -> None:
+    grey = np.arange(48 * 40, dtype=np.uint8).reshape(48, 40)
+    plain = pillow_cwic.encode(grey, effort=0, exif=b"MM\0*")
+    assert pillow_cwic.encode(np.asmatrix(grey), effort=0, exif=bytearray(b"MM\0*")) == plain
+    assert pillow_cwic.encode(np.ma.masked_array(grey), effort=0, exif=memoryview(b"MM\0*")) == plain
+
+
 def test_bad_options_are_refused() -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     for options, words in (
         ({"rate": 1, "size": 100}, "only one of"),
         ({"quality": 0}, "quality: 0 is not"),
         ({"progress": 3}, "progress: 3 is neither"),
+        ({"importance": [[1]]}, "importance: list is no array"),
+        ({"importance": Image.new("L", (8, 8))}, "importance: Image is no array"),
+        ({"lossless": True}, "lossless: True, but"),
+        ({"exif": np.zeros(5, np.uint8)}, "exif: ndarray is not bytes"),
+        ({"xmp": "\ud800"}, "xmp: 'utf-8' codec"),
+        ({"dpi": (10**5000, 72)}, "dpi: tuple is not a pair of numbers"),
         ({"exif": 5}, "exif: int is not bytes"),
         ({"dpi": (-1, 1)}, "dpi: -1.0 is outside"),
         ({"model": "none"}, "model: none is none of"),

@@ -257,7 +257,7 @@ def test_a_bound_that_cannot_be_met_is_one_line_and_no_file(folder: Path) -> Non
         result = cwic(*arguments, code=1)
         wanted = f"{name}: {arguments[-2].strip('-')}: {arguments[-1]} "
         assert result.stdout == "" and result.stderr.startswith(f"cwic: {wanted}") and result.stderr.count("\n") == 1
-        assert re.search(r"the smallest file possible has \d+", result.stderr)
+        assert re.search(r"the smallest file found has \d+", result.stderr)
     assert files(folder) == ["a.jpg", "b.png", "x.cwic"]
 
 

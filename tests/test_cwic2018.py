@@ -272,6 +272,19 @@ def test_files_meet_their_rate_by_shifting_the_map(released: Path, photo: Image.
     assert save(im, size=size, effort=9) == save(im, size=size, effort=0)
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_bound_is_met_by_whichever_operating_point_meets_it(alpha: bool) -> None:
+    im = Image.radial_gradient("L").resize((260, 40)).convert("RGB")
+    if alpha:
+        im.putalpha(Image.effect_noise(im.size, 60))
+    with pytest.raises(CwicError, match="the smallest file found has") as caught:
+        save(im, size=1)
+    least = int(str(caught.value).split()[-1])
+    assert len(save(im, size=least)) == least
+    with pytest.raises(CwicError, match=f"the smallest file found has {least}$"):
+        save(im, size=least - 1)
+
+
 def test_a_quality_takes_the_smallest_file_of_all_operating_points(released: Path, small: Image.Image) -> None:
     assert len(save(small, psnr=10)) <= min(len(save(small, quality=q)) for q in (1, 100))
     with pytest.raises(CwicError, match="psnr: 60"):

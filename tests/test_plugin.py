@@ -220,12 +220,12 @@ def test_quality_grows_the_file_and_the_psnr(small: Image.Image) -> None:
 def test_a_bound_out_of_reach_names_the_smallest_file(small: Image.Image, tmp_path: Path) -> None:
     """03-metadata-eats-rate.py: never a file beyond its bound, and none is left."""
     path = tmp_path / "x.cwic"
-    with pytest.raises(CwicError, match=r"size: 100 bytes are too few, the smallest file possible has \d+$") as caught:
+    with pytest.raises(CwicError, match=r"size: 100 bytes are too few, the smallest file found has \d+$") as caught:
         small.save(path, size=100)
     assert not path.exists()
     least = int(str(caught.value).split()[-1])
     assert len(saved(small, size=least)) == least
-    words = f"rate: 0.01 bits per pixel are 9 bytes, the smallest file possible has {least} beside its metadata, at"
+    words = f"rate: 0.01 bits per pixel are 9 bytes, the smallest file found has {least} beside its metadata, at"
     with pytest.raises(CwicError, match=words) as caught:
         saved(small, rate=0.01)
     assert len(saved(small, rate=float(str(caught.value).split()[-1]))) == least

@@ -95,12 +95,13 @@ def test_a_transparent_colour_of_a_palette_becomes_alpha(small: Image.Image) -> 
     assert np.asarray(back.getchannel("A")).min() == 0
 
 
-@pytest.mark.parametrize("value", [0, (0, 0, 0), b"\0\xff", None, "x", 3.5])
+@pytest.mark.parametrize("value", [0, (0, 0, 0), b"\0\xff", None, "x", 3.5, 10**30])
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P"])
 def test_a_stale_transparency_does_no_harm(small: Image.Image, mode: str, value: object) -> None:
     """02-rgb-from-gif-loses-ink.py and 09-stale-transparency-type-error.py: ``info`` copied from another picture."""
     im = small.convert(mode)
     wanted = np.asarray(reopened(im, quality=20))
+    im.info["icc_profile"] = 5
     im.info["transparency"] = value
     back = reopened(im, quality=20)
     if mode == "P":

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pillow_cwic import codec, rate
+from pillow_cwic import CwicError, codec, rate
 from pillow_cwic.codec import search
 from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options
 
@@ -117,3 +117,18 @@ def test_effort_is_checked() -> None:
     for wrong in (-1, 10, 2.0, True, "9"):
         with pytest.raises(ValueError, match=rf"effort: {wrong!r} is not a whole number from 0 to 9"):
             Options(effort=wrong)
+
+
+def test_a_rate_that_was_divided_has_its_bytes() -> None:
+    """8 * 123 / 4420, times 4420 / 8, is a little less than 123."""
+    for size in range(100, 3000, 7):
+        for pixels in (800, 4420, 7500, 393216):
+            assert Options(rate=8 * size / pixels).bytes_for(pixels, 0) == size
+
+
+def test_a_bound_that_no_rate_can_be_is_told() -> None:
+    with pytest.raises(CwicError, match="the smallest file found has 119 beside its metadata, which no rate"):
+        Options(rate=100).check_size(1, 0, 119)
+    with pytest.raises(CwicError, match=r"beside its metadata, at rate 16\.81$"):
+        Options(rate=1).check_size(800, 0, 1681)
+    assert Options(rate=16.81).bytes_for(800, 0) == 1681

@@ -98,6 +98,21 @@ def test_twice_costs_little_more_than_once(photo: Image.Image, whole: bytes) -> 
     assert psnr(opened(twice), im) > psnr(opened(once), im) - 1.5
 
 
+@pytest.mark.parametrize("share", [0.95, 0.9, 0.8, 0.7])
+def test_noise_is_shrunk_as_far_as_asked_for(share: float) -> None:
+    """Its size falls off a cliff where the codes next to zero become cheap."""
+    pixels = np.random.default_rng(3).integers(0, 256, (128, 192, 3), dtype=np.uint8)
+    data = pillow_cwic.encode(pixels, quality=90, effort=0)
+    size = int(share * len(data))
+    assert 0.9 * size <= len(pillow_cwic.shrink(data, size=size)) <= size
+
+
+@pytest.mark.parametrize("data", [None, "x.cwic", io.BytesIO(), 3])
+def test_what_is_not_bytes_is_told(data: object) -> None:
+    with pytest.raises(ValueError, match=f"data: {type(data).__name__} is not bytes"):
+        pillow_cwic.shrink(data, size=5)  # type: ignore[arg-type]
+
+
 def test_small_enough_is_returned_as_it_is(small_file: bytes) -> None:
     assert pillow_cwic.shrink(small_file, size=len(small_file)) == small_file
     assert pillow_cwic.shrink(small_file, rate=1.0) == small_file
@@ -105,13 +120,13 @@ def test_small_enough_is_returned_as_it_is(small_file: bytes) -> None:
 
 
 def test_out_of_reach_names_the_smallest(small: Image.Image, small_file: bytes) -> None:
-    with pytest.raises(CwicError, match=r"size: 1 bytes are too few, the smallest file possible has \d+$") as caught:
+    with pytest.raises(CwicError, match=r"size: 1 bytes are too few, the smallest file found has \d+$") as caught:
         pillow_cwic.shrink(small_file, size=1)
     least = int(str(caught.value).split()[-1])
     made = pillow_cwic.shrink(small_file, size=least)
     assert container.HEADER_BYTES < len(made) == least < 250
     assert opened(made).size == small.size
-    with pytest.raises(CwicError, match=f"the smallest file possible has {least}"):
+    with pytest.raises(CwicError, match=f"the smallest file found has {least}"):
         pillow_cwic.shrink(made, size=least - 1)
     with pytest.raises(CwicError, match=f"rate: 0.001 bits per pixel are 0 bytes, the smallest .* {least} beside its"):
         pillow_cwic.shrink(small_file, rate=0.001)
@@ -135,7 +150,7 @@ def test_modes_sizes_and_metadata(photo: Image.Image, mode: str, size: tuple[int
     exif[0x013B] = "somebody"
     data = saved(im, quality=90, exif=exif, xmp=b"<x/>", dpi=(300, 150), icc_profile=b"a profile")
     if size == (1, 1):  # which has little to lose
-        with pytest.raises(CwicError, match="the smallest file possible has") as caught:
+        with pytest.raises(CwicError, match="the smallest file found has") as caught:
             pillow_cwic.shrink(data, size=len(data) // 2)
         made = pillow_cwic.shrink(data, size=int(str(caught.value).split()[-1]))
     else:

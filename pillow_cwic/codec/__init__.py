@@ -51,6 +51,8 @@ def encode(
         if not height or not width:
             raise ValueError(f"pixels: a picture of {width} x {height} is empty")
         limits.check_pixels(width, height)
+        if importance is not None and not isinstance(importance, np.ndarray):
+            raise ValueError(f"importance: {type(importance).__name__} is no array, wanted uint8 {(height, width)}")
         if importance is not None and (importance.dtype != np.uint8 or importance.shape != (height, width)):
             raise ValueError(f"importance: {importance.dtype} {importance.shape}, wanted uint8 {(height, width)}")
         planes = pixels.reshape(height, width, -1)
@@ -68,7 +70,7 @@ def encode(
             effort = EFFORTS[options.effort]
             return Encoder(colour, grey, model, effort, progress, timings, importance, inserted)
 
-        model, coded = _coded(encoder, options, bound, width * height)
+        model, coded = _coded(encoder, options, bound, width * height, inserted)
         options.check_size(width * height, metadata, coded.size)
         with stage(timings, "container"):
             header = container.Header(width, height, mode, coded.exponent, coded.rate, model.id, model.family, grey)
@@ -76,12 +78,20 @@ def encode(
 
 
 def _coded(
-    encoder: Callable[[models.Model], Encoder], options: Options, bound: int | None, pixels: int
+    encoder: Callable[[models.Model], Encoder], options: Options, bound: int | None, pixels: int, inserted: int
 ) -> tuple[models.Model, Coded]:
-    """The layers that meet the target, of the operating point that suits it best; ``bound`` in bytes, if it is one."""
+    """The layers that meet the target, of the operating point that suits it best; ``bound`` in bytes, if it is one.
+
+    If none is within the bound, the smallest. ``inserted`` of those bytes are not for layers.
+    """
     if bound is not None:
-        model = models.by_name(options.model, options.tuning, 8 * bound / pixels)
-        return model, encoder(model).within(bound)
+        usual = models.by_name(options.model, options.tuning, 8 * max(1, bound - inserted) / pixels)
+        found = [(usual, encoder(usual).within(bound))]
+        if found[0][1].size > bound:
+            others = (model for model in models.points(options.model, options.tuning) if model != usual)
+            found += [(model, encoder(model).within(bound)) for model in others]
+        within = [each for each in found if each[1].size <= bound]
+        return max(within, key=lambda each: each[1].size) if within else min(found, key=lambda each: each[1].size)
     if options.quality is not None:
         t = quality_to_rate(options.quality)
         bpp = typical_bpp(t, None)

@@ -91,6 +91,8 @@ class Encoder:
         if not self.runtime.networks.refines:
             self.effort = PLAIN
         self.importance = None if importance is None else self._relative(importance)
+        if self.importance is not None and not self.importance.any():  # all alike: as without
+            self.importance = None
         self.analysed: Any = None  # what the networks' own ``analyse`` gives
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
         self.largest: dict[float, Coded] = {}  # by weight: at the highest rate whose size is within the bound
@@ -122,9 +124,9 @@ class Encoder:
 
     def _weights(self, t: int, weight: float) -> float | NDArray[np.float64]:
         """Bits for a squared step, one for all codes or, (rows, columns), by how important each place is."""
-        usual = weight * code_weight(t)
         if self.importance is None:
-            return usual
+            return weight * code_weight(t)
+        usual = (weight or 1.0) * code_weight(t)  # it is by weights that bits move, whatever the effort
         n = self.runtime.entropy.codes_per_level
         weights: NDArray[np.float64] = usual * np.exp2(DOUBLINGS * np.kron(self.importance, np.ones((n, n))))
         return weights

@@ -63,9 +63,13 @@ def _bracket(
     above: tuple[int, float] | None = None
     rate, goal = min(max(start, LOWEST), HIGHEST), wanted + aim
     reach = 1.1  # how far beyond the guess a step goes; doubles while all trials lie on one side
+    side, alike = False, 0  # of the last trial, and how many before it were there, too
+    straight = True  # between the two, until lines lead astray
     for _ in range(MAX_TRIALS):
         value = measure(rate)
         is_below = value <= wanted if aim < 0 else value < wanted
+        side, alike = is_below, alike + 1 if is_below == side else 0
+        straight &= alike < 3 or not (below and above)
         if is_below:
             below = rate, value
         else:
@@ -78,7 +82,7 @@ def _bracket(
             if above[0] - below[0] <= 1:
                 break
             share = (goal - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else 0.5
-            share = min(max(share, 0.05), 0.95)
+            share = min(max(share, 0.05), 0.95) if straight else 0.5
             rate = round(below[0] + share * (above[0] - below[0]))
             rate = min(max(rate, below[0] + 1), above[0] - 1)
         elif below:

@@ -59,15 +59,21 @@ def from_options(exif: Any = None, icc_profile: Any = None, xmp: Any = None, dpi
     ``exif`` is bytes, with or without the leading ``Exif\\0\\0``, or has ``tobytes()`` as ``PIL.Image.Exif``;
     ``icc_profile`` is bytes, ``xmp`` bytes or str, ``dpi`` two numbers. What is empty is left out.
     """
-    if hasattr(exif, "tobytes"):
+    if hasattr(exif, "get_ifd"):
         exif = exif.tobytes() if exif else None
     if isinstance(xmp, str):
-        xmp = xmp.encode()
+        try:
+            xmp = xmp.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"xmp: {error}") from None
+    blocks: dict[str, bytes] = {}
     for field, block in (("exif", exif), ("icc_profile", icc_profile), ("xmp", xmp)):
-        if block is not None and not isinstance(block, bytes):
+        if block is not None and not isinstance(block, bytes | bytearray | memoryview):
             raise ValueError(f"{field}: {type(block).__name__} is not bytes")
-    exif = exif and exif.removeprefix(b"Exif\0\0")
-    return Metadata(exif or None, icc_profile or None, xmp or None, None if dpi is None else parse_dpi(dpi))
+        blocks[field] = b"" if block is None else bytes(block)
+    blocks["exif"] = blocks["exif"].removeprefix(b"Exif\0\0")
+    found = {field: block or None for field, block in blocks.items()}
+    return Metadata(**found, dpi=None if dpi is None else parse_dpi(dpi))
 
 
 def parse_dpi(dpi: object) -> tuple[float, float] | None:
@@ -80,7 +86,11 @@ def parse_dpi(dpi: object) -> tuple[float, float] | None:
             raise TypeError
         x, y = (float(value) for value in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ArithmeticError):
-        raise ValueError(f"dpi: {dpi!r} is not a pair of numbers") from None
+        try:
+            said = repr(dpi)
+        except ValueError:  # a whole number of thousands of digits
+            said = type(dpi).__name__
+        raise ValueError(f"dpi: {said} is not a pair of numbers") from None
     if not x or not y or math.isnan(x) or math.isnan(y):
         return None
     for value in (x, y):
