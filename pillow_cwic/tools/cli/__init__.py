@@ -1,8 +1,13 @@
-"""The command ``cwic``. Exit codes: 0 all done, 1 something failed (a line each on stderr), 2 wrong usage."""
+"""The command ``cwic``. Exit codes: 0 all done, 1 something failed (a line each on stderr), 2 wrong usage,
+130 interrupted.
+"""
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager
 from importlib import import_module
+from typing import Any, NoReturn
 
 import click
 
@@ -21,7 +26,47 @@ COMMANDS = {  # module and name of each; imported when it is asked for, as each 
 }
 
 
+INTERRUPTED = 130  # exit code, as shells have it
+
+
+def _printing(err: bool = False) -> AbstractContextManager[None]:
+    from pillow_cwic.tools.cli.places import printing
+
+    return printing(err)
+
+
 class _Commands(click.Group):
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """As click's, but what ends the command early is told in its own words, and by its own exit codes."""
+        heard = sys.stdout is not None
+        code: Any = 1
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False}) or 0
+        except SystemExit as error:
+            code = error.code
+        except click.ClickException as error:
+            code = error.exit_code
+            with _printing(err=True):
+                error.show()
+        except (KeyboardInterrupt, click.Abort):
+            code = INTERRUPTED
+            with _printing(err=True):
+                click.echo("cwic: interrupted", err=True)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            with _printing():  # the help, which click prints
+                raise
+        if heard and sys.stdout is None:  # what there was to print is lost, which was told
+            code = code or 1
+        sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # for which click would print an empty line
+            raise click.Abort from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

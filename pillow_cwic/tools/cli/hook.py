@@ -16,11 +16,11 @@ def manage_autoload(action: str) -> None:
     """Switch the start-up hook on or off, by which Pillow opens .cwic in programs that do not import pillow_cwic."""
     try:
         if action == "status":
-            click.echo(autoload.status())
+            say(autoload.status())
         else:
             verb, change = ("wrote", autoload.enable) if action == "enable" else ("removed", autoload.disable)
             for path in change():
-                click.echo(f"{verb} {path}")
+                say(f"{verb} {path}")
     except OSError as error:
         say(complaint(error.filename or "autoload", error), err=True)
         sys.exit(1)

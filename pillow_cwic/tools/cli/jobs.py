@@ -14,12 +14,11 @@ import click
 import pillow_cwic
 from pillow_cwic import settings
 from pillow_cwic.tools.bulk import Recipe, convert, is_whole
+from pillow_cwic.tools.cli import INTERRUPTED
 from pillow_cwic.tools.cli.files import usage_errors
 from pillow_cwic.tools.cli.places import Place, Stream, check_free, complaint, file_of, plain_warnings, say, write
 
 __all__ = ["Job", "run_jobs"]
-
-INTERRUPTED = 130  # exit code, as shells have it
 
 
 class Job(NamedTuple):

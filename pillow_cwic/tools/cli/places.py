@@ -17,8 +17,8 @@ import click
 from pillow_cwic.file import atomic
 from pillow_cwic.tools.bulk import reason
 
-__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "file_of", "plain_warnings", "say", "source_of",
-           "target_of", "write"]  # fmt: skip
+__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "file_of", "plain_warnings", "printing", "say",
+           "source_of", "target_of", "write"]  # fmt: skip
 
 
 class Stream(Enum):
@@ -95,6 +95,8 @@ def write(target: Place, data: bytes, overwrite: bool) -> None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
     except OSError as error:
+        if target is Stream.OUTPUT:
+            _silence_output()
         why = reason(error)
         if isinstance(target, Path) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = f"the folder {_folder(target)} is read-only: {why}"
@@ -112,8 +114,31 @@ def complaint(place: object, error: BaseException) -> str:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Prints a line, whatever bytes the names in it are made of."""
-    click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), err=err)
+    """Prints a line, whatever bytes the names in it are made of, as ``printing`` does."""
+    with printing(err):
+        click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), err=err)
+
+
+@contextmanager
+def printing(err: bool = False) -> Iterator[None]:
+    """Around what prints: a stream that takes no more ends no work. It is closed to the rest, its name None in sys.
+
+    For standard output that is told; not where its reader has gone, as ``head`` does when it has enough.
+    """
+    try:
+        yield
+    except OSError as error:
+        if err:
+            sys.stderr = None
+            return
+        _silence_output()
+        if error.errno != errno.EPIPE:
+            say(complaint(Stream.OUTPUT, error), err=True)
+
+
+def _silence_output() -> None:
+    """Takes standard output from Python, which would try at the end to write once more what is left in it."""
+    sys.stdout = None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pillow_cwic import models, plugin
 from pillow_cwic.file import container, limits
 from pillow_cwic.tools.bulk import FAILURES, SUFFIX, cwic_bytes, format_of
 from pillow_cwic.tools.cli.files import a_name, check_apart, find_files, for_inputs, picture_format
-from pillow_cwic.tools.cli.places import check_free, complaint, file_of, say, write
+from pillow_cwic.tools.cli.places import check_free, complaint, file_of, printing, say, write
 
 
 @click.command(short_help="Say what is in .cwic files, and check them.")
@@ -56,7 +56,7 @@ def info(inputs: tuple[str, ...], as_json: bool, output: str | None, force: bool
             failed = True
             say(complaint(source, error), err=True)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        _say_json(found)
     else:
         for facts in found:
             say(f"{facts['file']}:")
@@ -75,10 +75,15 @@ def list_models(as_json: bool) -> None:
         for m in models.installed()
     ]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        _say_json(found)
         return
     for each in found:
         say(f"{each['model']} {each['tuning']}: id {each['id']}, {each['file']}")
+
+
+def _say_json(found: list[dict[str, Any]]) -> None:
+    with printing():
+        click.echo(json.dumps(found, indent=2))
 
 
 def _describe(data: bytes) -> dict[str, Any]:
