@@ -172,6 +172,41 @@ def test_previews_are_no_pictures_of_their_own(small: Image.Image) -> None:
     assert Image.open("out.cwic").size == preview.size
 
 
+def test_an_mpo_of_unknown_kinds_is_told_by_sizes(small: Image.Image) -> None:
+    """Pillow's own kinds say nothing: pictures as large as the first were dropped in silence."""
+    first, *others = three()
+    first.save("a.mpo", save_all=True, append_images=others)
+    assert "holds 3 pages or frames: choose one with --frame, 0 to 2" in cwic("encode", "a.mpo", code=1).stderr
+    cwic("encode", "a.mpo", "--frame", "1", "-q", "40")
+    assert np.asarray(Image.open("a.cwic")).mean((0, 1)).argmax() == 1
+    turned = small.transpose(Image.Transpose.ROTATE_90)
+    small.save("turned.mpo", save_all=True, append_images=[small.resize((20, 15)), turned])
+    assert "holds 2 pages" in cwic("encode", "turned.mpo", code=1).stderr
+
+
+def test_frames_behind_a_picture_leave_its_metadata_alone(small: Image.Image) -> None:
+    """A gain map as large as the picture is none of its own, and a preview's metadata is not the picture's."""
+    for name, size, xmp in (("gain", small.size, b"<hdrgm:Version/>"), ("preview", (20, 15), b"<x/>")):
+        behind = small.resize(size)
+        behind.encoderinfo = {"xmp": xmp, "dpi": (300, 300)}  # what Pillow saves it with
+        small.save(f"{name}.jpg", "MPO", save_all=True, append_images=[behind])
+        with Image.open(f"{name}.jpg") as im:
+            im.seek(1)
+            assert im.info["xmp"] == xmp
+        cwic("encode", f"{name}.jpg", "-q", "1")
+        with Image.open(f"{name}.cwic") as im:
+            assert im.size == small.size and not {"xmp", "dpi"} & set(im.info)
+
+
+def test_an_mpo_whose_previews_were_cut_off(small: Image.Image) -> None:
+    small.save("whole.jpg", "MPO", save_all=True, append_images=[small])
+    with Image.open("whole.jpg") as im:
+        size = im.mpinfo[0xB002][0]["Size"]
+    Path("a.jpg").write_bytes(Path("whole.jpg").read_bytes()[:size])
+    cwic("encode", "a.jpg", "-q", "1")
+    assert Image.open("a.cwic").size == small.size
+
+
 def test_two_views_of_a_stereo_camera_are_two_pictures(small: Image.Image) -> None:
     small.save("a.mpo", save_all=True, append_images=[small])
     with Image.open("a.mpo") as im:

@@ -22,6 +22,7 @@ Source = str | os.PathLike[str] | IO[bytes]
 
 X_RESOLUTION, XMP = 282, 700  # tags of TIFF
 FILE_TYPE, DERIVED = 254, 0b101  # another, and its bits for reduced copies and masks of other pages
+GAIN_MAPS = (b"hdrgm:", b"HDRGainMap")  # in the XMP of those: of Adobe and Android, of Apple
 # What of a TIFF's tags below 1000, where its own storage is described, is about the picture; and what of the others
 # is not: XMP and ICC profile, which go their own way, and Photoshop's layers.
 ABOUT_PICTURES = {269, 270, 271, 272, 274, 282, 283, 285, 286, 287, 296, 301, 305, 306, 315, 316, 318, 319}
@@ -119,10 +120,31 @@ def _pictures(im: Image.Image, count: int) -> list[int]:
     found = list(range(count))
     if count > 1 and im.format == "MPO":  # as many cameras' JPEGs are, with a preview
         kinds = [entry["Attribute"]["MPType"] for entry in getattr(im, "mpinfo", {}).get(0xB002, [])]
-        found = [n for n in found if n == 0 or (n < len(kinds) and kinds[n].startswith("Multi-Frame"))]
+        found = [n for n in found if n == 0 or (n < len(kinds) and _is_view(im, n, kinds[n]))]
     if count > 1 and hasattr(im, "tag_v2"):
         found = [n for n in found if not _is_derived(im, n)]
     return found or [0]
+
+
+def _is_view(im: Image.Image, frame: int, kind: str) -> bool:
+    """Whether a frame of an MPO, not the first, is a picture of its own by its kind.
+
+    Where the kind is not told, as in those that Pillow writes, it is one if it has no fewer pixels than the first,
+    unlike previews, and is no gain map, which makes the first brighter on some screens.
+    """
+    if kind != "Undefined":
+        return kind.startswith("Multi-Frame")
+    im.seek(0)
+    first, info = im.width * im.height, im.info
+    im.info = {}  # Pillow adds what each frame holds to what those before held
+    try:
+        im.seek(frame)
+        return im.width * im.height >= first and not any(name in im.info.get("xmp", b"") for name in GAIN_MAPS)
+    except (OSError, SyntaxError, ValueError):  # cut off, or no JPEG
+        return False
+    finally:
+        im.seek(0)
+        im.info = info
 
 
 def _is_derived(im: Image.Image, page: int) -> bool:

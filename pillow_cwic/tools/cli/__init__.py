@@ -1,5 +1,6 @@
-"""The command ``cwic``. Exit codes: 0 all done, 1 something failed (a line each on stderr), 2 wrong usage,
-130 interrupted.
+"""The command ``cwic``.
+
+Exit codes: 0 all done, 1 something failed (a line each on stderr), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ COMMANDS = {  # module and name of each; imported when it is asked for, as each 
     "models": ("show", "list_models"),
     "autoload": ("hook", "manage_autoload"),
 }
-
 
 INTERRUPTED = 130  # exit code, as shells have it
 
