@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -204,8 +205,21 @@ def test_names_of_any_bytes(folder: Path) -> None:
         pytest.skip("names that are not UTF-8")
     name = os.fsdecode(b"caf\xe9.jpg")
     os.rename("a.jpg", name)
-    assert cwic("encode", name, "-q", "1").stdout.startswith("caf\ufffd.jpg -> caf\ufffd.cwic: ")
-    assert cwic("encode", os.fsdecode(b"\xff"), code=1).stderr.startswith("cwic: \ufffd: ")
+    assert cwic("encode", name, "-q", "1").stdout.startswith("caf\\xe9.jpg -> caf\\xe9.cwic: ")
+    assert cwic("encode", os.fsdecode(b"\xff"), code=1).stderr.startswith("cwic: \\xff: ")
+    told = cwic("info", os.fsdecode(b"caf\xe9.cwic"), "--json").stdout
+    assert json.loads(told)[0]["file"] == "caf\\xe9.cwic"  # no half of a pair, which strict parsers refuse
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not take")
+def test_names_neither_end_lines_nor_steer_terminals(folder: Path) -> None:
+    name, shown = "a\nb\x1b[31m\u202e \u00e9", "a\\nb\\x1b[31m\\u202e \u00e9"
+    os.rename("a.jpg", f"{name}.jpg")
+    assert cwic("encode", f"{name}.jpg", "-q", "1").stdout.startswith(f"{shown}.jpg -> {shown}.cwic: ")
+    assert cwic("encode", f"{name}.jpg", code=1).stderr.startswith(f"cwic: {shown}.jpg: {shown}.cwic exists already")
+    assert cwic("info", f"{name}.cwic").stdout.startswith(f"{shown}.cwic:\n")
+    assert f"no files in {shown}nothing*" in cwic("encode", f"{name}nothing*", code=2).stderr
+    assert json.loads(cwic("info", f"{name}.cwic", "--json").stdout)[0]["file"] == f"{name}.cwic"
 
 
 # Whom errors name ---------------------------------------------------------------------------------------------------

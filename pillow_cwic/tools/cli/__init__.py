@@ -46,6 +46,10 @@ class _Commands(click.Group):
             code = error.code
         except click.ClickException as error:
             code = error.exit_code
+            from pillow_cwic.tools.cli.places import plain
+
+            if not isinstance(error, click.exceptions.NoArgsIsHelpError):
+                error.message = plain(error.message)  # type: ignore[misc]
             with _printing(err=True):
                 error.show()
         except (KeyboardInterrupt, click.Abort):

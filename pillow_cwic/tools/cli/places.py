@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,8 +18,12 @@ import click
 from pillow_cwic.file import atomic
 from pillow_cwic.tools.bulk import reason
 
-__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "file_of", "plain_warnings", "printing", "say",
-           "source_of", "target_of", "write"]  # fmt: skip
+__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "file_of", "plain", "plain_warnings",
+           "printing", "say", "source_of", "target_of", "valid", "write"]  # fmt: skip
+
+
+# Control characters, ends of lines, and what turns the direction of the text behind it.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Stream(Enum):
@@ -75,14 +80,14 @@ def check_free(target: Place, force: bool, otherwise: str = "") -> None:
     if os.path.isdir(target):  # which, unlike Path's own, says no to a name that is too long
         raise OutputError(target, "is a folder")
     if os.path.exists(target) and not force:
-        raise FileExistsError(f"{target} exists already, --force overwrites it{otherwise}")
+        raise FileExistsError(f"{plain(str(target))} exists already, --force overwrites it{otherwise}")
     folder = _folder(target)
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not os.path.isdir(folder):
-        raise OutputError(target, f"{folder} is no folder")
+        raise OutputError(target, f"{plain(str(folder))} is no folder")
     if not os.access(folder, os.W_OK):
-        raise OutputError(target, f"the folder {folder} is read-only")
+        raise OutputError(target, f"the folder {plain(str(folder))} is read-only")
 
 
 def write(target: Place, data: bytes, overwrite: bool) -> None:
@@ -99,7 +104,7 @@ def write(target: Place, data: bytes, overwrite: bool) -> None:
             _silence_output()
         why = reason(error)
         if isinstance(target, Path) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            why = f"the folder {_folder(target)} is read-only: {why}"
+            why = f"the folder {plain(str(_folder(target)))} is read-only: {why}"
         raise OutputError(target, why) from error
 
 
@@ -114,9 +119,19 @@ def complaint(place: object, error: BaseException) -> str:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Prints a line, whatever bytes the names in it are made of, as ``printing`` does."""
+    """Prints a line, whatever is in the names in it, as ``printing`` does."""
     with printing(err):
-        click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), err=err)
+        click.echo(plain(text), err=err)
+
+
+def plain(text: str) -> str:
+    """A text with escapes, such as ``\\n``, for what would end the line or steer a terminal, and ``valid`` ones."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), valid(text))
+
+
+def valid(text: str) -> str:
+    """A text with escapes, such as ``\\xe9``, for the bytes of a file's name that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager

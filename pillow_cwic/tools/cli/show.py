@@ -15,7 +15,7 @@ from pillow_cwic import models, plugin
 from pillow_cwic.file import container, limits
 from pillow_cwic.tools.bulk import FAILURES, SUFFIX, cwic_bytes, format_of
 from pillow_cwic.tools.cli.files import a_name, check_apart, find_files, for_inputs, picture_format
-from pillow_cwic.tools.cli.places import check_free, complaint, file_of, printing, say, write
+from pillow_cwic.tools.cli.places import check_free, complaint, file_of, printing, say, valid, write
 
 
 @click.command(short_help="Say what is in .cwic files, and check them.")
@@ -49,7 +49,7 @@ def info(inputs: tuple[str, ...], as_json: bool, output: str | None, force: bool
     for source in sources:
         try:
             data = cwic_bytes(file_of(source))
-            found.append({"file": str(source), **_describe(data)})
+            found.append({"file": valid(str(source)), **_describe(data)})
             if target is not None:
                 _write_map(data, target, force)
         except FAILURES as error:
@@ -71,7 +71,7 @@ def info(inputs: tuple[str, ...], as_json: bool, output: str | None, force: bool
 def list_models(as_json: bool) -> None:
     """List the models: those that came with the package, then those in the folders of PILLOW_CWIC_MODELS."""
     found = [
-        {"model": m.name, "tuning": m.tuning, "id": m.id.hex(), "sha256": m.sha256, "file": m.file}
+        {"model": m.name, "tuning": m.tuning, "id": m.id.hex(), "sha256": m.sha256, "file": valid(m.file)}
         for m in models.installed()
     ]
     if as_json:
