@@ -58,6 +58,24 @@ def test_a_reader_that_has_enough_is_told_nothing(folder: Path) -> None:
     assert files(folder / "out") == ["a.cwic", "b.cwic"]
 
 
+# Streams that are closed --------------------------------------------------------------------------------------------
+
+
+def test_closed_streams_give_and_take_no_files(folder: Path) -> None:
+    """They were called terminals."""
+    for words, name in (("- <&-", "input"), ("a.jpg -o - >&-", "output"), ("- -o - < a.jpg >&-", "output")):
+        done = run(f"cwic encode {words}")
+        assert done.returncode == 2 and f"- is standard {name}, which is closed here".encode() in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "options"), [("2>&-", ""), ("2>&-", "-j 2"), ("<&- >&- 2>&-", "-j 2")])
+def test_files_are_made_with_closed_streams(folder: Path, closed: str, options: str) -> None:
+    """Without standard error several files were an error, and nothing was made."""
+    done = run(f"cwic encode a.jpg b.png -q 1 -o out {options} {closed}")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert files(folder / "out") == ["a.cwic", "b.cwic"]
+
+
 # Interrupts ---------------------------------------------------------------------------------------------------------
 
 

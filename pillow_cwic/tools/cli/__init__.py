@@ -5,6 +5,7 @@ Exit codes: 0 all done, 1 something failed (a line each on stderr), 2 wrong usag
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager
 from importlib import import_module
@@ -29,6 +30,18 @@ COMMANDS = {  # module and name of each; imported when it is asked for, as each 
 INTERRUPTED = 130  # exit code, as shells have it
 
 
+def _occupy_closed_streams() -> None:
+    """Opens nothing as what of standard input, output and error is closed, in processes that this one starts, too.
+
+    Else the next file or pipe would take the number, and get what libraries and other processes print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+
+
 def _printing(err: bool = False) -> AbstractContextManager[None]:
     from pillow_cwic.tools.cli.places import printing
 
@@ -38,6 +51,7 @@ def _printing(err: bool = False) -> AbstractContextManager[None]:
 class _Commands(click.Group):
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """As click's, but what ends the command early is told in its own words, and by its own exit codes."""
+        _occupy_closed_streams()
         heard = sys.stdout is not None
         code: Any = 1
         try:

@@ -42,7 +42,7 @@ def run_jobs(todo: list[Job], jobs: int, quiet: bool) -> None:
     """Does all jobs and ends the program. What failed is listed at the end, after an interrupt too."""
     with usage_errors(), pillow_cwic.options(device=todo[0].recipe.device, threads=todo[0].recipe.threads):
         pass
-    with_bar = not quiet and len(todo) > 1 and sys.stderr.isatty()
+    with_bar = not quiet and len(todo) > 1 and sys.stderr is not None and sys.stderr.isatty()
     counts = {"done": 0, "skipped": 0, "failed": 0}
     failures: list[str] = []
     interrupted = False

@@ -52,7 +52,10 @@ def source_of(name: str) -> Place:
     if name != "-":
         return Path(name)
     if sys.stdin is None or sys.stdin.isatty():
-        raise click.UsageError("- is standard input, which must come from a file or a program: cwic ... - < FILE")
+        what = "is closed" if sys.stdin is None else "is a terminal"
+        raise click.UsageError(
+            f"- is standard input, which {what} here and must come from a file or a program: - < FILE"
+        )
     return Stream.INPUT
 
 
@@ -61,7 +64,8 @@ def target_of(name: str) -> Place:
     if name != "-":
         return Path(name)
     if sys.stdout is None or sys.stdout.isatty():
-        raise click.UsageError("- is standard output, which is a terminal here: name a file with -o, or send it to one")
+        what = "is closed" if sys.stdout is None else "is a terminal"
+        raise click.UsageError(f"- is standard output, which {what} here: name a file with -o, or send it to one")
     return Stream.OUTPUT
 
 
