@@ -258,6 +258,41 @@ def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatc
         assert told == f"cwic: out/{name}: the folder out is read-only{why}\n"
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+def test_no_folders_are_left_of_files_that_were_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """A full disk left those that were made for the file; those that were there, or hold others, stay."""
+    Path("there").mkdir()
+
+    def fail(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
+        if "held" in os.fspath(path):
+            Path("there/held/other").touch()
+        raise error
+
+    monkeypatch.setattr(atomic, "write", fail)
+    for name in ("there/y/z/new.cwic", "w/new.cwic", "there/held/z/new.cwic"):
+        told = cwic("encode", "a.jpg", "-q", "1", "-o", name, code=1 if isinstance(error, OSError) else 130).stderr
+        assert told.startswith("cwic: ") and told.count("\n") == 1
+    cwic("encode", "a.jpg", "-q", "1", "-o", f"v/{'n' * 300}/new.cwic", code=1)
+    assert sorted(path.as_posix() for path in Path().rglob("*") if path.suffix == "") == [
+        "there", "there/held", "there/held/other"
+    ]  # fmt: skip
+
+
+def test_a_folder_that_another_process_removed_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = atomic.write
+
+    def removed_before(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
+        monkeypatch.setattr(atomic, "write", written)
+        Path("out").rmdir()
+        written(path, data, overwrite=overwrite)
+
+    monkeypatch.setattr(atomic, "write", removed_before)
+    cwic("encode", "a.jpg", "-q", "1", "-o", "out/")
+    assert files(folder / "out") == ["a.cwic"]
+
+
 def test_a_bound_that_cannot_be_met_is_one_line_and_no_file(folder: Path) -> None:
     """03-metadata-eats-rate.py: both sizes are told, and no file beyond the bound is made."""
     for arguments, name in (

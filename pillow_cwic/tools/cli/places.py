@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from io import BytesIO
 from pathlib import Path
@@ -98,8 +98,10 @@ def write(target: Place, data: bytes, overwrite: bool) -> None:
     """Writes all of a file, with the folders it lies in, or nothing. Raises OutputError."""
     try:
         if isinstance(target, Path):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(target, data, overwrite=overwrite)
+            try:
+                _write_file(target, data, overwrite)
+            except FileNotFoundError:  # another process removed the folder, which it had made and could not use
+                _write_file(target, data, overwrite)
         else:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
@@ -110,6 +112,19 @@ def write(target: Place, data: bytes, overwrite: bool) -> None:
         if isinstance(target, Path) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = f"the folder {plain(str(_folder(target)))} is read-only: {why}"
         raise OutputError(target, why) from error
+
+
+def _write_file(target: Path, data: bytes, overwrite: bool) -> None:
+    """Writes a file, with the folders it lies in; if it cannot, those that are new and empty are removed."""
+    new = [folder for folder in target.parents if not os.path.lexists(folder)]  # the innermost first
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(target, data, overwrite=overwrite)
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _folder(target: Path) -> Path:
