@@ -169,6 +169,7 @@ def test_other_pictures_are_refused(pictures: object, words: str) -> None:
         pillow_cwic.encode(pictures)
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_subclasses_and_buffers_are_taken() -> None:
     grey = np.arange(48 * 40, dtype=np.uint8).reshape(48, 40)
     plain = pillow_cwic.encode(grey, effort=0, exif=b"MM\0*")
