@@ -14,8 +14,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 from PIL import Image
 
@@ -82,6 +85,14 @@ print(*(after - before for before, after in zip(before, taken())))
 """
 
 
+@contextmanager
+def compiled() -> Iterator[None]:
+    """Within, processes find modules compiled, as pip leaves them, by the first that imports them: in a new folder."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, PYTHONPYCACHEPREFIX=folder):
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        yield
+
+
 class Registration(NamedTuple):
     """What registration adds to ``from PIL import Image``: seconds of CPU, and bytes of memory held."""
 
@@ -91,15 +102,11 @@ class Registration(NamedTuple):
 
 def registration(runs: int) -> Registration:
     """Medians of so many new interpreters, by import of the package, which is what the hook does, too. Linux alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        variables["PYTHONPYCACHEPREFIX"] = folder  # compiled by a round before, as pip does when it installs
-        found = []
-        for _ in range(runs + 1):
-            command = [sys.executable, "-c", REGISTERING]
-            cpu, pages = subprocess.check_output(command, env=variables, text=True).split()
-            found.append((float(cpu), int(pages) * os.sysconf("SC_PAGE_SIZE")))
-        return Registration(*map(statistics.median, zip(*found[1:], strict=True)))
+    found = []
+    for _ in range(runs + 1):
+        cpu, pages = subprocess.check_output([sys.executable, "-c", REGISTERING], text=True).split()
+        found.append((float(cpu), int(pages) * os.sysconf("SC_PAGE_SIZE")))
+    return Registration(*map(statistics.median, zip(*found[1:], strict=True)))
 
 
 OPENING = """
@@ -243,7 +250,8 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    text = report(args.runs, args.repeats, args.megapixels)
+    with compiled():
+        text = report(args.runs, args.repeats, args.megapixels)
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "startup.md").write_text(text)
     print(text)

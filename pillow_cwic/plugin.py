@@ -38,7 +38,7 @@ class CwicImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Content-weighted image compression"
-    fp: IO[bytes] | None = None  # as it is of a pickled picture
+    fp: IO[bytes] | None = None  # as it stays where a picture is handed to another process without its file
     n_frames = 1
     is_animated = False
 
@@ -76,7 +76,7 @@ class CwicImageFile(ImageFile.ImageFile):
 
     def _data(self) -> bytes:
         if self.fp is None:
-            raise ValueError("the file is closed, was verified, or is that of a pickled picture: open it again")
+            raise ValueError("the file is closed, was verified, or did not come along to this process: open it again")
         self.fp.seek(0)
         data = container.take(self.fp)
         header = container.read_header(data)

@@ -190,7 +190,7 @@ def test_a_pickled_picture(small_file: bytes) -> None:
     """12-pickle-importance-map.py"""
     im = pickle.loads(pickle.dumps(Image.open(io.BytesIO(small_file))))
     assert im.tobytes() == Image.open(io.BytesIO(small_file)).tobytes() and im.info["model"] == "cwic1"
-    with pytest.raises(ValueError, match="the file is closed, was verified, or is that of a pickled picture"):
+    with pytest.raises(ValueError, match="the file is closed, was verified, or did not come along"):
         im.importance_map()
     with pytest.raises(RuntimeError, match="verify must be called directly after open"):
         im.verify()

@@ -51,17 +51,15 @@ def encode(
         if not height or not width:
             raise ValueError(f"pixels: a picture of {width} x {height} is empty")
         limits.check_pixels(width, height)
-        if importance is not None and not isinstance(importance, np.ndarray):
-            raise ValueError(f"importance: {type(importance).__name__} is no array, wanted uint8 {(height, width)}")
-        if importance is not None and (importance.dtype != np.uint8 or importance.shape != (height, width)):
-            raise ValueError(f"importance: {importance.dtype} {importance.shape}, wanted uint8 {(height, width)}")
+        if importance is not None:
+            _check_importance(importance, height, width)
         planes = pixels.reshape(height, width, -1)
         payload = None
         if mode in container.ALPHA_MODES:
             with stage(timings, "alpha"):
                 payload = alpha.encode(planes[..., -1])
                 planes = alpha.fill(planes[..., :-1], planes[..., -1])
-        grey = planes.shape[2] == 1 or bool((planes[..., :1] == planes[..., 1:]).all())
+        grey = bool((planes[..., :1] == planes[..., 1:]).all())
         colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
         metadata, inserted = len(container.between(extra)), len(container.between((), payload))
         bound = options.bytes_for(width * height, metadata)
@@ -70,28 +68,39 @@ def encode(
             effort = EFFORTS[options.effort]
             return Encoder(colour, grey, model, effort, progress, timings, importance, inserted)
 
-        model, coded = _coded(encoder, options, bound, width * height, inserted)
+        share = None if bound is None else 8 * max(1, bound - inserted) / (width * height)
+        model, coded = _coded(encoder, options, bound, share)
         options.check_size(width * height, metadata, coded.size)
         with stage(timings, "container"):
             header = container.Header(width, height, mode, coded.exponent, coded.rate, model.id, model.family, grey)
             return container.write_file(header, coded.layers(), extra, payload)
 
 
-def _coded(
-    encoder: Callable[[models.Model], Encoder], options: Options, bound: int | None, pixels: int, inserted: int
-) -> tuple[models.Model, Coded]:
-    """The layers that meet the target, of the operating point that suits it best; ``bound`` in bytes, if it is one.
+def _check_importance(importance: object, height: int, width: int) -> None:
+    """Raises ValueError for what is no mask of a picture of this size."""
+    if not isinstance(importance, np.ndarray):
+        raise ValueError(f"importance: {type(importance).__name__} is no array, wanted uint8 {(height, width)}")
+    if importance.dtype != np.uint8 or importance.shape != (height, width):
+        raise ValueError(f"importance: {importance.dtype} {importance.shape}, wanted uint8 {(height, width)}")
 
-    If none is within the bound, the smallest. ``inserted`` of those bytes are not for layers.
+
+def _coded(
+    encoder: Callable[[models.Model], Encoder], options: Options, bound: int | None, share: float | None
+) -> tuple[models.Model, Coded]:
+    """The layers that meet the target, of the operating point that suits it best.
+
+    ``bound`` in bytes, if the target is one, of which ``share``, in bits per pixel, is for layers; if no point is
+    within it, the smallest.
     """
     if bound is not None:
-        usual = models.by_name(options.model, options.tuning, 8 * max(1, bound - inserted) / pixels)
-        found = [(usual, encoder(usual).within(bound))]
-        if found[0][1].size > bound:
-            others = (model for model in models.points(options.model, options.tuning) if model != usual)
-            found += [(model, encoder(model).within(bound)) for model in others]
-        within = [each for each in found if each[1].size <= bound]
-        return max(within, key=lambda each: each[1].size) if within else min(found, key=lambda each: each[1].size)
+        usual = models.by_name(options.model, options.tuning, share)
+        tried: list[tuple[models.Model, Coded]] = []
+        others = (model for model in reversed(models.points(options.model, options.tuning)) if model != usual)
+        for model in (usual, *others):
+            tried.append((model, encoder(model).within(bound)))
+            if tried[-1][1].size <= bound:
+                return tried[-1]
+        return min(tried, key=lambda each: each[1].size)
     if options.quality is not None:
         t = quality_to_rate(options.quality)
         bpp = typical_bpp(t, None)

@@ -36,8 +36,8 @@ def to_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
         if (block := getattr(metadata, field)) is not None:
             total += len(block)
             if total > MAX_METADATA:
-                which = "" if total == len(block) else f", {total} with those before"
-                raise LimitError(f"{field}: {len(block)} bytes{which}, exceed the limit of {MAX_METADATA}")
+                which = "" if total == len(block) else f" ({total} with those before)"
+                raise LimitError(f"{field}: {len(block)} bytes{which} exceed the limit of {MAX_METADATA}")
             chunks.append((kind, zlib.compress(block, 9)))
     if metadata.dpi is not None:
         chunks.append((_RESOLUTION, _DPI.pack(*(round(1000 * value) for value in metadata.dpi))))

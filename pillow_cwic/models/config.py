@@ -1,4 +1,4 @@
-"""The shape of a ``cwic1`` model, as its weights file states it. Standard library only."""
+"""The shape of a ``cwic1`` model, as its weights file states it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
+from pillow_cwic.file.limits import UNIT
+
 T = TypeVar("T")  # float, array or tensor
 
 STRIDE = 8  # pixels per code
-MAP_STRIDE = 16  # pixels per map level; picture sides are padded to a multiple of it
+MAP_STRIDE = UNIT  # pixels per map level; picture sides are padded to a multiple of it
 CODE_LIMIT = 511  # the largest magnitude of a code that the format holds
 EXACT_BITS = 5
 EXACT_UNIT = 1 << EXACT_BITS  # encoders weigh unrounded codes in parts of one
