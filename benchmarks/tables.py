@@ -36,15 +36,15 @@ def unit(m: Measure) -> str:
     return m.title.split(" / ")[1]
 
 
-def bd_table(anchors: Curves, curves: Curves, ours: str) -> str:
+def bd_table(anchors: Curves, curves: Curves, ours: str, rates: tuple[float, float] = BD_RATES) -> str:
     """BD-rate of ``ours`` against each anchor, and the quality ranges that the figures stand for."""
     body = []
     for name in anchors:
         line = [name]
         for m in MEASURES:
             pair = curve(anchors, name, m.column), curve(curves, ours, m.column)
-            common = metrics.common_range(*pair, BD_RATES)
-            line += [number(bd_rate(*pair, BD_RATES), "+.1f"), f"{common[0]:.1f}–{common[1]:.1f}" if common else "–"]
+            common = metrics.common_range(*pair, rates)
+            line += [number(bd_rate(*pair, rates), "+.1f"), f"{common[0]:.1f}–{common[1]:.1f}" if common else "–"]
         body.append(line)
     return table(["against"] + [h for m in MEASURES for h in (short(m) + " / %", f"over {unit(m)}")], body)
 

@@ -144,6 +144,30 @@ enum { CWIC_COSTS = 1001 };
 void cwic_useful_levels(const int16_t *exact, int32_t rows, int32_t columns, const int32_t *groups, int32_t group_count,
                         const int32_t *cost, int32_t step_bits, int16_t *levels);
 
+/* Pixels without loss, FORMAT.md section 8: a rectangle of `channels` (1 to 4) interleaved channels of 8 bits, whose rows
+ * are `stride` bytes apart, at least width * channels; sides are at most CWIC_PIXELS_SIDE. blocks: NULL, or for each
+ * block of CWIC_BLOCK pixels a side, in raster order, whether it is coded; pixels of others are neither read nor
+ * written. The caller's arrays are read and written until it is freed. NULL and *result on failure. */
+typedef struct cwic_pixels cwic_pixels;
+enum { CWIC_PIXELS_SIDE = 16777215, CWIC_BLOCK = 16 };
+
+/* bits: NULL, or, with blocks, sums to which what each block takes is added, in bits / 256. */
+cwic_pixels *cwic_pixels_encoder(const uint8_t *pixels, int32_t height, int32_t width, int32_t channels, size_t stride,
+                                 const uint8_t *blocks, uint32_t *bits, uint8_t *out, size_t capacity,
+                                 int32_t *result);
+cwic_pixels *cwic_pixels_decoder(const uint8_t *data, size_t length, uint8_t *pixels, int32_t height, int32_t width,
+                                 int32_t channels, size_t stride, const uint8_t *blocks, int32_t *result);
+/* Codes so many rows more, at most those that are left. A failed call leaves it unusable. */
+int32_t cwic_pixels_rows(cwic_pixels *pixels, int32_t count);
+/* After all rows; written: bytes produced, may be NULL. */
+int32_t cwic_pixels_finish(cwic_pixels *pixels, size_t *written);
+void cwic_pixels_free(cwic_pixels *pixels);
+
+/* How many pixels of each block of CWIC_BLOCK pixels a side, in raster order, equal one of the two at their left, and how
+ * many are near the first of them without being equal: by at most 6 in any channel. */
+void cwic_repeats(const uint8_t *pixels, int32_t height, int32_t width, int32_t channels, size_t stride,
+                  uint16_t *equal, uint16_t *near);
+
 /* Decisions with given probabilities of 1 (16-bit, 1 to 65535): the range coder alone. */
 int32_t cwic_encode_bits(const uint8_t *bits, const uint16_t *probabilities, size_t count, uint8_t *out,
                          size_t capacity, size_t *written);

@@ -25,14 +25,15 @@ class Program(NamedTuple):
     sources: tuple[str, ...]
 
 
+_TARGET = ("core.c", "transforms.c", "lossless.c")
 # Comparisons are not traced: this code compares loop counters most of all, and would spend its time there.
 LIBFUZZER = Program(
     "libfuzzer", "clang", (*_STRICT, "-O2", "-fsanitize=fuzzer", "-fno-sanitize-coverage=trace-cmp", *_SANITIZE),
-    ("core.c", "transforms.c"),
+    _TARGET,
 )  # fmt: skip
-AFL = Program("afl", "afl-clang-fast", (*_STRICT, "-O2", "-fsanitize=fuzzer", *_SANITIZE), ("core.c", "transforms.c"))
-REPLAY = Program("replay", "cc", (*_STRICT, "-O1", *_SANITIZE), ("core.c", "transforms.c", "replay.c"))
-COVERAGE = Program("coverage", "gcc", (*_STRICT, "-O0", "--coverage"), ("core.c", "transforms.c", "replay.c"))
+AFL = Program("afl", "afl-clang-fast", (*_STRICT, "-O2", "-fsanitize=fuzzer", *_SANITIZE), _TARGET)
+REPLAY = Program("replay", "cc", (*_STRICT, "-O1", *_SANITIZE), (*_TARGET, "replay.c"))
+COVERAGE = Program("coverage", "gcc", (*_STRICT, "-O0", "--coverage"), (*_TARGET, "replay.c"))
 PERTURBED = Program(
     "perturbed.so", "cc", (*_STRICT, "-O2", "-shared", "-fPIC", "-include", str(HERE / "perturb.h")), ("perturb.c",)
 )

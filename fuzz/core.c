@@ -1,10 +1,10 @@
 /* Fuzz target for all of csrc/: libFuzzer, AFL++ (which links the same entry point) and fuzz/replay.c run it.
  *
  * An input's first byte chooses what is called, the next ones its arguments, and the rest is data: streams to decode,
- * symbols to encode, weights; what goes to the transforms is in transforms.c. Besides what the sanitizers see, it is an
- * error if decoded symbols lie outside their range, if what was encoded does not come back, or if a result is none of
- * those that a function may give. Every buffer is as large as the API asks for and no larger, so that a step outside it
- * is seen. */
+ * symbols to encode, weights; what goes to the transforms is in transforms.c, what to the pixel coder in lossless.c.
+ * Besides what the sanitizers see, it is an error if decoded symbols lie outside their range, if what was encoded does
+ * not come back, or if a result is none of those that a function may give. Every buffer is as large as the API asks for
+ * and no larger, so that a step outside it is seen. */
 
 #include <string.h>
 
@@ -12,7 +12,8 @@
 #include "target.h"
 
 enum { MAX_HEIGHT = 2, MAX_WIDTH = 5, MODELS = 3, SIMD = 4, WEIGHTS_MAX = 1 << 16, BIASES_MAX = 2000 };
-enum { KINDS = 8, TRANSFORMS = 160 }; /* first bytes: modulo the one, but 32 from the other on are the transforms' */
+/* First bytes: modulo KINDS, but 32 from TRANSFORMS on are the transforms', and 24 from PIXELS on the pixel coder's. */
+enum { KINDS = 8, TRANSFORMS = 160, PIXELS = 224 };
 
 static uint32_t state;
 
@@ -373,6 +374,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_models();
     if (kind >= TRANSFORMS && kind < TRANSFORMS + 32)
         return fuzz_transforms(&in, (int)kind % 2), 0;
+    if (kind >= PIXELS && kind < PIXELS + 24)
+        return fuzz_pixels(&in, (int)(kind - PIXELS) % 3), 0;
     switch (kind % KINDS) {
     case 0: bits(&in, 0); break;
     case 1: bits(&in, 1); break;

@@ -13,8 +13,11 @@ import numpy as np
 from PIL import Image
 
 from pillow_cwic import models
+from pillow_cwic.codec import exact
 from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel, symbols
-from pillow_cwic.file import alpha, container, metadata
+from pillow_cwic.coding import pixels as coder
+from pillow_cwic.file import container, metadata, pixels
+from pillow_cwic.file.pixels import Band
 
 PHOTO = Path(__file__).resolve().parents[1] / "tests" / "data" / "kodim23.png"
 MODEL_ID = b"madeup"
@@ -57,12 +60,27 @@ def _made_up(family: bytes, mode: str, width: int, height: int, chunks: list[tup
         if mode == "RGBA"
         else np.full((height, width), 9, np.uint8)
     )
-    return container.write_file(header, layers, chunks, alpha.encode(plane) if mode in container.ALPHA_MODES else None)
+    payload = exact.encode(plane[..., None]) if mode in container.ALPHA_MODES else None
+    return container.write_file(header, layers, chunks, payload)
+
+
+def _lossless(mode: str, width: int, height: int, seed: int) -> bytes:
+    """A few colours in blocks, by the rows of several bands."""
+    rng = np.random.default_rng(seed)
+    shape = -(-height // 8), -(-width // 8), len(mode)
+    blocks = rng.integers(0, 3, shape).astype(np.uint8) * 90
+    picture = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+    grey = mode in container.GREY_MODES
+    payload = exact.encode(picture[..., -1:]) if mode in container.ALPHA_MODES else None
+    colour = np.ascontiguousarray(picture[..., : 1 if grey else 3])
+    bands = [Band(coder.encode(part), pixels.crc(part)) for part in (colour[:32], colour[32:])]
+    header = container.Header.without_model(width, height, mode, grey)
+    return container.write_file(header, [], [], payload, pixels.write(32, bands))
 
 
 @cache
 def made_up() -> tuple[bytes, ...]:
-    """Files of both families, every mode, with metadata, in one tile and in several; not by any released model."""
+    """Files of all families, every mode, with metadata, in one tile and in several; not by any released model."""
     extra = metadata.to_chunks(META)
     return (
         _made_up(b"cwc1", "RGB", 20, 30, [], 1),
@@ -71,6 +89,8 @@ def made_up() -> tuple[bytes, ...]:
         _made_up(b"cwc1", "RGBA", 17, 33, extra, 4),
         _made_up(b"cw18", "RGB", 20, 12, extra[:1], 5),
         _made_up(b"cw18", "RGBA", 66, 9, [], 6),
+        _lossless("RGBA", 40, 50, 7),
+        _lossless("L", 33, 64, 8),
     )
 
 

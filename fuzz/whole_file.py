@@ -19,9 +19,10 @@ from io import BytesIO
 from pathlib import Path
 
 from fuzz import files, hostile
+from pillow_cwic.codec.picture import alpha_of, exact_colour
 from pillow_cwic.coding import symbols
 from pillow_cwic.errors import CwicError
-from pillow_cwic.file import alpha, container, metadata, tiles
+from pillow_cwic.file import container, metadata, pixels, tiles
 
 MOST_PIXELS = 1 << 14  # of pictures that are decoded: larger ones take longer, and nothing else
 MAX_BYTES = 4096
@@ -48,7 +49,8 @@ def _strict(data: bytes) -> None:
     assert parsed.complete
     extra = list(parsed.extra.items())
     whole = data[: len(data) - parsed.trailing]
-    assert container.write_file(parsed.header, parsed.layers, extra, parsed.alpha) == whole, "another reads the same"
+    again = container.write_file(parsed.header, parsed.layers, extra, parsed.alpha, parsed.pixels)
+    assert again == whole, "another reads the same"
     assert container.read_extra(BytesIO(data)) == parsed.extra
     for n, layer in enumerate(parsed.layers):
         streams = tiles.split_tiles(layer.data, parsed.header.tiles, f"layer {n}")
@@ -67,9 +69,11 @@ def _content(parsed: container.Parsed) -> None:
     if header.width * header.height > MOST_PIXELS:
         return
     metadata.from_chunks(parsed.extra)
-    if parsed.alpha is not None:
-        alpha.check(parsed.alpha, header.height, header.width)
-        assert alpha.decode(parsed.alpha, header.height, header.width).shape == (header.height, header.width)
+    if (plane := alpha_of(parsed)) is not None:
+        assert plane.shape == (header.height, header.width, 1)
+    if header.lossless:
+        assert exact_colour(parsed).shape == (header.height, header.width, header.channels)
+        return
     entropy = files.entropy_models()[header.family]
     planes = symbols.decode_symbols(entropy, parsed, *symbols.grid(entropy, header.height, header.width))
     assert planes[0].min() >= 0 and planes[0].max() < entropy.levels
@@ -100,7 +104,7 @@ def _guided(runs: int, seconds: float, corpus: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for n, seed in enumerate(files.made_up()):
         (corpus / f"seed{n}.cwic").write_bytes(seed)
-    for module in (container, tiles, metadata, alpha, symbols):
+    for module in (container, tiles, metadata, pixels, symbols):
         for function in vars(module).values():
             if inspect.isfunction(function) and function.__module__ == module.__name__:
                 function.__code__ = atheris.instrument_func(function).__code__

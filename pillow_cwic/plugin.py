@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from _pillow_cwic_autoload import FORMAT
 from pillow_cwic import models, settings
 from pillow_cwic.errors import ContainerError, CwicError, ModelError
-from pillow_cwic.file import alpha, atomic, container, limits, tiles
+from pillow_cwic.file import atomic, container, limits, pixels, reading, tiles
 from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
@@ -24,16 +24,17 @@ CONVERSIONS = {
     "1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB",
     "HSV": "RGB", "LAB": "RGB",
 }  # fmt: skip
+EXACTLY_CONVERTED = ("1", "P", "PA", "RGBX")  # of those, what loses no colour
 PROFILE_SPACES = {"L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB "}  # in bytes 16 to 20 of a profile
 
 
 class CwicImageFile(ImageFile.ImageFile):
     """A ``.cwic`` file: opening reads its header and metadata alone, ``load()`` decodes it.
 
-    ``info`` holds ``model`` and ``tuning``, the ``rate_parameter`` t the file was made with, ``quality``, the save
-    option that would lead to it, and ``bpp``, the file's bits per pixel; and, where the file has them, ``exif``,
-    ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left out; ``verify()`` says so,
-    and so does ``load()`` where a checksum shows it.
+    ``info`` holds ``model`` and ``tuning``, the ``rate_parameter`` t the file was made with, and ``quality``, the save
+    option that would lead to it, or in their place ``lossless``, True; ``bpp``, the file's bits per pixel; and, where
+    the file has them, ``exif``, ``icc_profile``, ``xmp`` (bytes each) and ``dpi``. Metadata that is damaged is left
+    out; ``verify()`` says so, and so does ``load()`` where a checksum shows it.
     """
 
     format = FORMAT
@@ -45,12 +46,21 @@ class CwicImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         try:
-            header = container.read_header(container.take(self.fp, container.HEADER_BYTES))
+            header = container.read_header(reading.take(self.fp, container.HEADER_BYTES))
         except ContainerError as error:
             raise SyntaxError(str(error)) from error  # what makes Image.open try the next format
         self._opened = self._size, self._mode = (header.width, header.height), header.mode
         if (padded := limits.padded(*self._size)) >= 2 * header.width * header.height:
             Image._decompression_bomb_check((padded, 1))  # Image.open looks at the size alone, thin pictures cost more
+        if header.lossless:
+            self.info["lossless"] = True
+        else:
+            self._describe_model(header)
+        self.info["bpp"] = 8 * reading.file_length(self.fp) / (header.width * header.height)
+        self._read_metadata()
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+
+    def _describe_model(self, header: container.Header) -> None:
         self.info["rate_parameter"] = header.rate / 512
         self.info["quality"] = _nearest_quality(header.rate)
         try:
@@ -60,9 +70,6 @@ class CwicImageFile(ImageFile.ImageFile):
                 self.info["quality"] = _nearest_quality(guess_rate(typical_bpp(header.rate, model.bpp), None))
         except ModelError:
             self.info["model"] = header.model_id.hex()  # load() says that it is not installed
-        self.info["bpp"] = 8 * container.file_length(self.fp) / (header.width * header.height)
-        self._read_metadata()
-        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
     def _read_metadata(self) -> None:
         assert self.fp is not None
@@ -78,7 +85,7 @@ class CwicImageFile(ImageFile.ImageFile):
         if self.fp is None:
             raise ValueError("the file is closed, was verified, or did not come along to this process: open it again")
         self.fp.seek(0)
-        data = container.take(self.fp)
+        data = reading.take(self.fp)
         header = container.read_header(data)
         if (found := ((header.width, header.height), header.mode)) != self._opened:
             (width, height), mode = found
@@ -91,10 +98,11 @@ class CwicImageFile(ImageFile.ImageFile):
 
         A sample stands for 16 x 16 pixels, 8 x 8 with ``cwic2018`` (those at the right and lower edge for what is left
         of them), so there are ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is
-        shown as 255 k / (L - 1), rounded; the higher, the more of the code's channel groups were kept there. With
-        ``size``, ``im.size`` for one, every pixel of a picture of that size gets the sample it lies in. Only the map
-        is decoded, without torch, and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the
-        file is damaged; one that is cut short will do if LOAD_TRUNCATED_IMAGES is set.
+        shown as 255 k / (L - 1), rounded; the higher, the more of the code's channel groups were kept there; exact
+        blocks, whose pixels lie beside the code, are at 0, and so is all of a lossless file. With ``size``,
+        ``im.size`` for one, every pixel of a picture of that size gets the sample it lies in. Only the map is decoded,
+        without torch, and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the file is
+        damaged; one that is cut short will do if LOAD_TRUNCATED_IMAGES is set.
         """
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f"size: {size!r} is not two numbers of pixels, 1 and above")
@@ -168,7 +176,10 @@ class CwicImageFile(ImageFile.ImageFile):
         for n, layer in enumerate(parsed.layers):
             tiles.split_tiles(layer.data, header.tiles, f"layer {n}")
         if parsed.alpha is not None:
-            alpha.check(parsed.alpha, header.height, header.width)
+            pixels.read(parsed.alpha, header.height, 1, "ALPH")
+        if parsed.pixels is not None:
+            payload = parsed.pixels if header.lossless else pixels.read_blocks(parsed.pixels)[1]
+            pixels.read(payload, header.height, header.channels, "PIXL")
 
 
 def accept(prefix: bytes) -> bool | str:
@@ -182,11 +193,13 @@ def _nearest_quality(rate: int) -> int:
     return min(range(1, 101), key=lambda quality: abs(quality_to_rate(quality) - rate))
 
 
-def _as_written(im: Image.Image) -> Image.Image:
+def _as_written(im: Image.Image, lossless: bool) -> Image.Image:
     """The picture in one of the file's modes. Raises OSError if it cannot be brought there without a silent loss."""
     mode = im.mode if im.mode in container.MODES else CONVERSIONS.get(im.mode)
     if mode is None:
         raise OSError(f"cannot write mode {im.mode} as {FORMAT}, which has 8 bits a sample: convert it first")
+    if lossless and im.mode not in (*container.MODES, *EXACTLY_CONVERTED):
+        raise OSError(f"cannot write mode {im.mode} as lossless {FORMAT}: convert it to {mode} first")
     if im.mode == "P" and im.has_transparency_data:
         return _with_transparency(im)
     if im.mode == "LAB":
@@ -244,7 +257,7 @@ def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options = Options.of(given)
     if not im.width or not im.height:
         raise CwicError(f"cannot write an empty picture of {im.width} x {im.height} pixels")
-    picture = _as_written(im)
+    picture = _as_written(im, options.lossless)
     importance = _importance(given.get("importance"), im.size)
     extra = meta.to_chunks(_metadata(im, picture.mode))
 

@@ -30,8 +30,9 @@ class Options:
 
     ``rate`` in bits per pixel, above 0 and up to 100, bounds the file but for its metadata, ``size`` in bytes all of
     it; ``quality`` is 1 to 100; ``psnr`` in dB over all samples and ``ssim``, that of the luma, are lower bounds. One
-    of the five is set: ``quality`` if none is given. ``effort`` is 0 to 9. What is None takes its default. Raises
-    ValueError, which names the option, its value and the range.
+    of the five is set: ``quality`` if none is given. ``effort`` is 0 to 9. ``lossless`` keeps every pixel: that
+    reaches any quality, and a ``rate`` or ``size`` if the file happens to be small enough. What is None takes its
+    default. Raises ValueError, which names the option, its value and the range.
     """
 
     rate: float | None = None
@@ -42,22 +43,22 @@ class Options:
     model: str = DEFAULT_MODEL
     tuning: str | None = None
     effort: int = DEFAULT_EFFORT
+    lossless: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Those of ``given``, such as the options of Pillow's ``save``; it may hold others, which are not looked at.
 
-        Raises ValueError as the class does, and for what would be ignored at the cost of the picture.
+        Raises ValueError as the class does.
         """
-        if _is_asked(lossless := given.get("lossless")):
-            raise ValueError(f"lossless: {_shown(lossless)}, but CWIC has no lossless mode")
         return cls(**{name: given[name] for name in cls.__dataclass_fields__ if given.get(name) is not None})
 
     def __post_init__(self) -> None:
         given = [name for name in TARGETS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"options {' and '.join(given)}: only one of {', '.join(TARGETS)} can be given")
-        for name, value in (("quality", DEFAULT_QUALITY), ("effort", DEFAULT_EFFORT), ("model", DEFAULT_MODEL)):
+        defaults = {"quality": DEFAULT_QUALITY, "effort": DEFAULT_EFFORT, "model": DEFAULT_MODEL, "lossless": False}
+        for name, value in defaults.items():
             if getattr(self, name) is None and not (name == "quality" and given):
                 object.__setattr__(self, name, value)
         for name, (kind, make, fits, wanted) in RULES.items():
@@ -69,6 +70,9 @@ class Options:
                 if made is None or not fits(made):
                     raise ValueError(f"{name}: {_shown(value)} is not {wanted}")
                 object.__setattr__(self, name, made)
+        if not _is_switch(self.lossless):
+            raise ValueError(f"lossless: {_shown(self.lossless)} is neither True nor False")
+        object.__setattr__(self, "lossless", bool(self.lossless))
         for name in ("model", "tuning"):
             if (value := getattr(self, name)) is not None and not (isinstance(value, str) and value):
                 raise ValueError(f"{name}: {_shown(value)} is not a name")
@@ -102,9 +106,6 @@ def _shown(value: object) -> str:
         return f"{type(value).__name__} of too many digits"
 
 
-def _is_asked(value: Any) -> bool:
-    """Whether a switch is on, whatever it was given."""
-    try:
-        return bool(value)
-    except ValueError:  # an array
-        return True
+def _is_switch(value: object) -> bool:
+    """Whether it is a truth value, of Python or numpy, or one of the numbers 0 and 1."""
+    return (isinstance(value, (bool, Integral)) and value in (0, 1)) or type(value).__name__ in ("bool", "bool_")

@@ -135,6 +135,32 @@ static int32_t transforms(void)
     return result;
 }
 
+/* A picture written and read, all of it and one block in two. */
+static int32_t pixels(void)
+{
+    enum { SIDE = 20, CHANNELS = 3, LINE = SIDE * CHANNELS };
+    static const uint8_t blocks[4] = {1, 0, 0, 1};
+    static uint8_t picture[SIDE * LINE];
+    int32_t result = CWIC_OK, k;
+    size_t written = 0, i;
+    for (i = 0; i < sizeof picture; i++)
+        picture[i] = (uint8_t)(i * i >> 3);
+    for (k = 0; k < 4 && result == CWIC_OK; k++) {
+        const uint8_t *chosen = k / 2 ? blocks : NULL;
+        cwic_pixels *p = k % 2 ? cwic_pixels_decoder(out, written, picture, SIDE, SIDE, CHANNELS, LINE, chosen, &result)
+                               : cwic_pixels_encoder(picture, SIDE, SIDE, CHANNELS, LINE, chosen, NULL, out, sizeof out,
+                                                     &result);
+        if (!p)
+            break;
+        for (i = 0; i < SIDE / 5 && result == CWIC_OK; i++)
+            result = cwic_pixels_rows(p, 5);
+        if (result == CWIC_OK)
+            result = cwic_pixels_finish(p, &written);
+        cwic_pixels_free(p);
+    }
+    return result;
+}
+
 static int run(const char *name, int32_t (*part)(void))
 {
     long total, n, told = 0;
@@ -157,5 +183,6 @@ int main(void)
     int good = run("cwic1", layers);
     good &= run("cwic2018", planes);
     good &= run("transforms", transforms);
+    good &= run("pixels", pixels);
     return !good;
 }

@@ -53,28 +53,52 @@ def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def read_file(data: bytes) -> tuple[Fields, list[tuple[bytes, int]]]:
-    """Header fields with alpha's payload, None without alpha, and the layers as (coded bytes, CRC of the symbols)."""
+    """Header fields and the layers as (coded bytes, CRC of the symbols).
+
+    Among the fields ``lossless``, and the payloads ``alpha`` and ``pixels``, None if there is none.
+    """
     source = BytesIO(data)
     signature, version, family, reserved = struct.unpack(">8sH4sH", read(source, 16))
     require(signature == b"\x89CWIC\r\n\x1a" and reserved == 0, "not a CWIC file")
-    require(version == 0 and family == b"cwc1", f"version {version}, family {family!r}: needs a newer reader")
+    known = version == 0 and family in (b"cwc1", b"pixl")
+    require(known, f"version {version}, family {family!r}: needs a newer reader")
     chunks = list(read_chunks(source))
-    kinds = [kind for kind, _ in chunks]
-    head = read_head(chunks[0][1] if chunks else b"")
-    wanted = [b"HEAD", *(k for k in kinds if k[:1].islower()), *[b"ALPH"] * ("A" in head["mode"]), b"CODE", b"TAIL"]
-    require(kinds == wanted and len(set(kinds)) == len(kinds) and chunks[-1][1] == b"", f"chunks: {kinds}")
-    head["alpha"] = dict(chunks).get(b"ALPH")
-    return head, read_code(BytesIO(chunks[-2][1]))
+    kinds, payloads, lossless = [kind for kind, _ in chunks], dict(chunks), family == b"pixl"
+    head = read_head(chunks[0][1] if chunks else b"", lossless)
+    wanted = [b"HEAD", *(k for k in kinds if k[:1].islower()), *[b"ALPH"] * ("A" in head["mode"])]
+    wanted += [b"PIXL"] if lossless else [b"CODE", *[b"PIXL"] * (b"PIXL" in kinds)]
+    require(kinds == [*wanted, b"TAIL"] and len(payloads) == len(kinds), f"chunks: {kinds}")
+    require(payloads[b"TAIL"] == b"", "TAIL: not empty")
+    head |= {"lossless": lossless, "alpha": payloads.get(b"ALPH"), "pixels": payloads.get(b"PIXL")}
+    return head, [] if lossless else read_code(BytesIO(payloads[b"CODE"]))
 
 
-def read_head(payload: bytes) -> Fields:
+def read_head(payload: bytes, lossless: bool) -> Fields:
     """1.1 HEAD"""
     require(len(payload) == 18, "HEAD: not 18 bytes")
     width, height, mode, exponent, rate, model = struct.unpack(">IIBBh6s", payload)
     require(1 <= width < 2**24 and 1 <= height < 2**24, f"size {width} x {height}")
-    require(mode < 6 and 6 <= exponent <= 15 and -2048 <= rate <= 2048, "HEAD: field out of range")
+    in_range = payload[9:] == bytes(9) if lossless else 6 <= exponent <= 15 and -2048 <= rate <= 2048
+    require(mode < 6 and in_range, "HEAD: field out of range")
     fields = width, height, ("L", "RGB", "LA", "RGBA", "RGB", "RGBA")[mode], mode in (0, 2, 4, 5), exponent, rate, model
     return dict(zip(("width", "height", "mode", "grey", "tile_exponent", "rate", "model_id"), fields, strict=True))
+
+
+def read_payload(payload: bytes, height: int, channels: int) -> tuple[bytes | None, list[tuple[int, bytes, int]]]:
+    """1.2: the one colour of all pixels, or bands from the top, (rows, stream, CRC of the pixels)."""
+    source = BytesIO(payload)
+    method = read(source, 1)[0]
+    require(method in (0, 2), f"pixels: method {method}")
+    if method == 0:
+        colour, bands = read(source, channels), []
+    else:
+        rows = 16 * read_varint(source)
+        require(16 <= rows < height + 16, f"pixels: bands of {rows} rows")
+        colour, heights = None, [min(rows, height - y) for y in range(0, height, rows)]
+        table = [(count, read_varint(source), int.from_bytes(read(source, 4), "big")) for count in heights]
+        bands = [(count, read(source, length), crc) for count, length, crc in table]
+    require(source.read() == b"", "pixels: bytes left over")
+    return colour, bands
 
 
 def read_code(source: BytesIO) -> list[tuple[bytes, int]]:

@@ -1,35 +1,66 @@
-"""A slow reference decoder of a CWIC file of family ``cwc1``, laid out in the order of ``docs/FORMAT.md``.
+"""A slow reference decoder of a CWIC file of family ``cwc1`` or ``pixl``, laid out in the order of ``docs/FORMAT.md``.
 
 It takes a file down to its samples, checks every CRC on the way, and shares no code with the package: what both agree
 on is the format. Exact integers; down to the codes it needs the standard library alone, then numpy. Section 1 is in
-``reference_container.py``, 1.2 in ``reference_alpha.py``, 6 in ``reference_transform.py``.
+``reference_container.py``, 3 in ``reference_range.py``, 6 in ``reference_transform.py``, 8 in ``reference_pixels.py``.
 
-    python tests/reference_decoder.py FILE WEIGHTS
+    python tests/reference_decoder.py FILE [WEIGHTS]
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from reference_container import DamagedError as DamagedError  # for whoever uses this
-from reference_container import Fields, Plane, read_file, require, split_tiles, symbol_crc
-
-TABLES = Path(__file__).resolve().parents[1] / "csrc" / "tables.c"
+from reference_container import Fields, Plane, read, read_file, read_payload, read_varint, require, split_tiles
+from reference_container import symbol_crc as symbol_crc
+from reference_pixels import Blocks, Pixel, decode_pixels
+from reference_range import TABLES as TABLES
+from reference_range import RangeDecoder, Tables, clamp, read_tables
 
 Grid = list[list[list[int]]]  # [y][x][channel]
 Coder = Callable[[int, int, int, int], int]  # (mean in 1/16, scale index, channel, neighbourhood) -> next code
 
 
-def clamp(x: int, low: int, high: int) -> int:
-    return max(low, min(x, high))
+# 1.2 and 1.5 Pixels without loss
+
+
+def decode_payload(
+    payload: bytes, width: int, height: int, channels: int, blocks: Blocks | None = None
+) -> list[list[Pixel | None]]:
+    """Rows of pixels; None for those of blocks that are not exact, if ``blocks`` are given."""
+    colour, bands = read_payload(payload, height, channels)
+    if colour is not None:
+        return [
+            [tuple(colour) if blocks is None or blocks[y // 16][x // 16] else None for x in range(width)]
+            for y in range(height)
+        ]
+    rows: list[list[Pixel | None]] = []
+    for count, stream, crc in bands:
+        band = decode_pixels(stream, width, count, channels, blocks and blocks[len(rows) // 16 :])
+        samples = bytes(value for row in band for pixel in row if pixel is not None for value in pixel)
+        require(zlib.crc32(samples) == crc, f"band at row {len(rows)}: CRC differs")
+        rows += band
+    return rows
+
+
+def decode_exact(payload: bytes, width: int, height: int, channels: int) -> list[list[Pixel | None]]:
+    """Rows of the exact pixels of a file with codes, None elsewhere."""
+    source = BytesIO(payload)
+    stream = read(source, read_varint(source))
+    pixels = decode_pixels(stream, (width + 15) // 16, (height + 15) // 16, 1)
+    blocks = [[value for pixel in row if pixel is not None for value in pixel] for row in pixels]
+    require(max(map(max, blocks)) == 1, "blocks: not 0 and 1, or all 0")
+    return decode_payload(source.read(), width, height, channels, blocks)
 
 
 # 2. Grids
@@ -50,57 +81,7 @@ def zeros(rows: int, columns: int, channels: int) -> Grid:
     return [[[0] * channels for _ in range(columns)] for _ in range(rows)]
 
 
-# 3. Range coder
-
-
-class RangeDecoder:
-    """Binary decisions from one tile's stream."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.fetched = 0
-        self.range = 2**64 - 1
-        self.dif = self.fetch(8)
-
-    def fetch(self, count: int) -> int:
-        """The next ``count`` bytes as a number; past the end they are 0."""
-        piece = self.data[self.fetched : self.fetched + count]
-        self.fetched += count
-        return int.from_bytes(piece.ljust(count, b"\0"), "big")
-
-    def decode(self, p: int) -> int:
-        """One decision that is 1 with probability p / 65536."""
-        bound = (self.range >> 16) * p
-        bit = int(self.dif < bound)
-        self.range, self.dif = (bound, self.dif) if bit else (self.range - bound, self.dif - bound)
-        if self.range < 2**32:
-            self.range <<= 32
-            self.dif = (self.dif << 32 | self.fetch(4)) % 2**64  # 64 bits hold it, unless the stream is damaged
-        return bit
-
-    def finish(self) -> None:
-        """To be called after the last decision: whether the stream has the length that the decisions took."""
-        require(self.fetched - len(self.data) <= 8, "stream: too short")
-        require(self.fetched >= len(self.data), "stream: too long")
-
-
 # 4. Codes as decisions
-
-# FIRST [64][16] and STEP [64][257], log odds in 1/256 by scale index; PROBABILITIES [2816], in 2^-16.
-Tables = tuple[list[list[int]], list[list[int]], list[int]]
-
-
-def read_tables(path: Path) -> Tables:
-    """The tables out of ``csrc/tables.c``."""
-    text = path.read_text(encoding="ascii")
-
-    def table(name: str, rows: int, columns: int) -> list[list[int]]:
-        numbers = [int(n) for n in re.findall(r"-?\d+", text.partition(f"{name} = {{")[2].partition(";")[0])]
-        require(len(numbers) == rows * columns, f"{path}: {name} has {len(numbers)} numbers")
-        return [numbers[i * columns : (i + 1) * columns] for i in range(rows)]
-
-    (probabilities,) = table("cwic_probabilities[2816]", 1, 2816)
-    return table("cwic_first[64][16]", 64, 16), table("cwic_step[64][257]", 64, 257), probabilities
 
 
 class CodeDecoder(RangeDecoder):
@@ -268,6 +249,7 @@ def read_weights(path: Path) -> Fields:
 def decode_symbols(data: bytes, weights: Fields, tables: Tables | None = None) -> tuple[Plane, list[Plane], Fields]:
     """Levels [y][x], codes [channel][y][x] and header fields of the file ``data``."""
     header, layers = read_file(data)
+    require(not header["lossless"], "a lossless file: it has no symbols")
     networks: list[ContextLayer] = weights["layers"]
     require(header["model_id"] == weights["model_id"], "model id: another model's file")
     require(len(layers) == len(networks), f"{len(layers)} layers, the model has {len(networks)}")
@@ -309,30 +291,38 @@ def decode_symbols(data: bytes, weights: Fields, tables: Tables | None = None) -
 def picture(codes: list[Plane], header: Fields, weights: Fields) -> Any:
     """Samples (height, width, channels of the mode), a numpy array of 8 bits."""
     import numpy as np
-    from reference_alpha import decode_alpha
     from reference_transform import Transform
 
-    height, width, mode = header["height"], header["width"], header["mode"]
-    arrays = {name: np.array(values) for name, values in weights.items() if name.startswith("synthesis.")}
-    transform = Transform(weights["config"], "synthesis", arrays)
-    samples = transform.synthesise(np.array(codes, np.int16), header["rate"], height, width)
-    if header["grey"]:
-        samples = ((2 * samples.sum(2, dtype=np.int64, keepdims=True) + 3) // 6).astype(np.uint8)
-        samples = samples if mode in ("L", "LA") else samples.repeat(3, axis=2)
+    width, height, mode, channels = header["width"], header["height"], header["mode"], 1 if header["grey"] else 3
+    if header["lossless"]:
+        samples = np.array(decode_payload(header["pixels"], width, height, channels), np.uint8)
+    else:
+        arrays = {name: np.array(values) for name, values in weights.items() if name.startswith("synthesis.")}
+        transform = Transform(weights["config"], "synthesis", arrays)
+        samples = transform.synthesise(np.array(codes, np.int16), header["rate"], height, width)
+        if header["grey"]:
+            samples = ((2 * samples.sum(2, dtype=np.int64, keepdims=True) + 3) // 6).astype(np.uint8)
+        if header["pixels"] is not None:
+            for y, row in enumerate(decode_exact(header["pixels"], width, height, channels)):
+                for x, pixel in enumerate(row):
+                    samples[y, x] = samples[y, x] if pixel is None else pixel
+    if header["grey"] and mode in ("RGB", "RGBA"):
+        samples = samples.repeat(3, axis=2)
     if header["alpha"] is not None:
-        samples = np.dstack([samples, np.array(decode_alpha(header["alpha"], width, height), np.uint8)])
+        samples = np.dstack([samples, np.array(decode_payload(header["alpha"], width, height, 1), np.uint8)])
     return samples
 
 
 def decode(data: bytes, weights: Fields, tables: Tables | None = None) -> tuple[Any, Fields]:
-    """Samples and header fields of the file ``data``."""
-    _, codes, header = decode_symbols(data, weights, tables)
+    """Samples and header fields of the file ``data``; one without loss needs no weights."""
+    header, _ = read_file(data)
+    codes = [] if header["lossless"] else decode_symbols(data, weights, tables)[1]
     return picture(codes, header, weights), header
 
 
-def main(file: str, weights: str) -> None:
+def main(file: str, *weights: str) -> None:
     data = Path(file).read_bytes()
-    samples, header = decode(data, read_weights(Path(weights)))
+    samples, header = decode(data, read_weights(Path(*weights)) if weights else {})
     print(f"{header['width']} x {header['height']} {header['mode']}, T = {header['rate']}, {len(data)} bytes")
     for n, (stream, crc) in enumerate(read_file(data)[1]):
         print(f"layer {n}: {len(stream)} bytes, symbol CRC {crc:08x}")

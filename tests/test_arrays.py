@@ -185,7 +185,7 @@ def test_bad_options_are_refused() -> None:
         ({"progress": 3}, "progress: 3 is neither"),
         ({"importance": [[1]]}, "importance: list is no array"),
         ({"importance": Image.new("L", (8, 8))}, "importance: Image is no array"),
-        ({"lossless": True}, "lossless: True, but"),
+        ({"lossless": "yes"}, "lossless: 'yes' is neither True nor False"),
         ({"exif": np.zeros(5, np.uint8)}, "exif: ndarray is not bytes"),
         ({"xmp": "\ud800"}, "xmp: 'utf-8' codec"),
         ({"dpi": (10**5000, 72)}, "dpi: tuple is not a pair of numbers"),

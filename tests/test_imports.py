@@ -209,7 +209,7 @@ import pillow_cwic
 from pillow_cwic.tools import cli
 
 folder = Path(sys.argv[1])
-im = Image.linear_gradient("L").resize((72, 56)).convert("RGBA")
+im = Image.effect_noise((72, 56), 20).convert("RGBA")
 im.putalpha(Image.radial_gradient("L").resize(im.size))
 pixels = np.asarray(im)
 wanted = [{"quality": 40}, {"rate": 2.5}, {"size": 1300}, {"psnr": 31}, {"ssim": 0.9}, {"tuning": "ssim"}]

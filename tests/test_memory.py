@@ -22,7 +22,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and GNU 
 def test_every_failing_allocation_is_told(tmp_path: Path) -> None:
     done = memory.fail_in_turn(tmp_path)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("failures told") == 3
+    assert done.stdout.count("failures told") == 4
 
 
 @LINUX

@@ -104,9 +104,9 @@ def test_options_are_checked_once_and_stay() -> None:
         found.rate = 2.0  # type: ignore[misc]
     huge = 10**5000
     for wrong in (
-        {"model": 7}, {"tuning": b"mse"}, {"lossless": True}, {"lossless": np.ones(2)}, {"lossless": huge},
-        {"rate": huge}, {"psnr": 10**400}, {"ssim": -huge}, {"ssim": Fraction(huge)}, {"size": huge}, {"quality": huge},
-        {"model": huge},
+        {"model": 7}, {"tuning": b"mse"}, {"lossless": "no"}, {"lossless": 2}, {"lossless": np.ones(2)},
+        {"lossless": huge}, {"rate": huge}, {"psnr": 10**400}, {"ssim": -huge}, {"ssim": Fraction(huge)},
+        {"size": huge}, {"quality": huge}, {"model": huge},
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: "):
             Options.of(wrong)

@@ -15,9 +15,11 @@ import reference_decoder as reference
 import pillow_cwic
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
+BLOCKS = ["L-33x64-q50-blocks", "RGBA-40x40-q50-grey-blocks"]
+LOSSLESS = ["L-1x1", "LA-33x20", "RGB-20x33-q100-grey", "RGBA-17x17-q100-grey"]
 
 
-@pytest.mark.parametrize("name", ["L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles"])
+@pytest.mark.parametrize("name", ["L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles", *BLOCKS])
 def test_golden_files_decode_to_their_samples(name: str) -> None:
     """As they were when they were made, and as C makes them: exactly."""
     path = GOLDEN / f"golden1-{name}.cwic"
@@ -28,6 +30,15 @@ def test_golden_files_decode_to_their_samples(name: str) -> None:
     with pillow_cwic.options(models=[GOLDEN]):
         shown = pillow_cwic.decode(path.read_bytes())
     assert np.array_equal(samples, shown.reshape(samples.shape))
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_golden_lossless_files_decode_to_their_samples(name: str) -> None:
+    (path,) = GOLDEN.glob(f"pixels-{name}*-lossless.cwic")
+    samples, header = reference.decode(path.read_bytes(), {})
+    wanted = json.loads((GOLDEN / "index.json").read_text())[path.name]
+    assert header["lossless"] and header["mode"] == wanted["mode"]
+    assert hashlib.sha256(samples.tobytes()).hexdigest() == wanted["pixels"]
 
 
 def test_command_prints_sizes_and_hashes(capsys: pytest.CaptureFixture[str]) -> None:

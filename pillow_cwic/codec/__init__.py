@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import models
-from pillow_cwic.codec.encoder import EFFORTS, Encoder
-from pillow_cwic.codec.picture import reconstruct
+from pillow_cwic.codec import choice, exact, transparency
+from pillow_cwic.codec.picture import alpha_of, exact_colour, reconstruct, with_exact
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import Timings, loaded, stage
-from pillow_cwic.coding.symbols import Coded
-from pillow_cwic.errors import CwicError
-from pillow_cwic.file import alpha, container, limits
+from pillow_cwic.file import container, limits
 from pillow_cwic.progress import Progress
-from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.saving import Options
 from pillow_cwic.transforms.draft import SCALES
 
@@ -35,7 +31,9 @@ def encode(
 ) -> bytes:
     """A picture, uint8, (H, W) grey or (H, W, C) with C = 2 grey and alpha, 3 RGB, 4 RGBA, to a ``.cwic`` file.
 
-    Alpha is kept without loss; where it is 0, colour is not kept. What is grey stays so, in any mode.
+    Blocks of pixels that repeat, as in screenshots, charts and text, are exact where that is cheaper (``graphics``).
+    Alpha is kept without loss; where it is 0, colour is not kept, unless all is ``lossless``. What is grey stays so,
+    in any mode.
     ``importance``, uint8 (H, W), says where the bits go: 128 as usual, 255 most, 0 least; only differences count.
     ``extra`` are ancillary chunks (type, payload), which count in a ``size``, not in a ``rate``.
     ``progress(done, all)`` is called after each step of gradient descent, which takes most of the time from effort 5
@@ -57,23 +55,13 @@ def encode(
         payload = None
         if mode in container.ALPHA_MODES:
             with stage(timings, "alpha"):
-                payload = alpha.encode(planes[..., -1])
-                planes = alpha.fill(planes[..., :-1], planes[..., -1])
+                payload = exact.encode(planes[..., -1:])
+                planes, plane = planes[..., :-1], planes[..., -1]
+                if not options.lossless:
+                    planes = transparency.fill(planes, plane)
         grey = bool((planes[..., :1] == planes[..., 1:]).all())
-        colour = np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-        metadata, inserted = len(container.between(extra)), len(container.between((), payload))
-        bound = options.bytes_for(width * height, metadata)
-
-        def encoder(model: models.Model) -> Encoder:
-            effort = EFFORTS[options.effort]
-            return Encoder(colour, grey, model, effort, progress, timings, importance, inserted)
-
-        share = None if bound is None else 8 * max(1, bound - inserted) / (width * height)
-        model, coded = _coded(encoder, options, bound, share)
-        options.check_size(width * height, metadata, coded.size)
-        with stage(timings, "container"):
-            header = container.Header(width, height, mode, coded.exponent, coded.rate, model.id, model.family, grey)
-            return container.write_file(header, coded.layers(), extra, payload)
+        held = np.ascontiguousarray(planes[..., :1] if grey else planes)
+        return choice.make(choice.Source(held, mode, options, importance, extra, payload), progress, timings)
 
 
 def _check_importance(importance: object, height: int, width: int) -> None:
@@ -82,39 +70,6 @@ def _check_importance(importance: object, height: int, width: int) -> None:
         raise ValueError(f"importance: {type(importance).__name__} is no array, wanted uint8 {(height, width)}")
     if importance.dtype != np.uint8 or importance.shape != (height, width):
         raise ValueError(f"importance: {importance.dtype} {importance.shape}, wanted uint8 {(height, width)}")
-
-
-def _coded(
-    encoder: Callable[[models.Model], Encoder], options: Options, bound: int | None, share: float | None
-) -> tuple[models.Model, Coded]:
-    """The layers that meet the target, of the operating point that suits it best.
-
-    ``bound`` in bytes, if the target is one, of which ``share``, in bits per pixel, is for layers; if no point is
-    within it, the smallest.
-    """
-    if bound is not None:
-        usual = models.by_name(options.model, options.tuning, share)
-        tried: list[tuple[models.Model, Coded]] = []
-        others = (model for model in reversed(models.points(options.model, options.tuning)) if model != usual)
-        for model in (usual, *others):
-            tried.append((model, encoder(model).within(bound)))
-            if tried[-1][1].size <= bound:
-                return tried[-1]
-        return min(tried, key=lambda each: each[1].size)
-    if options.quality is not None:
-        t = quality_to_rate(options.quality)
-        bpp = typical_bpp(t, None)
-        model = models.by_name(options.model, options.tuning, bpp)
-        return model, encoder(model).at(guess_rate(bpp, model.bpp) if model.bpp else t)
-    name = "psnr" if options.psnr is not None else "ssim"
-    made: list[tuple[models.Model, Coded]] = []
-    for model in (points := models.points(options.model, options.tuning)):
-        try:
-            made.append((model, encoder(model).reaching(name, getattr(options, name))))
-        except CwicError:
-            if model is points[-1] and not made:
-                raise
-    return min(made, key=lambda each: each[1].size)
 
 
 def decode(
@@ -139,11 +94,15 @@ def decode(
             parsed = container.read_file(data, allow_truncated=partial)
         header = parsed.header
         limits.check_pixels(header.width, header.height)
-        with stage(timings, "load"):
-            model = loaded(header)
-        pixels = reconstruct(model, parsed, scale, timings, progress)
-        if parsed.alpha is None:  # or cut off
-            return dressed(pixels, header, None)
+        if header.lossless:
+            with stage(timings, "entropy"):
+                colour = exact.reduced(exact_colour(parsed, progress), scale)
+        else:
+            with stage(timings, "load"):
+                model = loaded(header)
+            colour = reconstruct(model, parsed, scale, timings, progress)
+            with stage(timings, "exact"):
+                colour = with_exact(colour, parsed, scale)
         with stage(timings, "alpha"):
-            plane = alpha.decode(parsed.alpha, header.height, header.width)
-            return dressed(pixels, header, alpha.reduced(plane, scale))
+            plane = alpha_of(parsed)
+            return dressed(colour, header, None if plane is None else exact.reduced(plane, scale))

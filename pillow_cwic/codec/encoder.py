@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
 from pillow_cwic.codec import quality, search
+from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.coding.symbols import Coded, encode_symbols, join, rounded, split
 from pillow_cwic.errors import CwicError, ModelError
+from pillow_cwic.file import container
 from pillow_cwic.models.config import CODE_LIMIT
 from pillow_cwic.progress import Progress
 from pillow_cwic.rate import DECIBEL_SLOPE, LOWEST, decibel, guess_rate
@@ -22,6 +24,7 @@ TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, 
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = {"psnr": 0.08, "ssim": 0.0015}  # how far above the wanted quality the search may end
+UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
 MOST_DECIBEL = 120.0  # of any quality, in a search
@@ -70,7 +73,7 @@ class Encoder:
     """One picture on its way to layers: runs the analysis transform as seldom as the search allows.
 
     ``pixels`` (H, W, 3); a ``grey`` picture has three equal channels. ``inserted`` are the bytes of alpha, which
-    sizes count.
+    sizes count. In ``exact`` blocks the transform works on something smooth, and codes it as cheaply as it can.
     """
 
     def __init__(
@@ -83,9 +86,13 @@ class Encoder:
         timings: Timings | None = None,
         importance: NDArray[np.uint8] | None = None,
         inserted: int = 0,
+        exact: Exact | None = None,
     ) -> None:
         self.pixels, self.grey, self.model, self.timings = pixels, grey, model, timings
-        self.effort, self.progress, self.inserted = effort, progress, inserted
+        self.effort, self.progress, self.inserted, self.exact = effort, progress, inserted, exact
+        self.transformed = pixels
+        if exact is not None:
+            self.transformed, self.inserted = exact.pixels, inserted + container.exact_size(exact.payload)
         with stage(timings, "load"):
             self.runtime = runtime(model)
         if not self.runtime.networks.refines:
@@ -110,7 +117,10 @@ class Encoder:
     def analyse(self, t: int) -> None:
         """Runs the analysis transform for rate parameter t; what was coded before is forgotten."""
         with stage(self.timings, "analysis"):
-            self.analysed = self.runtime.networks.analyse(self.pixels, t)
+            self.analysed = self.runtime.networks.analyse(self.transformed, t)
+        if self.exact is not None:
+            levels = np.where(self.exact.blocks, 0, self.analysed.levels).astype(np.int16)
+            self.analysed = self.analysed._replace(levels=levels)
         if self.importance is not None:
             levels, count = self.analysed.levels, self.runtime.entropy.levels
             shifted = levels + np.round(SHIFT * count * self.importance).astype(np.int16)
@@ -124,12 +134,22 @@ class Encoder:
 
     def _weights(self, t: int, weight: float) -> float | NDArray[np.float64]:
         """Bits for a squared step, one for all codes or, (rows, columns), by how important each place is."""
-        if self.importance is None:
+        if not self.uneven:
             return weight * code_weight(t)
         usual = (weight or 1.0) * code_weight(t)  # it is by weights that bits move, whatever the effort
         n = self.runtime.entropy.codes_per_level
-        weights: NDArray[np.float64] = usual * np.exp2(DOUBLINGS * np.kron(self.importance, np.ones((n, n))))
+        cells: Any = 1.0
+        if self.importance is not None:
+            cells = np.exp2(DOUBLINGS * self.importance)
+        if self.exact is not None:
+            cells = cells * np.where(self.exact.blocks, UNSEEN, 1.0)
+        weights: NDArray[np.float64] = usual * np.kron(cells, np.ones((n, n)))
         return weights
+
+    @property
+    def uneven(self) -> bool:
+        """Whether places differ in what their errors cost."""
+        return self.importance is not None or self.exact is not None
 
     def refine(self, t: int) -> None:
         """Moves the latents to better ones for rate parameter t, if the effort asks for it."""
@@ -137,7 +157,7 @@ class Encoder:
             return
         with stage(self.timings, "refinement"):
             self.analysed = self.runtime.networks.refine(
-                self.pixels, self.analysed, t, self.effort.steps, self.progress
+                self.transformed, self.analysed, t, self.effort.steps, self.progress
             )
         self._forget()
 
@@ -150,7 +170,7 @@ class Encoder:
         if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
             return None
         symbols = [networks.levels(self.analysed, t), *split(codes, entropy.groups)]
-        chosen = weight or self.importance is not None
+        chosen = weight or self.uneven
         choices = [None, *split(exact, entropy.groups)] if chosen else [None] * len(symbols)
         with stage(self.timings, "entropy"):
             weights = self._weights(t, weight)
@@ -198,13 +218,13 @@ class Encoder:
                 return least
         made = [best, *(found(best.rate, weight) for weight in self.effort.weights if weight != usual)]
         candidates = [each for each in made if each is not None]
-        return best if len(candidates) == 1 else min(candidates, key=self._error)
+        return best if len(candidates) == 1 else min(candidates, key=self.error)
 
     def _useless(self) -> ModelError:
         name = f"{self.model.name}/{self.model.tuning}"
         return ModelError(f"model {name}: its codes pass the limit of {CODE_LIMIT} even at the lowest rate")
 
-    def _error(self, coded: Coded) -> float:
+    def error(self, coded: Coded) -> float:
         """What the tuning minimises at equal size: the distortion of the decoded picture."""
         return self._compared(coded, lambda *pair: measures.distortion(self.model.tuning, *pair))
 
@@ -252,11 +272,15 @@ class Encoder:
         return found[0]
 
     def _compared(self, coded: Coded, measure: Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]) -> float:
-        """What a measure says of the original and the decoded picture; grey, it is as grey as its file's will be."""
+        """What a measure says of the original and the decoded picture."""
         with stage(self.timings, "comparison"):
-            made = self.runtime.networks.synthesise(join(coded.symbols[1:]), coded.rate, *self.pixels.shape[:2])
-            shown = np.repeat(quality.grey(made)[..., None], 3, axis=2) if self.grey else made
-            return measure(self.pixels, shown)
+            return measure(self.pixels, self.shown(coded))
+
+    def shown(self, coded: Coded) -> NDArray[np.uint8]:
+        """The decoded picture (H, W, 3); of one that is grey, all channels are the same."""
+        made = self.runtime.networks.synthesise(join(coded.symbols[1:]), coded.rate, *self.pixels.shape[:2])
+        shown = np.repeat(quality.grey(made)[..., None], 3, axis=2) if self.grey else made
+        return shown if self.exact is None else self.exact.over(shown)
 
     def at(self, t: int) -> Coded:
         """The layers at rate parameter t, or at the highest below it at which all codes are within the limit."""

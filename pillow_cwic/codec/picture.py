@@ -1,15 +1,20 @@
-"""The layers of a file to pixels."""
+"""What a file holds to pixels: its layers, its exact pixels, its alpha."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pillow_cwic.codec import exact
 from pillow_cwic.codec.families import Runtime
+from pillow_cwic.codec.quality import as_grey
 from pillow_cwic.codec.session import Timings, stage
+from pillow_cwic.coding import pixels as coder
 from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress, Steps
+
+MISSING = 128  # what is shown for samples that did not arrive
 
 
 def reconstruct(
@@ -34,3 +39,40 @@ def reconstruct(
         pixels = networks.draft(codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
     steps()
     return pixels
+
+
+def with_exact(colour: NDArray[np.uint8], parsed: container.Parsed, scale: int = 1) -> NDArray[np.uint8]:
+    """What ``reconstruct`` made, with the file's exact pixels over it, if there are any; then grey is (H, W, 1).
+
+    Raises as ``exact_colour`` does.
+    """
+    header = parsed.header
+    if parsed.pixels is None:
+        return colour
+    made = np.ascontiguousarray(as_grey(colour) if header.grey else colour)
+    if scale == 1:
+        exact.decode_blocks(parsed.pixels, made, partial=not parsed.complete)
+        return made
+    whole = np.zeros((header.height, header.width, header.channels), np.uint8)
+    blocks = exact.decode_blocks(parsed.pixels, whole, partial=not parsed.complete)
+    cells = exact.spread(blocks, made.shape[0], made.shape[1], coder.BLOCK // scale)
+    return np.where(cells[..., None], exact.reduced(whole, scale), made)
+
+
+def exact_colour(parsed: container.Parsed, progress: Progress | None = None) -> NDArray[np.uint8]:
+    """The colour of a lossless file, (H, W, 1) if it is grey, else (H, W, 3) RGB.
+
+    Raises EntropyError or ContainerError if it is damaged, in bands that arrived.
+    """
+    header = parsed.header
+    made = np.full((header.height, header.width, header.channels), MISSING, np.uint8)
+    if not parsed.pixels:  # the file is cut before them
+        return made
+    return exact.decode(parsed.pixels, made, "PIXL", partial=not parsed.complete, progress=progress)
+
+
+def alpha_of(parsed: container.Parsed) -> NDArray[np.uint8] | None:
+    """The alpha of a file, (H, W, 1); None if it has none, or is cut before it. Raises as ``exact_colour``."""
+    if parsed.alpha is None:
+        return None
+    return exact.decode(parsed.alpha, np.empty((parsed.header.height, parsed.header.width, 1), np.uint8), "ALPH")

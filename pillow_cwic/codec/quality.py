@@ -17,13 +17,23 @@ def grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return mean
 
 
-def dressed(
-    colour: NDArray[np.uint8], header: container.Header, plane: NDArray[np.uint8] | None
-) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) as the mode has it: (H, W) for L, else (H, W, C); opaque where alpha (H, W) is missing."""
-    pixels = grey(colour) if header.grey else colour
-    if header.grey and header.mode not in container.GREY_MODES:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
+def as_grey(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) or (H, W, 1) to (H, W, 1)."""
+    return colour if colour.shape[2] == 1 else grey(colour)[..., None]
+
+
+def dressed(colour: NDArray[np.uint8], header: container.Header, plane: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """RGB (H, W, 3), or grey (H, W, 1), as the mode has it: (H, W) for L, else (H, W, C).
+
+    It is opaque where alpha (H, W, 1) is missing.
+    """
+    pixels = as_grey(colour) if header.grey else colour
+    if header.mode in container.GREY_MODES or not header.grey:
+        shown = pixels
+    else:
+        shown = np.repeat(pixels, 3, axis=2)
+    if header.mode == "L":
+        return shown[..., 0]
     if header.mode not in container.ALPHA_MODES:
-        return pixels
-    return np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8) if plane is None else plane])
+        return shown
+    return np.dstack([shown, np.full(shown.shape[:2], 255, np.uint8) if plane is None else plane])

@@ -63,12 +63,22 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     data = bytes(data)[: len(data) - parsed.trailing]
     if len(data) - metadata <= wanted:
         return data
+    if header.lossless:
+        return _anew(data, target, parsed)
     model = models.by_id(header.model_id)
     if model.family != FAMILY:
         raise ModelError(f"model {model.name}: family {model.family!r} has codes of fixed size, wanted {FAMILY!r}")
     made = _Coarser(parsed, _load(model)).within(wanted) or data
+    if parsed.pixels is not None and len(made) - metadata > wanted:  # exact blocks alone are too many
+        return _anew(data, target, parsed)
     target.check_size(pixels, metadata, len(made) - metadata)
     return made
+
+
+def _anew(data: bytes, target: Options, parsed: container.Parsed) -> bytes:
+    from pillow_cwic import codec
+
+    return codec.encode(codec.decode(data), target, extra=list(parsed.extra.items()))
 
 
 class _Model(NamedTuple):
@@ -106,7 +116,7 @@ class _Coarser:
         self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(model.entropy, header.height, header.width))
         self.codes = np.concatenate(groups)
         self.extra = list(parsed.extra.items())
-        self.inserted = len(container.between((), parsed.alpha))
+        self.inserted = len(container.between((), parsed.alpha)) + container.exact_size(parsed.pixels)
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, without what is inserted
         self.largest: Coded | None = None  # at the last rate: the largest within the bound
 
@@ -144,7 +154,7 @@ class _Coarser:
         if best.size >= before:
             return None
         header = replace(self.parsed.header, rate=best.rate)
-        return container.write_file(header, best.layers(), self.extra, self.parsed.alpha)
+        return container.write_file(header, best.layers(), self.extra, self.parsed.alpha, self.parsed.pixels)
 
     def measure(self, t: int, weight: float, wanted: int) -> int:
         """Size of the file at t without alpha and metadata; the layers are kept if they are the best so far."""

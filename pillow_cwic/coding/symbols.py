@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic import models, settings, threads
 from pillow_cwic.coding import ENTROPIES, Entropy
+from pillow_cwic.coding.pixels import BLOCK
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
 from pillow_cwic.file import container, limits
 from pillow_cwic.file.tiles import join_tiles, split_tiles
@@ -189,7 +190,7 @@ class Map(NamedTuple):
 
 
 def read_map(data: bytes, *, partial: bool = False) -> Map:
-    """The importance map of a ``.cwic`` file.
+    """The importance map of a ``.cwic`` file; that of a lossless file is all zero.
 
     No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
     by its checksum any chunk, is damaged, or if the model is not installed.
@@ -197,6 +198,8 @@ def read_map(data: bytes, *, partial: bool = False) -> Map:
     parsed = container.read_file(data, allow_truncated=partial)
     header = parsed.header
     limits.check_pixels(header.width, header.height)
+    if header.lossless:
+        return Map(np.zeros((-(-header.height // BLOCK), -(-header.width // BLOCK)), np.uint8), 2, BLOCK)
     if not parsed.layers:
         raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
     entropy = entropy_model(models.by_id(header.model_id))

@@ -13,11 +13,13 @@ from struct import Struct
 from typing import IO, NamedTuple
 
 from pillow_cwic.errors import ContainerError
+from pillow_cwic.file.reading import file_length, take
 from pillow_cwic.file.tiles import MAX_PAYLOAD, CutShortError, check_range, get_varint, put_varint
 
 SIGNATURE = b"\x89CWIC\r\n\x1a"
 VERSION = 0
-FAMILIES = (b"cwc1", b"cw18")
+LOSSLESS = b"pixl"  # the family of files that need no model: their pixels are exact
+FAMILIES = (b"cwc1", b"cw18", LOSSLESS)
 MODES = ("L", "RGB", "LA", "RGBA")
 ALPHA_MODES = ("LA", "RGBA")
 GREY_MODES = ("L", "LA")
@@ -42,8 +44,8 @@ class Header:
     ``width`` and ``height`` are in pixels, 1 to 2^24 - 1; ``mode`` is one of ``MODES``; tiles are
     ``2 ** tile_exponent`` pixels wide and high, with an exponent of 6 to 15; ``rate`` is the rate parameter in units
     of 1/512, -2048 to 2048; ``model_id`` is the first 6 bytes of the SHA-256 of the weights file; ``family`` is one
-    of ``FAMILIES``. ``grey`` says that all colours are, as those of L and LA always are. Raises ContainerError for
-    anything else.
+    of ``FAMILIES``; in lossless files, which have neither tiles nor a model, these three are zero. ``grey`` says that
+    all colours are, as those of L and LA always are. Raises ContainerError for anything else.
     """
 
     width: int
@@ -55,6 +57,21 @@ class Header:
     family: bytes = b"cwc1"
     grey: bool = False
 
+    @classmethod
+    def without_model(cls, width: int, height: int, mode: str, grey: bool) -> Header:
+        """That of a lossless file."""
+        return cls(width, height, mode, 0, 0, bytes(6), LOSSLESS, grey)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the file gives back the very pixels it was made of."""
+        return self.family == LOSSLESS
+
+    @property
+    def channels(self) -> int:
+        """How many channels of colour the file holds."""
+        return 1 if self.grey else 3
+
     @property
     def tiles(self) -> int:
         """How many tiles the picture has."""
@@ -64,12 +81,14 @@ class Header:
     def __post_init__(self) -> None:
         check_range("width", self.width, 1, MAX_SIDE)
         check_range("height", self.height, 1, MAX_SIDE)
-        check_range("tile exponent", self.tile_exponent, 6, 15)
-        check_range("rate", self.rate, -2048, 2048)
+        check_range("tile exponent", self.tile_exponent, *((0, 0) if self.lossless else (6, 15)))
+        check_range("rate", self.rate, *((0, 0) if self.lossless else (-2048, 2048)))
         if self.mode not in MODES:
             raise ContainerError(f"mode: {self.mode!r} is none of {', '.join(MODES)}")
         if len(self.model_id) != 6:
             raise ContainerError(f"model id: {len(self.model_id)} bytes instead of 6")
+        if self.lossless and any(self.model_id):
+            raise ContainerError(f"model id: {self.model_id.hex()} in a lossless file, which has none")
         if self.family not in FAMILIES:
             raise ContainerError(f"model family: {self.family!r} is none of {', '.join(map(repr, FAMILIES))}")
         if self.mode in GREY_MODES:
@@ -88,7 +107,9 @@ class Parsed(NamedTuple):
 
     ``layers`` are those that arrived whole, in order; ``extra`` holds the ancillary chunks by type, in file order;
     ``alpha`` is the payload of ALPH, None unless the mode has alpha; ``complete`` is False if the file was cut short;
-    ``trailing`` counts the bytes behind its end, which belong to nothing.
+    ``trailing`` counts the bytes behind its end, which belong to nothing. ``pixels`` is the payload of PIXL,
+    which lossless files have in place of layers, and others may have behind them; None without, and of a file that is
+    cut within it what arrived.
     """
 
     header: Header
@@ -97,6 +118,7 @@ class Parsed(NamedTuple):
     alpha: bytes | None
     complete: bool
     trailing: int = 0
+    pixels: bytes | None = None
 
     def check_end(self) -> None:
         """Raises ContainerError if bytes follow the end of the file."""
@@ -151,22 +173,31 @@ def read_header(prefix: bytes | memoryview) -> Header:
 
 
 def write_file(
-    header: Header, layers: Sequence[Layer], extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = None
+    header: Header,
+    layers: Sequence[Layer],
+    extra: Sequence[tuple[bytes, bytes]] = (),
+    alpha: bytes | None = None,
+    pixels: bytes | None = None,
 ) -> bytes:
     """The bytes of a whole file.
 
-    ``layers`` are 1 to 255; ``extra`` and ``alpha`` are those of ``between``. Raises ContainerError if something does
-    not fit its field.
+    ``layers`` are 1 to 255, or none in a lossless file; ``pixels`` is the payload of PIXL, which others may have;
+    ``extra`` and ``alpha`` are those of ``between``. Raises ContainerError if something does not fit its field.
     """
-    check_range("layers", len(layers), 1, MAX_LAYERS)
+    if header.lossless and pixels is None:
+        raise ContainerError(f"pixels: missing for family {header.family!r}")
+    check_range("layers", len(layers), *((0, 0) if header.lossless else (1, MAX_LAYERS)))
     for n, layer in enumerate(layers):
         check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
     mode = _MODES.index((header.mode, header.grey))
     head = _HEAD.pack(header.width, header.height, mode, header.tile_exponent, header.rate, header.model_id)
-    table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
-    code = bytes([len(layers)]) + table + b"".join(layer.data for layer in layers)
+    picture = b"" if pixels is None else _chunk(b"PIXL", pixels)
+    if not header.lossless:
+        table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
+        code = bytes([len(layers)]) + table + b"".join(layer.data for layer in layers)
+        picture = _chunk(b"CODE", code) + picture
     preamble = _PREAMBLE.pack(SIGNATURE, VERSION, header.family, 0)
-    return preamble + _chunk(b"HEAD", head) + between(extra, alpha) + _chunk(b"CODE", code) + _TAIL
+    return preamble + _chunk(b"HEAD", head) + between(extra, alpha) + picture + _TAIL
 
 
 def file_size(layers: Sequence[int], inserted: int = 0) -> int:
@@ -175,8 +206,13 @@ def file_size(layers: Sequence[int], inserted: int = 0) -> int:
     return HEADER_BYTES + inserted + _CHUNK_OVERHEAD + code + len(_TAIL)
 
 
+def exact_size(pixels: bytes | None) -> int:
+    """Bytes of the chunk PIXL with this payload, 0 without."""
+    return 0 if pixels is None else _CHUNK_OVERHEAD + len(pixels)
+
+
 def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = None) -> bytes:
-    """The chunks between HEAD and CODE.
+    """The chunks between HEAD and the picture, CODE or PIXL.
 
     ``extra`` are ancillary chunks (type, payload), each type four ASCII letters of which the first is lower case, and
     at most once; ``alpha`` is the payload of ALPH, for modes with alpha. Raises ContainerError for other types.
@@ -193,52 +229,43 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
     """Take a whole file apart; every byte of it is accounted for, and those behind its end are counted.
 
     With ``allow_truncated``, a file cut anywhere behind its header gives what arrived whole, with ``complete`` False:
-    no layers, and no alpha, if it is cut before them. The chunk CRC of a cut CODE is missing, so that its layers are
-    guarded by their symbol CRCs alone. A file that is damaged rather than cut raises ContainerError either way.
+    no layers, and no alpha, if it is cut before them. The chunk CRC of a cut CODE, or PIXL, is missing, so that its
+    layers, or bands, are guarded by their own CRCs alone. A file that is damaged rather than cut raises
+    ContainerError either way.
     """
     view = memoryview(data).cast("B")
     header = read_header(view)
     extra: dict[bytes, bytes] = {}
     alpha: bytes | None = None
+    picture = b"PIXL" if header.lossless else b"CODE"
+    layers: list[Layer] = []
+    pixels: bytes | None = None
     offset = HEADER_BYTES
     try:
-        while (kind := _chunk_start(view, offset)[1]) not in (b"ALPH", b"CODE"):
+        while (kind := _chunk_start(view, offset)[1]) not in (b"ALPH", picture):
             _, payload, offset = _read_chunk(view, offset)
             _check_ancillary(kind, extra)
             extra[kind] = bytes(payload)
         if (kind == b"ALPH") != (header.mode in ALPHA_MODES):
-            raise ContainerError(f"chunk {kind!r}: not what mode {header.mode} has before CODE")
+            raise ContainerError(f"chunk {kind!r}: not what mode {header.mode} has before {picture.decode()}")
         if kind == b"ALPH":
             _, payload, offset = _read_chunk(view, offset)
             alpha = bytes(payload)
-            if (kind := _chunk_start(view, offset)[1]) != b"CODE":
-                raise ContainerError(f"chunk {kind!r}: follows ALPH instead of CODE")
-        layers, offset = _read_code(view, offset, allow_truncated)
+            if (kind := _chunk_start(view, offset)[1]) != picture:
+                raise ContainerError(f"chunk {kind!r}: follows ALPH instead of {picture.decode()}")
+        if not header.lossless:
+            start, end, offset = _open_chunk(view, offset, allow_truncated)
+            layers = _read_code(view, start, end, offset - _U32.size)
+        if header.lossless or bytes(view[offset : offset + _CHUNK.size])[4:] == b"PIXL":
+            picture = b"PIXL"
+            start, end, offset = _open_chunk(view, offset, allow_truncated)
+            pixels = bytes(view[start:end])
     except CutShortError:
         if not allow_truncated or bytes(view[-len(_TAIL) :]) == _TAIL:  # whole: it is a length that is wrong
             raise
         return Parsed(header, [], extra, alpha, False)
-    complete = _read_tail(view, offset, allow_truncated)
-    return Parsed(header, layers, extra, alpha, complete, max(0, len(view) - offset - len(_TAIL)))
-
-
-def file_length(stream: IO[bytes]) -> int:
-    """Bytes of a seekable file, whatever its ``seek`` returns; all is read where that knows no way to the end."""
-    try:
-        stream.seek(0, 2)
-    except TypeError:
-        stream.seek(0)
-        while stream.read(1 << 16):
-            pass
-    return stream.tell()
-
-
-def take(stream: IO[bytes], size: int = -1) -> bytes:
-    """What ``stream.read(size)`` gives. Raises OSError if it is None, as of streams that do not wait for bytes."""
-    data: bytes | None = stream.read(size)
-    if data is None:
-        raise OSError(f"cannot read: {type(stream).__name__}.read({size}) gave None instead of bytes")
-    return data
+    complete = _read_tail(view, offset, picture, allow_truncated)
+    return Parsed(header, layers, extra, alpha, complete, max(0, len(view) - offset - len(_TAIL)), pixels)
 
 
 def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
@@ -268,10 +295,10 @@ def _check_type(kind: bytes) -> None:
 
 
 def _check_ancillary(kind: bytes, seen: set[bytes] | dict[bytes, bytes]) -> None:
-    """Whether a chunk of type ``kind`` may stand between HEAD and CODE, behind those already ``seen``."""
+    """Whether a chunk of type ``kind`` may stand between HEAD and the picture, behind those already ``seen``."""
     _check_type(kind)
-    if kind in (b"HEAD", b"ALPH", b"CODE", b"TAIL"):
-        raise ContainerError(f"chunk {kind!r}: out of order between HEAD and CODE")
+    if kind in (b"HEAD", b"ALPH", b"CODE", b"PIXL", b"TAIL"):
+        raise ContainerError(f"chunk {kind!r}: out of order between HEAD and the picture")
     if kind[:1].isupper():
         raise ContainerError(f"chunk {kind!r}: critical and unknown: needs a newer pillow_cwic")
     if kind in seen:
@@ -310,16 +337,20 @@ def _read_chunk(view: memoryview, offset: int) -> tuple[bytes, memoryview, int]:
     return kind, view[start:end], end + _U32.size
 
 
-def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[list[Layer], int]:
-    """Layers of the CODE chunk at ``offset``, and the offset behind the chunk (past the file's end if it is cut)."""
+def _open_chunk(view: memoryview, offset: int, allow_truncated: bool) -> tuple[int, int, int]:
+    """Where the payload of the picture's chunk starts, where what arrived of it ends, and where the next chunk is."""
     length, _ = _chunk_start(view, offset)
     start = offset + _CHUNK.size
     stop = start + length
     if stop + _U32.size <= len(view) or not allow_truncated:
         _read_chunk(view, offset)
-    end = min(stop, len(view))
+    return start, min(stop, len(view)), stop + _U32.size
+
+
+def _read_code(view: memoryview, start: int, end: int, stop: int) -> list[Layer]:
+    """Layers of a CODE payload from ``start`` to ``stop``, of which the bytes up to ``end`` arrived."""
     if start >= end:
-        raise CutShortError(f"CODE: {end - start} bytes, too few for the number of layers")
+        raise CutShortError(f"CODE: {max(0, end - start)} bytes, too few for the number of layers")
     count = view[start]
     check_range("layers", count, 1, MAX_LAYERS)
     table = []
@@ -339,16 +370,18 @@ def _read_code(view: memoryview, offset: int, allow_truncated: bool) -> tuple[li
             break
         layers.append(Layer(bytes(view[at : at + size]), crc))
         at += size
-    return layers, stop + _U32.size
+    return layers
 
 
-def _read_tail(view: memoryview, offset: int, allow_truncated: bool) -> bool:
+def _read_tail(view: memoryview, offset: int, picture: bytes, allow_truncated: bool) -> bool:
     """Whether the end chunk stands at ``offset``; False if the file is cut before or in it."""
     rest = bytes(view[offset : offset + len(_TAIL)])
     if rest == _TAIL:
         return True
+    if allow_truncated and len(rest) < _CHUNK.size:
+        return False  # the start of whatever chunk
     if not _TAIL.startswith(rest):
-        raise ContainerError(f"chunk behind CODE: {rest.hex()} instead of TAIL, {_TAIL.hex()}")
+        raise ContainerError(f"chunk behind {picture.decode()}: {rest.hex()} instead of TAIL, {_TAIL.hex()}")
     if not allow_truncated:
         raise ContainerError(f"TAIL: {len(rest)} bytes left of {len(_TAIL)}")
     return False

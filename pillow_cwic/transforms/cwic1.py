@@ -71,6 +71,10 @@ class Cwic1:
         asked = levels if rate >= -RATE_UNIT else np.zeros_like(levels)
         return Analysed(latents, self._native.useful_levels(self._native.exact_codes(latents, rate), asked), rate)
 
+    def lagrangian(self, rate: int) -> float:
+        """What a unit of distortion at a pixel is worth at rate T, in bits."""
+        return float(self.config.lagrangian(rate / RATE_UNIT))
+
     def levels(self, analysed: Analysed, rate: int) -> NDArray[np.int16]:
         """The map's levels at rate T, (1, H/16, W/16); the caller's own."""
         return analysed.levels.copy()

@@ -25,6 +25,7 @@ from PIL import Image, PngImagePlugin
 
 import pillow_cwic
 from pillow_cwic import models
+from pillow_cwic.codec import exact
 from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, entropy_model, grid
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.file import container
@@ -49,10 +50,12 @@ class Case(NamedTuple):
     exponent: int = 10
     metadata: bool = False
     grey: bool = False
+    exact: str = ""  # "lossless", or "blocks" for every third block
 
     @property
     def name(self) -> str:
         more = ("-tiles" if self.exponent < 10 else "") + ("-grey" if self.grey else "")
+        more += f"-{self.exact}" if self.exact else ""
         return f"{self.mode}-{self.size[0]}x{self.size[1]}-q{self.quality}{more}"
 
 
@@ -74,7 +77,17 @@ CASES = (
     Case("RGB", (70, 70), 100),
     Case("RGB", (33, 20), grey=True),
     Case("RGBA", (20, 33), 80, grey=True),
+    Case("RGB", (70, 50), exact="blocks"),
+    Case("L", (33, 64), exact="blocks"),
+    Case("RGBA", (40, 40), grey=True, exact="blocks"),
 )
+LOSSLESS = tuple(
+    Case(mode, size, 100, exact="lossless", metadata=mode == "LA", grey=grey)
+    for mode, size, grey in (
+        ("L", (1, 1), False), ("LA", (33, 20), False), ("RGB", (96, 64), False), ("RGB", (20, 33), True),
+        ("RGBA", (50, 40), False), ("RGBA", (17, 17), True),
+    )
+)  # fmt: skip
 
 
 def tiny_models() -> dict[str, bytes]:
@@ -124,20 +137,31 @@ def write(case: Case, model: models.Model) -> bytes:
         exif = Image.Exif()
         exif[0x010E] = "golden"
         options = {"exif": exif, "xmp": XMP, "dpi": (300, 72.5), "icc_profile": bytes(range(128))}
+    if case.exact == "lossless":
+        options["lossless"] = True
     save_to = BytesIO()
     with mock.patch.object(models, "by_name", return_value=model):  # this one of several operating points
         picture(case).save(save_to, format="CWIC", model=model.name, quality=case.quality, **options)
     parsed = container.read_file(save_to.getvalue())
+    if case.exact == "lossless":
+        return save_to.getvalue()
     assert parsed.header.model_id == model.id
     header = replace(parsed.header, tile_exponent=case.exponent)
     found, entropy = symbols(save_to.getvalue()), entropy_model(model)
     layers = encode_symbols(entropy, found, [None] * len(found), 0.0, header.rate, case.exponent).layers()
-    return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha)
+    held = None
+    if case.exact:
+        blocks = np.arange(-(-case.size[0] // 16) * -(-case.size[1] // 16)).reshape(-(-case.size[1] // 16), -1) % 3 == 0
+        planes = np.asarray(picture(case)).reshape(case.size[1], case.size[0], -1)
+        held = exact.encode_blocks(np.ascontiguousarray(planes[..., : header.channels]), blocks)
+    return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha, held)
 
 
 def symbols(data: bytes) -> list[np.ndarray]:
     """Levels and codes of a file, layer by layer."""
     parsed = container.read_file(data)
+    if parsed.header.lossless:
+        return []
     entropy = entropy_model(models.by_id(parsed.header.model_id))
     return decode_symbols(entropy, parsed, *grid(entropy, parsed.header.height, parsed.header.width))
 
@@ -157,7 +181,8 @@ def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CAS
     entries: dict[str, dict[str, Any]] = json.loads(index.read_text()) if index.exists() else {}
     for model in chosen:
         for case in cases:
-            if (name := f"{model.name}-{case.name}.cwic") in entries:
+            owner = "pixels" if case.exact == "lossless" else model.name
+            if (name := f"{owner}-{case.name}.cwic") in entries:
                 continue
             data = write(case, model)
             (folder / name).write_bytes(data)
@@ -173,7 +198,7 @@ def make(folder: Path, chosen: list[models.Model], cases: tuple[Case, ...] = CAS
                     "size": list(im.size),
                     "metadata": info,
                 }
-                if model.family == b"cwc1":
+                if model.family == b"cwc1" or case.exact == "lossless":
                     entries[name]["pixels"] = sha256_of_pixels(np.asarray(im))
     index.write_text(json.dumps(entries, indent=1) + "\n")
 
@@ -186,6 +211,7 @@ def main() -> None:
             (folder / f"{name}.safetensors").write_bytes(data)
     with pillow_cwic.options(models=[folder], device="cpu"):
         make(folder, [models.by_name(name) for name in ("golden1", "golden2018")])
+        make(folder, [models.by_name("golden1")], LOSSLESS)
 
 
 if __name__ == "__main__":

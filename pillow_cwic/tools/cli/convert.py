@@ -31,6 +31,7 @@ WITH_QUALITY = {"JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JXL"}  # formats that Pi
 
 @click.command(short_help="Make .cwic files of pictures.")
 @for_target
+@click.option("--lossless", is_flag=True, help="Keep every pixel as it is: for screenshots, drawings, masters.")
 @click.option(
     "--importance",
     type=a_name,
@@ -49,6 +50,7 @@ def encode(
     tuning: str | None,
     effort: int,
     importance: str | None,
+    lossless: bool,
     **options: Any,
 ) -> None:
     """Make .cwic files of pictures in any format that Pillow can open.
@@ -60,10 +62,12 @@ def encode(
     \b
     cwic encode photo.jpg                       photo.cwic beside it
     cwic encode photo.jpg -q 70 -o better.cwic
+    cwic encode screenshot.png --lossless
     cwic encode holiday/ -o small/ --rate 0.3   a whole folder
     cwic encode - < photo.jpg > photo.cwic
     """
-    save = {"model": model, "tuning": tuning, "effort": effort, **{name: options.pop(name) for name in TARGETS}}
+    save = {"model": model, "tuning": tuning, "effort": effort, "lossless": lossless}
+    save |= {name: options.pop(name) for name in TARGETS}
     with usage_errors():
         Options.of(save)
         models.by_name(model, tuning)

@@ -80,11 +80,12 @@ def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparis
     with Image.open(BytesIO(data), formats=["CWIC"]) as file:
         assert isinstance(file, plugin.CwicImageFile)
         levels = file.importance_map()
-        quality, picture = file.info["quality"], file.convert("RGB")
+        quality, picture = file.info.get("quality", 100), file.convert("RGB")
+        said = "lossless" if "lossless" in file.info else f"quality {quality}"
     point = measure(original, picture, len(data))
     fixed = {name: value for name, value in options.items() if name not in TARGETS}
     others = [_cwic(original, {**fixed, "quality": near}) for step in CURVE if 1 <= (near := quality + step) <= 100]
-    entries = [Entry("CWIC", f"quality {quality}", data, picture, point, _curve(original, point, data, others, "CWIC"))]
+    entries = [Entry("CWIC", said, data, picture, point, _curve(original, point, data, others, "CWIC"))]
     missing = []
     formats = writable()
     for peer in peers:

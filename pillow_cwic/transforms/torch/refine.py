@@ -51,9 +51,7 @@ def _mixture(latents: Tensor, temperature: float, random: torch.Generator) -> Te
 class Refiner:
     """What refinement needs of a model: its parts, and its context model in floating point, which codes nothing."""
 
-    def __init__(
-        self, config: Config, tuning: str, parts: Parts, context: Context, on: str
-    ) -> None:
+    def __init__(self, config: Config, tuning: str, parts: Parts, context: Context, on: str) -> None:
         self.config, self.tuning, self.device = config, tuning, torch.device(on)
         twin = ContextModel(list(config.groups), config.context_hidden, config.map_hidden, config.levels)
         from_integers(twin, *context)

@@ -1,0 +1,139 @@
+"""Pixels without loss, in bands that threads share: lossless pictures, and the alpha of all others."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic import settings, threads
+from pillow_cwic.coding import pixels as coder
+from pillow_cwic.errors import EntropyError
+from pillow_cwic.file import pixels as payloads
+from pillow_cwic.file.pixels import UNIT, Band
+from pillow_cwic.progress import Progress, Steps
+
+Blocks = NDArray[np.bool_]  # of 16 x 16 pixels
+
+# Each band learns anew, which costs 0.2 % of the bytes of a photograph in two, and 4 % of those of a screenshot.
+MOST_PIXELS = 1 << 20  # of a band
+VARIED_PIXELS, VARIED_BANDS = 3 << 16, 4  # those of photographs are smaller, until there are a few to share
+REPEATED, ROWS = 0.5, 64  # the share of pixels equal to their left neighbour, in so many rows, that photographs lack
+
+
+def encode(
+    planes: NDArray[np.uint8],
+    blocks: Blocks | None = None,
+    bits: NDArray[np.uint32] | None = None,
+) -> bytes:
+    """Pixels (H, W, C), uint8 with C from 1 to 4, to a payload of ALPH or PIXL.
+
+    If ``blocks`` (ceil(H / 16), ceil(W / 16)) is given, those that are True are coded, one or more; what each of them
+    takes is then added to ``bits``, of the same shape, in 1/256.
+    """
+    planes = np.ascontiguousarray(planes)
+    height, width = planes.shape[:2]
+    coded = planes if blocks is None else planes[spread(blocks, height, width)][None]
+    if bits is None and (coded == coded[0, 0]).all():
+        return payloads.write_constant(coded[0, 0].tobytes())
+    rows = _band_rows(planes, coded.shape[0] * coded.shape[1])
+
+    def band(k: int) -> Band:
+        part, chosen = _cut(planes, blocks, rows, k)
+        taken = None if bits is None else bits[k * rows // UNIT : (k + 1) * rows // UNIT]
+        return Band(coder.encode(part, chosen, taken), _crc(part, chosen))
+
+    return payloads.write(rows, threads.each(band, -(-height // rows), _lanes()))
+
+
+def decode(
+    payload: bytes, planes: NDArray[np.uint8], field: str, *, blocks: Blocks | None = None, partial: bool = False,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Writes a payload's pixels to ``planes`` (H, W, C), those of ``blocks`` if they are given; returns ``planes``.
+
+    With ``partial`` those of bands that did not arrive whole stay as they are. Raises ContainerError or EntropyError,
+    which begins with ``field``, if it is damaged.
+    """
+    height, width, channels = planes.shape
+    parsed = payloads.read(payload, height, channels, field, partial)
+    if parsed.colour is not None:
+        where = slice(None) if blocks is None else spread(blocks, height, width)
+        planes[where] = np.frombuffer(parsed.colour, np.uint8)
+        return planes
+    steps = Steps(progress, len(parsed.bands))
+
+    def band(k: int) -> None:
+        part, chosen = _cut(planes, blocks, parsed.rows, k)
+        try:
+            coder.decode(parsed.bands[k].data, part, chosen)
+        except EntropyError as error:
+            raise EntropyError(f"{field}: band {k}: {error}") from error
+        found, said = _crc(part, chosen), parsed.bands[k].crc
+        if found != said:
+            raise EntropyError(f"{field}: band {k}: CRC of its pixels is {found:08x}, the file says {said:08x}")
+        steps()
+
+    threads.each(band, len(parsed.bands), _lanes())
+    return planes
+
+
+def encode_blocks(planes: NDArray[np.uint8], blocks: Blocks) -> bytes:
+    """The payload of PIXL in a file with layers: which blocks are exact, and their pixels, as ``encode`` takes them."""
+    return payloads.write_blocks(coder.encode_mask(blocks), encode(planes, blocks))
+
+
+def decode_blocks(payload: bytes, planes: NDArray[np.uint8], *, partial: bool = False) -> Blocks:
+    """Writes the exact pixels over ``planes`` (H, W, C), and says which blocks they are. Raises as ``decode`` does."""
+    mask, rest = payloads.read_blocks(payload, partial)
+    height, width = planes.shape[:2]
+    if mask is None:
+        return np.zeros((-(-height // UNIT), -(-width // UNIT)), np.bool_)
+    blocks = coder.decode_mask(mask, height, width)
+    if rest or not partial:
+        decode(rest, planes, "PIXL", blocks=blocks, partial=partial)
+    return blocks
+
+
+def spread(blocks: Blocks, height: int, width: int, side: int = UNIT) -> Blocks:
+    """For each pixel, (H, W), what ``blocks`` of so many pixels a side say of its block."""
+    return blocks.repeat(side, axis=0)[:height].repeat(side, axis=1)[:, :width]
+
+
+def _cut(
+    planes: NDArray[np.uint8], blocks: Blocks | None, rows: int, k: int
+) -> tuple[NDArray[np.uint8], Blocks | None]:
+    """Band k of so many rows, and its blocks."""
+    chosen = None if blocks is None else blocks[k * rows // UNIT : (k + 1) * rows // UNIT]
+    return planes[k * rows : (k + 1) * rows], chosen
+
+
+def _crc(part: NDArray[np.uint8], chosen: Blocks | None) -> int:
+    return payloads.crc((part if chosen is None else part[spread(chosen, *part.shape[:2])]).data)
+
+
+def reduced(planes: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Means over squares of ``scale`` pixels, edges repeated: (H, W, C) -> (ceil(H / scale), ceil(W / scale), C)."""
+    if scale == 1:
+        return planes
+    below, right = (-side % scale for side in planes.shape[:2])
+    padded = np.pad(planes, ((0, below), (0, right), (0, 0)), mode="edge")
+    rows, columns = padded.shape[0] // scale, padded.shape[1] // scale
+    means = padded.reshape(rows, scale, columns, scale, -1).mean(axis=(1, 3), dtype=np.float32)
+    shown: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
+    return shown
+
+
+def _lanes() -> int:
+    return settings.threads() or os.cpu_count() or 1
+
+
+def _band_rows(planes: NDArray[np.uint8], coded: int) -> int:
+    """How many rows a band has, with so many coded pixels in all: whatever the number of threads, as files are."""
+    height = len(planes)
+    count = -(-coded // MOST_PIXELS)
+    rows = planes[:: max(1, height // ROWS)]
+    if coded >= 2 * VARIED_PIXELS and (rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() < REPEATED:
+        count = max(count, min(VARIED_BANDS, coded // VARIED_PIXELS))
+    return UNIT * int(-(-height // (UNIT * max(1, count))))
