@@ -59,7 +59,7 @@ print(json.dumps(collections.Counter(forked(limited, k * more).decode() for k in
 @pytest.mark.parametrize(
     ("kind", "side", "threads", "processes", "more"),
     [
-        ("plain", 768, 1, 8, 5_000_000),
+        ("plain", 768, 1, 8, 20_000_000),
         ("plain", 768, 4, 8, 15_000_000),
         ("alpha", 256, 2, 8, 12_000_000),
         ("paper", 256, 1, 8, 8_000_000),
