@@ -21,7 +21,6 @@ from pillow_cwic.coding.symbols import Coded
 FLAT, EVEN, SHARE = 0.25, 8, 0.1  # a picture is graphics if a tenth of its blocks repeat a quarter of their pixels, and
 # have at most an eighth as many small steps; photographs have those
 REPEATED = 0.3  # the share of its pixels that a block repeats that may be exact
-SMALL = 1024  # pixels of a picture that may be exact whatever it shows
 MOSTLY = 0.5  # the share of such blocks above which all of a picture may be
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
 # What blocks in fewer colours must cost at most, as a share of what they cost exact, to be taken; drawings and text of
@@ -52,8 +51,6 @@ def candidates(planes: NDArray[np.uint8]) -> Blocks | None:
     """Which blocks of a picture (H, W, 1 or 3) may be exact; None for photographs, found in a millisecond."""
     equal, near = coder.repeats(planes)
     height, width = planes.shape[:2]
-    if height * width <= SMALL:
-        return every(planes)
     area = block_sums(np.ones((height, width), np.int32))
     if ((equal >= FLAT * area) & (EVEN * near <= equal)).mean() < SHARE:
         return None
