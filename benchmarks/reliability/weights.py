@@ -40,7 +40,7 @@ import pillow_cwic, pillow_cwic.tools.cli
 from click.testing import CliRunner
 from tempfile import TemporaryDirectory
 paths = []
-im = Image.linear_gradient("L").resize((64, 48)).convert("RGBA")
+im = Image.effect_noise((256, 256), 20).resize((64, 48)).convert("RGBA")
 exif = Image.Exif(); exif[0x010E] = "x"
 with TemporaryDirectory() as folder, pillow_cwic.options(models=[sys.argv[1]] if sys.argv[1] else []):
     # The first use of each part of torch and of the standard library may compile or cache; that is not the codec's.
