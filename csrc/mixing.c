@@ -22,10 +22,6 @@ void cwic_mixer_init(cwic_mixer *m, cwic_encoder *e, cwic_decoder *d)
             x <<= 1;
             log -= 256;
         }
-        while (x >= 65536) {
-            x >>= 1;
-            log += 256;
-        }
         for (k = 128; k > 0; k >>= 1) {
             x = x * x >> 15;
             if (x >= 65536) {

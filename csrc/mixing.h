@@ -61,7 +61,7 @@ INLINE int cwic_mix_code(cwic_mixer *m, int bit, uint32_t p, int decoding)
         bit = cwic_decode(m->d, p);
     else
         cwic_encode(m->e, bit, p);
-    m->spent += m->cost[(bit ? p : 65536 - p) >> 4 & 4095];
+    m->spent += m->cost[(bit ? p : 65536 - p) >> 4];
     return bit;
 }
 

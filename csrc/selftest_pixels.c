@@ -10,12 +10,9 @@
 /* Pinned: a change of it is a change of the format. */
 #define EXPECTED_PIXELS_HASH 0x0c6ca65bu
 
-static int32_t encode(const uint8_t *pixels, int32_t width, int32_t height, int32_t channels, size_t stride, uint8_t *out,
-                      size_t capacity, size_t *written)
+/* All rows of a coder in two calls, then its end. */
+static int32_t run(cwic_pixels *p, int32_t height, int32_t result, size_t *written)
 {
-    int32_t result;
-    cwic_pixels *p =
-        cwic_pixels_encoder(pixels, height, width, channels, stride, NULL, NULL, out, capacity, &result);
     if (!p)
         return result;
     if (cwic_pixels_rows(p, height / 3) == CWIC_OK)
@@ -25,18 +22,20 @@ static int32_t encode(const uint8_t *pixels, int32_t width, int32_t height, int3
     return result;
 }
 
+static int32_t encode(const uint8_t *pixels, int32_t width, int32_t height, int32_t channels, size_t stride,
+                      uint8_t *out, size_t capacity, size_t *written)
+{
+    int32_t result = 0;
+    cwic_pixels *p = cwic_pixels_encoder(pixels, height, width, channels, stride, NULL, NULL, out, capacity, &result);
+    return run(p, height, result, written);
+}
+
 static int32_t decode(const uint8_t *data, size_t length, uint8_t *pixels, int32_t width, int32_t height,
                       int32_t channels, size_t stride)
 {
-    int32_t result;
+    int32_t result = 0;
     cwic_pixels *p = cwic_pixels_decoder(data, length, pixels, height, width, channels, stride, NULL, &result);
-    if (!p)
-        return result;
-    if (cwic_pixels_rows(p, height / 2) == CWIC_OK)
-        (void)cwic_pixels_rows(p, height - height / 2);
-    result = cwic_pixels_finish(p, NULL);
-    cwic_pixels_free(p);
-    return result;
+    return run(p, height, result, NULL);
 }
 
 enum { RANDOM, FLAT, TEXT, GRADIENT, PHOTOGRAPH, FEW, KINDS };

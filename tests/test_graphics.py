@@ -82,7 +82,7 @@ def test_a_window_is_partly_exact(mixed: bytes) -> None:
 def test_it_is_smaller_and_better_than_the_transform_alone(mixed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     original = np.asarray(window())
     better = measures.psnr(original, np.asarray(opened(mixed)))
-    monkeypatch.setattr(graphics, "candidates", lambda _: None)
+    monkeypatch.setattr(graphics, "is_graphics", lambda _: False)
     alone = saved(window(), quality=50)
     assert container.read_file(alone).pixels is None
     assert len(mixed) < 0.9 * len(alone)
@@ -91,7 +91,7 @@ def test_it_is_smaller_and_better_than_the_transform_alone(mixed: bytes, monkeyp
 
 def test_photographs_have_no_exact_blocks() -> None:
     with Image.open(PHOTO) as im:
-        assert graphics.candidates(np.asarray(im.convert("RGB"))) is None
+        assert not graphics.is_graphics(np.asarray(im.convert("RGB")))
     for options in ({"quality": 75}, {"rate": 0.5}):
         assert container.read_file(saved(photo(160, 128), **options)).pixels is None
 
@@ -213,7 +213,7 @@ def test_a_bound_is_used_as_well_as_a_quality() -> None:
     data = saved(im, quality=50)
     by_size = saved(im, size=len(data))
     psnr = [measures.psnr(np.asarray(im), np.asarray(opened(each))) for each in (data, by_size)]
-    assert psnr[1] >= psnr[0] - 7  # 13 before
+    assert psnr[1] >= psnr[0] - 0.5
 
 
 def test_edges_are_exact_too() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,23 +12,22 @@ from numpy.typing import NDArray
 
 from pillow_cwic import models
 from pillow_cwic.codec import exact, graphics
-from pillow_cwic.codec.encoder import ANALYSIS_REACH, EFFORTS, Encoder
-from pillow_cwic.codec.exact import Blocks
+from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.graphics import Exact
-from pillow_cwic.codec.search import ENOUGH
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.errors import CwicError
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress
-from pillow_cwic.rate import HIGHEST, guess_rate, quality_to_rate, typical_bpp
+from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.saving import Options
 
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
-# How many times as much as at the transform's own rate errors may cost when blocks are chosen: within a bound exact
-# blocks leave the rest a higher rate, beyond a quality a lower one.
-BOUNDED, BETTER = (4.0, 16.0, 64.0), (0.25,)
-FILLING, MOST_DOUBLINGS = 6, 16.0  # trials, and how far they may raise what an error costs
+BETTER = (
+    0.25,
+    1.0,
+)  # how many times as much as usual errors may cost when blocks are chosen for a quality to be reached
+MOST_DOUBLINGS = 10  # and, within a bound, the doublings that are tried
 
 
 class Source(NamedTuple):
@@ -44,24 +45,34 @@ class Source(NamedTuple):
     alpha: bytes | None
 
 
-class _Made(NamedTuple):
+class _Made:
     """Layers that meet the target, and the encoder that made them."""
 
-    encoder: Encoder
-    coded: Coded
+    def __init__(self, encoder: Encoder, coded: Coded) -> None:
+        self.encoder, self.coded = encoder, coded
+
+    @cached_property
+    def error(self) -> float:
+        """The distortion that the tuning minimises."""
+        return self.encoder.error(self.coded)
+
+    @property
+    def weight(self) -> float:
+        """What a unit of it is worth at a pixel, in bits."""
+        return self.encoder.runtime.networks.lagrangian(self.coded.rate)
 
 
 def make(source: Source, progress: Progress | None, timings: Timings | None) -> bytes:
     """The file that meets the options' target best. Raises as ``codec.encode`` does."""
     work = _Work(source, progress, timings)
-    alone = models.by_name(source.options.model, source.options.tuning).family != FAMILY
+    model = models.by_name(source.options.model, source.options.tuning)
     if source.options.lossless:
         data = work.lossless()
         source.options.check_size(work.pixels, work.metadata, len(data) - work.metadata)
         return data
     with stage(timings, "graphics"):
-        found = None if alone else graphics.candidates(source.planes)
-    return work.lossy() if found is None else work.best(found)
+        exactly = model.family == FAMILY and graphics.is_graphics(source.planes)
+    return work.best() if exactly else work.lossy()
 
 
 class _Work:
@@ -92,105 +103,65 @@ class _Work:
         self.source.options.check_size(self.pixels, self.metadata, made.coded.size)
         return self._written(made)
 
-    def best(self, found: Blocks) -> bytes:
-        """The best of all kinds of files, for graphics: ``found`` are the blocks that may be exact."""
-        options = self.source.options
-        whole = self.lossless() if found.mean() >= graphics.MOSTLY else None
-        if whole:
-            smaller = container.file_size([0], self.inserted)  # than any with layers
-            if len(whole) - self.metadata <= (smaller if self.bound is None else self.bound):
-                return whole
-        try:
-            tried = self._tried(found)
-        except CwicError:  # no quality of the transform is enough
-            if whole and self.bound is None:
-                return whole
-            raise
-        made = min(tried, key=self._cost)
-        if whole and self.bound is None and self._cost(made) >= self._cost_of(len(whole) - self.metadata, 0.0, made):
+    def best(self) -> bytes:
+        """The best of all kinds of files, for graphics."""
+        whole = self.lossless()
+        size = len(whole) - self.metadata
+        smaller = container.file_size([0], self.inserted)  # than any with layers
+        if size <= (smaller if self.bound is None else self.bound):
             return whole
-        least = made.coded.size if whole is None else min(made.coded.size, len(whole) - self.metadata)
-        options.check_size(self.pixels, self.metadata, least)
+        try:
+            plain = self._coded(None)
+        except CwicError:  # no quality of the transform is enough
+            return whole
+        made = min((plain, *self._with_blocks(plain)), key=self._cost)
+        if self.bound is None and self._cost_of(size, 0.0, made) <= self._cost(made):
+            return whole
+        self.source.options.check_size(self.pixels, self.metadata, min(size, made.coded.size))
         return self._written(made)
 
-    def _tried(self, found: Blocks) -> list[_Made]:
-        """Layers without exact blocks, and with them: at a bound, where the rate moves, at most twice."""
-        tried = [self._coded(None)]
-        encoder, coded = tried[0]
-        for _ in range(2 if self.bound is not None else 1):
-            chosen = list(self._chosen(found, encoder, coded))
-            if not chosen:
-                break
-            tried += map(self._coded, chosen)
-            rate = tried[-1].coded.rate
-            if abs(rate - coded.rate) <= ANALYSIS_REACH:
-                break
-            encoder.analyse(rate)
-            again = encoder.code(rate, encoder.effort.usual)
-            if again is None:
-                break
-            coded = again
-        for more in BOUNDED if self.bound is not None else BETTER if self.source.options.quality is None else ():
-            tried += [
-                self._coded(blocks)
-                for blocks in self._chosen(found, encoder, coded, more)
-                if self.bound is None or self.inserted + container.exact_size(blocks.payload) < self.bound
-            ]
-        if self.bound is not None and tried[-1].coded.rate >= HIGHEST:
-            tried += self._filled(tried[0].encoder, coded, self.bound)
-        return tried
-
-    def _filled(self, encoder: Encoder, coded: Coded, bound: int) -> list[_Made]:
-        """With more exact blocks, of any kind, where the transform cannot use all bytes: few trials of the weight."""
-        made, low, high = [], 0.0, MOST_DOUBLINGS
-        for _ in range(FILLING):
-            more = 2.0 ** ((low + high) / 2)
-            blocks = next(self._chosen(graphics.every(self.source.planes), encoder, coded, more), None)
-            if blocks is None:
-                break
-            made.append(self._coded(blocks))
-            if made[-1].coded.size > bound:
-                high = (low + high) / 2
-            elif made[-1].coded.size >= ENOUGH * bound:
-                break
-            else:
-                low = (low + high) / 2
-        return made
-
-    def _chosen(self, found: Blocks, encoder: Encoder, coded: Coded, more: float = 1.0) -> Iterator[Exact]:
-        """What is better exact than as the transform coded it, then what is better in fewer colours.
-
-        Errors are shared out by their squares; they cost ``more`` than usual.
-        """
-        lagrangian = encoder.runtime.networks.lagrangian(coded.rate)
-        if lagrangian is None:
-            return
-        made, planes = encoder.shown(coded), self.source.planes
-        squares = graphics.errors(self.colour, made)
-        scale = encoder.error(coded) * self.pixels / squares.sum() if squares.any() else 1.0
-        weight = more * lagrangian * scale
-        lost = graphics.spent(coded) + weight * squares
+    def _with_blocks(self, plain: _Made) -> list[_Made]:
+        """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
+        squares = graphics.errors(self.colour, self._shown(plain))
+        scale = plain.error * self.pixels / squares.sum() if squares.any() else 1.0  # errors are shared out by squares
+        usual, spent = plain.weight * scale, graphics.spent(plain.coded)
         with stage(self.timings, "graphics"):
-            if blocks := graphics.chosen(planes, planes, found, lost, weight):
-                yield blocks
-            shown = graphics.fewer_colours(planes, found, weight)
-            if shown is not None and (blocks := graphics.chosen(planes, shown, found, lost, weight)):
-                yield blocks
+            picture = graphics.Graphics(self.source.planes)
+
+        def made(more: float) -> _Made | None:
+            weight = more * usual
+            with stage(self.timings, "graphics"):
+                blocks = picture.chosen(spent + weight * squares, weight)
+            if blocks is None or (self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound):
+                return None
+            return self._coded(blocks)
+
+        if self.bound is None:
+            quality = self.source.options.quality is not None
+            return [each for more in ((1.0,) if quality else BETTER) if (each := made(more))]
+        found: dict[int, _Made] = {}
+        for power in range(0, MOST_DOUBLINGS, 2):  # exact blocks leave the rest a higher rate
+            if not (each := made(2.0**power)):
+                break
+            found[power] = each
+        if found:
+            best = min(found, key=lambda power: self._cost(found[power]))
+            found |= {power: each for power in (best - 1, best + 1) if (each := made(2.0**power))}
+        return list(found.values())
+
+    def _shown(self, made: _Made) -> NDArray[np.uint8]:
+        return made.encoder.shown(made.coded)
 
     def _cost(self, made: _Made) -> float:
         """What the target leaves to be made small: of those within a bound the error; else size, or size and error."""
         if self.bound is not None and made.coded.size > self.bound:
-            return float(made.coded.size) * 1e9
-        cost = self._cost_of(made.coded.size, made.encoder.error(made.coded), made)
-        blocks = made.encoder.exact
-        return cost if blocks is None else cost / blocks.share
+            return math.inf
+        return self._cost_of(made.coded.size, made.error, made)
 
     def _cost_of(self, size: int, error: float, made: _Made) -> float:
-        if self.source.options.quality is None:
-            return error if self.bound is not None else float(size)
-        weight = made.encoder.runtime.networks.lagrangian(made.coded.rate) or 0.0
-        cost: float = 8 * size + weight * error * self.pixels
-        return cost
+        if self.bound is not None:
+            return error
+        return size if self.source.options.quality is None else 8 * size + made.weight * error * self.pixels
 
     def _written(self, made: _Made) -> bytes:
         source, coded, model = self.source, made.coded, made.encoder.model

@@ -19,7 +19,7 @@ Blocks = NDArray[np.bool_]  # of 16 x 16 pixels
 # Each band learns anew, which costs 0.2 % of the bytes of a photograph in two, and 4 % of those of a screenshot.
 MOST_PIXELS = 1 << 20  # of a band
 VARIED_PIXELS, VARIED_BANDS = 3 << 16, 4  # those of photographs are smaller, until there are a few to share
-REPEATED, ROWS = 0.5, 64  # the share of pixels equal to their left neighbour, in so many rows, that photographs lack
+REPEATED = 0.5  # the share of pixels equal to one at their left that photographs lack
 
 
 def encode(
@@ -35,7 +35,7 @@ def encode(
     planes = np.ascontiguousarray(planes)
     height, width = planes.shape[:2]
     coded = planes if blocks is None else planes[spread(blocks, height, width)][None]
-    if bits is None and (coded == coded[0, 0]).all():
+    if (coded == coded[0, 0]).all():
         return payloads.write_constant(coded[0, 0].tobytes())
     rows = _band_rows(planes, coded.shape[0] * coded.shape[1])
 
@@ -79,9 +79,9 @@ def decode(
     return planes
 
 
-def encode_blocks(planes: NDArray[np.uint8], blocks: Blocks) -> bytes:
-    """The payload of PIXL in a file with layers: which blocks are exact, and their pixels, as ``encode`` takes them."""
-    return payloads.write_blocks(coder.encode_mask(blocks), encode(planes, blocks))
+def with_mask(blocks: Blocks, payload: bytes) -> bytes:
+    """The payload of PIXL in a file with layers: which blocks are exact, and what ``encode`` made of them."""
+    return payloads.write_blocks(coder.encode_mask(blocks), payload)
 
 
 def decode_blocks(payload: bytes, planes: NDArray[np.uint8], *, partial: bool = False) -> Blocks:
@@ -110,7 +110,8 @@ def _cut(
 
 
 def _crc(part: NDArray[np.uint8], chosen: Blocks | None) -> int:
-    return payloads.crc((part if chosen is None else part[spread(chosen, *part.shape[:2])]).data)
+    whole = chosen is None or chosen.all()
+    return payloads.crc((part if whole else part[spread(chosen, *part.shape[:2])]).data)
 
 
 def reduced(planes: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -133,7 +134,6 @@ def _band_rows(planes: NDArray[np.uint8], coded: int) -> int:
     """How many rows a band has, with so many coded pixels in all: whatever the number of threads, as files are."""
     height = len(planes)
     count = -(-coded // MOST_PIXELS)
-    rows = planes[:: max(1, height // ROWS)]
-    if coded >= 2 * VARIED_PIXELS and (rows[:, 1:] == rows[:, :-1]).all(axis=2).mean() < REPEATED:
+    if coded >= 2 * VARIED_PIXELS and coder.repeats(planes)[0].sum() < REPEATED * planes[..., 0].size:
         count = max(count, min(VARIED_BANDS, coded // VARIED_PIXELS))
     return UNIT * int(-(-height // (UNIT * max(1, count))))

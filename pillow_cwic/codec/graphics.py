@@ -8,6 +8,7 @@ what it makes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,15 +19,14 @@ from pillow_cwic.codec.exact import Blocks
 from pillow_cwic.coding import pixels as coder
 from pillow_cwic.coding.symbols import Coded
 
-FLAT, EVEN, SHARE = 0.25, 8, 0.1  # a picture is graphics if a tenth of its blocks repeat a quarter of their pixels, and
-# have at most an eighth as many small steps; photographs have those
-REPEATED = 0.3  # the share of its pixels that a block repeats that may be exact
-MOSTLY = 0.5  # the share of such blocks above which all of a picture may be
+# A picture is graphics if a tenth of its blocks repeat a quarter of their pixels, and have at most an eighth as many
+# small steps; photographs have those.
+FLAT, EVEN, SHARE = 0.25, 8, 0.1
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
-# What blocks in fewer colours must cost at most, as a share of what they cost exact, to be taken; drawings and text of
-# few colours shall be exact unless the rate is very low.
+# What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; drawings and text
+# of few colours shall be exact unless the rate is very low.
 NEAR, NEAR_OF_FEW, FEW = 0.9, 0.5, 256
-PASSES = 2  # blocks that are alone cost more: what the first pass chose is weighed again
+ITSELF = 0  # in place of a palette's size
 
 
 class Exact(NamedTuple):
@@ -37,7 +37,6 @@ class Exact(NamedTuple):
 
     blocks: Blocks
     payload: bytes
-    share: float  # of the cost without, at which they are taken: 1, less if pixels are but near
     shown: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
 
@@ -47,74 +46,77 @@ class Exact(NamedTuple):
         return np.where(where[..., None], self.shown, made)
 
 
-def candidates(planes: NDArray[np.uint8]) -> Blocks | None:
-    """Which blocks of a picture (H, W, 1 or 3) may be exact; None for photographs, found in a millisecond."""
+class _Version(NamedTuple):
+    """What exact blocks may show, (H, W, C): each block's bits when all are coded, and its squared error."""
+
+    shown: NDArray[np.uint8]
+    bits: NDArray[np.float64]
+    off: NDArray[np.float64]
+
+    def costs(self, weight: float) -> NDArray[np.float64]:
+        """What each block costs in bits; ``weight`` is what a unit of squared error, the mean of a pixel, costs."""
+        return self.bits + weight * self.off
+
+
+def is_graphics(planes: NDArray[np.uint8]) -> bool:
+    """Whether a picture (H, W, 1 or 3) is no photograph; found in a millisecond."""
     equal, near = coder.repeats(planes)
-    height, width = planes.shape[:2]
-    area = block_sums(np.ones((height, width), np.int32))
-    if ((equal >= FLAT * area) & (EVEN * near <= equal)).mean() < SHARE:
-        return None
-    chosen: Blocks = equal >= REPEATED * area
-    return chosen
+    area = block_sums(np.ones(planes.shape[:2], np.int32))
+    return bool(((equal >= FLAT * area) & (EVEN * near <= equal)).mean() >= SHARE)
 
 
-def every(planes: NDArray[np.uint8]) -> Blocks:
-    """All blocks of a picture."""
-    return np.ones((-(-planes.shape[0] // coder.BLOCK), -(-planes.shape[1] // coder.BLOCK)), np.bool_)
+class Graphics:
+    """A picture (H, W, 1 or 3) some blocks of which may be exact, or be shown in fewer colours."""
 
+    def __init__(self, planes: NDArray[np.uint8]) -> None:
+        self.planes = planes
+        self._palettes = palette.Palettes(planes.reshape(-1, planes.shape[2]))
+        self._versions: dict[int, _Version] = {}  # by the size of their palette
 
-def chosen(
-    planes: NDArray[np.uint8], shown: NDArray[np.uint8], found: Blocks, lost: NDArray[np.float64], weight: float
-) -> Exact | None:
-    """Those of the blocks ``found`` that are better ``shown`` than what is ``lost`` by the transform; None if none.
+    def chosen(self, lost: NDArray[np.float64], weight: float) -> Exact | None:
+        """The blocks that are better exact, in some number of colours; None if there are none.
 
-    ``planes`` (H, W, 1 or 3) are the picture's own, ``shown`` what becomes of their pixels, the same or near them;
-    ``lost`` counts bits, and errors as bits, for each block, ``weight`` is what a unit of squared error, the mean over
-    a pixel's samples, costs in bits.
-    """
-    off = 0 if shown is planes else weight * errors(planes, shown)
-    blocks = found & (lost > off)
-    for _ in range(PASSES):
+        ``lost`` is what each block costs by the transform, in bits; ``weight`` as ``_Version.costs`` takes it.
+        """
+
+        def cost(size: int) -> float:
+            return float(np.minimum(lost, self._version(size).costs(weight)).sum())
+
+        size, share = self._size(cost), NEAR if self._palettes.colours > FEW else NEAR_OF_FEW
+        version = self._version(size if size != ITSELF and cost(size) < share * cost(ITSELF) else ITSELF)
+        blocks: Blocks = version.costs(weight) < lost
         if not blocks.any():
             return None
         bits = np.zeros(blocks.shape, np.uint32)
-        exact.encode(shown, blocks, bits)
-        blocks &= bits / 256 + off < lost
-    if not blocks.any():
-        return None
-    where = exact.spread(blocks, *planes.shape[:2])
-    colour = (*planes.shape[:2], 3)
-    smooth = transparency.fill(np.broadcast_to(planes, colour), 1 - where.astype(np.uint8))
-    share = 1.0
-    if not np.array_equal(pixels := planes[where], shown[where]):
-        share = NEAR if palette.count(pixels) > FEW else NEAR_OF_FEW
-    return Exact(blocks, exact.encode_blocks(shown, blocks), share, np.broadcast_to(shown, colour), smooth)
+        payload = exact.encode(version.shown, blocks, bits)
+        kept: Blocks = blocks & (bits / 256 + weight * version.off < lost)  # blocks that are alone cost more
+        if not kept.any():
+            return None
+        if not np.array_equal(kept, blocks):
+            payload = exact.encode(version.shown, kept)
+        where, colour = exact.spread(kept, *self.planes.shape[:2]), (*self.planes.shape[:2], 3)
+        smooth = transparency.fill(np.broadcast_to(self.planes, colour), 1 - where.astype(np.uint8))
+        return Exact(kept, exact.with_mask(kept, payload), np.broadcast_to(version.shown, colour), smooth)
 
+    def _size(self, cost: Callable[[int], float]) -> int:
+        """The size of the cheapest palette: tried from the middle, as long as costs fall."""
+        sizes = self._palettes.sizes
+        if not sizes:
+            return ITSELF
+        n = len(sizes) // 2
+        for step in (1, -1):
+            while 0 <= n + step < len(sizes) and cost(sizes[n + step]) < cost(sizes[n]):
+                n += step
+        return sizes[n]
 
-def fewer_colours(planes: NDArray[np.uint8], found: Blocks, weight: float) -> NDArray[np.uint8] | None:
-    """The picture in as few colours as pay, those of the blocks ``found``; None if all of them do.
-
-    Sizes of palettes are tried from the middle, as long as bits and errors together fall.
-    """
-    if not found.any():
-        return None
-    made = palette.Palettes(planes[exact.spread(found, *planes.shape[:2])])
-    tried: dict[int, tuple[float, NDArray[np.uint8]]] = {}
-
-    def cost(n: int) -> float:
-        if n not in tried:
-            shown = made.apply(planes, made.sizes[n])
-            bits = 8 * len(exact.encode(shown, found))
-            tried[n] = bits + weight * float(errors(planes, shown)[found].sum()), shown
-        return tried[n][0]
-
-    if not made.sizes:
-        return None
-    n = len(made.sizes) // 2
-    for step in (1, -1):
-        while 0 <= n + step < len(made.sizes) and cost(n + step) < cost(n):
-            n += step
-    return tried[n][1] if cost(n) >= 0 else None
+    def _version(self, size: int) -> _Version:
+        if size not in self._versions:
+            shown = self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
+            off = errors(self.planes, shown)
+            bits = np.zeros(off.shape, np.uint32)
+            exact.encode(shown, np.ones(off.shape, np.bool_), bits)
+            self._versions[size] = _Version(shown, bits / 256, off)
+        return self._versions[size]
 
 
 def errors(original: NDArray[np.uint8], made: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -80,9 +80,9 @@ class PaperNetworks:
         """Nothing to refine: the same again."""
         return analysed
 
-    def lagrangian(self, rate: int) -> float | None:
-        """None: the paper's model codes the whole picture."""
-        return None
+    def lagrangian(self, rate: int) -> float:
+        """0: the paper's loss holds the bits to a bound, and does not weigh them against errors."""
+        return 0.0
 
     def levels(self, analysed: PaperAnalysed, rate: int) -> NDArray[np.int16]:
         """The map's levels at rate T, (1, H/8, W/8): all shifted by T / 1024 of their range."""

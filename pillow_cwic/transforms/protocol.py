@@ -30,8 +30,8 @@ class Transforms(Protocol):
     def analyse(self, pixels: NDArray[np.uint8], rate: int) -> Any:
         """What the other methods make codes of, at this rate and those near; a named tuple with ``levels``."""
 
-    def lagrangian(self, rate: int) -> float | None:
-        """What a unit of distortion at a pixel is worth, in bits; None if blocks cannot be exact beside the model's."""
+    def lagrangian(self, rate: int) -> float:
+        """What a unit of distortion at a pixel is worth, in bits."""
 
     def levels(self, analysed: Any, rate: int) -> NDArray[np.int16]:
         """The map's levels; the caller's own."""
