@@ -292,11 +292,11 @@ ONE = put_varint(1)
         (b"\0", "layers: 0 is outside 1 to 255"),
         (code((ONE, 9)) + b"xy", "layers of 1 bytes in all do not fill the 2 bytes"),
         (code((ONE, 9)), "layers of 1 bytes in all do not fill the 0 bytes"),
-        (code((ONE, 9), count=255) + b"x", "layer 1: length|layer 1: symbol CRC"),
+        (code((ONE, 9), count=255) + b"x", "layer 1: length|layer 1: CRC"),
         (code((b"\x81\0", 9)) + b"x", "layer 0: length: number 1 takes 2 bytes, not the shortest form"),
         (code((b"\x80\x80\x80\x80\x80\1", 9)), "layer 0: length: number longer than 5 bytes"),
         (b"\1\x80", "layer 0: length: number cut short after 1 bytes"),
-        (b"\1\0\0\0\0", "layer 0: symbol CRC of 4 bytes exceeds the 3 bytes left"),
+        (b"\1\0\0\0\0", "layer 0: CRC of 4 bytes exceeds the 3 bytes left"),
     ],
 )
 @pytest.mark.parametrize("allow_truncated", [False, True])

@@ -110,8 +110,9 @@ def _cut(
 
 
 def _crc(part: NDArray[np.uint8], chosen: Blocks | None) -> int:
-    whole = chosen is None or chosen.all()
-    return payloads.crc((part if whole else part[spread(chosen, *part.shape[:2])]).data)
+    if chosen is not None and not chosen.all():
+        part = part[spread(chosen, *part.shape[:2])]
+    return payloads.crc(part.data)
 
 
 def reduced(planes: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

@@ -14,7 +14,15 @@ from typing import IO, NamedTuple
 
 from pillow_cwic.errors import ContainerError
 from pillow_cwic.file.reading import file_length, take
-from pillow_cwic.file.tiles import MAX_PAYLOAD, CutShortError, check_range, get_varint, put_varint
+from pillow_cwic.file.tiles import (
+    MAX_PAYLOAD,
+    CutShortError,
+    Stream,
+    check_range,
+    join_streams,
+    put_varint,
+    split_streams,
+)
 
 SIGNATURE = b"\x89CWIC\r\n\x1a"
 VERSION = 0
@@ -95,11 +103,7 @@ class Header:
             object.__setattr__(self, "grey", True)
 
 
-class Layer(NamedTuple):
-    """One layer of the picture: its entropy-coded bytes, and the CRC-32 of the symbols they decode to."""
-
-    data: bytes
-    crc: int
+Layer = Stream  # one of the picture; its CRC is that of the symbols
 
 
 class Parsed(NamedTuple):
@@ -188,14 +192,12 @@ def write_file(
         raise ContainerError(f"pixels: missing for family {header.family!r}")
     check_range("layers", len(layers), *((0, 0) if header.lossless else (1, MAX_LAYERS)))
     for n, layer in enumerate(layers):
-        check_range(f"layer {n}: symbol CRC", layer.crc, 0, 2**32 - 1)
+        check_range(f"layer {n}: CRC", layer.crc, 0, 2**32 - 1)
     mode = _MODES.index((header.mode, header.grey))
     head = _HEAD.pack(header.width, header.height, mode, header.tile_exponent, header.rate, header.model_id)
     picture = b"" if pixels is None else _chunk(b"PIXL", pixels)
     if not header.lossless:
-        table = b"".join(put_varint(len(layer.data)) + _U32.pack(layer.crc) for layer in layers)
-        code = bytes([len(layers)]) + table + b"".join(layer.data for layer in layers)
-        picture = _chunk(b"CODE", code) + picture
+        picture = _chunk(b"CODE", bytes([len(layers)]) + join_streams(layers)) + picture
     preamble = _PREAMBLE.pack(SIGNATURE, VERSION, header.family, 0)
     return preamble + _chunk(b"HEAD", head) + between(extra, alpha) + picture + _TAIL
 
@@ -255,7 +257,7 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
                 raise ContainerError(f"chunk {kind!r}: follows ALPH instead of {picture.decode()}")
         if not header.lossless:
             start, end, offset = _open_chunk(view, offset, allow_truncated)
-            layers = _read_code(view, start, end, offset - _U32.size)
+            layers = _read_code(view[:end], start, offset - _U32.size)
         if header.lossless or bytes(view[offset : offset + _CHUNK.size])[4:] == b"PIXL":
             picture = b"PIXL"
             start, end, offset = _open_chunk(view, offset, allow_truncated)
@@ -347,30 +349,13 @@ def _open_chunk(view: memoryview, offset: int, allow_truncated: bool) -> tuple[i
     return start, min(stop, len(view)), stop + _U32.size
 
 
-def _read_code(view: memoryview, start: int, end: int, stop: int) -> list[Layer]:
-    """Layers of a CODE payload from ``start`` to ``stop``, of which the bytes up to ``end`` arrived."""
-    if start >= end:
-        raise CutShortError(f"CODE: {max(0, end - start)} bytes, too few for the number of layers")
+def _read_code(view: memoryview, start: int, stop: int) -> list[Layer]:
+    """Layers of a CODE payload from ``start`` to ``stop``, of which the bytes up to the end of ``view`` arrived."""
+    if start >= len(view):
+        raise CutShortError("CODE: 0 bytes, too few for the number of layers")
     count = view[start]
     check_range("layers", count, 1, MAX_LAYERS)
-    table = []
-    at = start + 1
-    for n in range(count):
-        size, at = get_varint(view, at, end, f"layer {n}: length")
-        if end - at < _U32.size:
-            raise CutShortError(f"layer {n}: symbol CRC of 4 bytes exceeds the {end - at} bytes left")
-        table.append((size, _U32.unpack_from(view, at)[0]))
-        at += _U32.size
-    # Compared with the length that CODE states, not with the bytes that arrived: a cut file passes, a wrong one fails.
-    if (total := sum(size for size, _ in table)) != stop - at:
-        raise ContainerError(f"CODE: layers of {total} bytes in all do not fill the {stop - at} bytes behind the table")
-    layers = []
-    for size, crc in table:
-        if size > end - at:
-            break
-        layers.append(Layer(bytes(view[at : at + size]), crc))
-        at += size
-    return layers
+    return split_streams(view, start + 1, count, stop, "layer", "CODE: layers")
 
 
 def _read_tail(view: memoryview, offset: int, picture: bytes, allow_truncated: bool) -> bool:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from struct import Struct
 from typing import NamedTuple
 
 from pillow_cwic.errors import ContainerError
-from pillow_cwic.file.tiles import CutShortError, check_range, get_varint, put_varint
+from pillow_cwic.file.tiles import (
+    CutShortError,
+    Stream,
+    check_range,
+    get_varint,
+    join_streams,
+    put_varint,
+    split_streams,
+)
 
 CONSTANT, BANDS = 0, 2  # the first byte of a payload; 1 was an LZMA2 stream before there was a pixel coder
 UNIT = 16  # rows: bands begin at multiples of it
-_U32 = Struct(">I")
 
 
-class Band(NamedTuple):
-    """Rows of a picture: their stream, and the CRC-32 of their pixels."""
-
-    data: bytes
-    crc: int
+Band = Stream  # rows of a picture; its CRC is that of their pixels
 
 
 class Payload(NamedTuple):
@@ -29,10 +31,6 @@ class Payload(NamedTuple):
     rows: int
     bands: list[Band]
 
-    def starts(self) -> list[int]:
-        """The first row of each band that arrived."""
-        return [k * self.rows for k in range(len(self.bands))]
-
 
 def crc(data: bytes | memoryview) -> int:
     """CRC-32, as in zlib and PNG, of pixels row by row."""
@@ -41,8 +39,7 @@ def crc(data: bytes | memoryview) -> int:
 
 def write(rows: int, bands: Sequence[Band]) -> bytes:
     """The payload of bands of ``rows`` rows each, a multiple of ``UNIT``, the last of what is left."""
-    table = b"".join(put_varint(len(band.data)) + _U32.pack(band.crc) for band in bands)
-    return bytes([BANDS]) + put_varint(rows // UNIT) + table + b"".join(band.data for band in bands)
+    return bytes([BANDS]) + put_varint(rows // UNIT) + join_streams(bands)
 
 
 def write_constant(colour: bytes) -> bytes:
@@ -97,21 +94,7 @@ def _read(payload: bytes, height: int, channels: int, field: str, partial: bool)
     units, at = get_varint(payload, 1, len(payload), f"{field}: rows of a band")
     check_range(f"{field}: rows of a band, in units of {UNIT}", units, 1, -(-height // UNIT))
     rows = UNIT * units
-    count = -(-height // rows)
-    table = []
-    for n in range(count):
-        size, at = get_varint(payload, at, len(payload), f"{field}: band {n}: length")
-        if len(payload) - at < _U32.size:
-            raise CutShortError(f"{field}: band {n}: CRC of 4 bytes exceeds the {len(payload) - at} bytes left")
-        table.append((size, _U32.unpack_from(payload, at)[0]))
-        at += _U32.size
-    wanted, left = sum(size for size, _ in table), len(payload) - at
-    if wanted < left or (wanted > left and not partial):
-        raise ContainerError(f"{field}: bands of {wanted} bytes in all do not fill the {left} bytes behind the table")
-    bands = []
-    for size, check in table:
-        if size > len(payload) - at:
-            break
-        bands.append(Band(payload[at : at + size], check))
-        at += size
-    return Payload(None, rows, bands)
+    stop = None if partial else len(payload)
+    return Payload(
+        None, rows, split_streams(payload, at, -(-height // rows), stop, f"{field}: band", f"{field}: bands")
+    )

@@ -1,13 +1,16 @@
-"""Numbers of one to five bytes, and layers as the streams of their tiles: ``docs/FORMAT.md`` section 1.4."""
+"""Numbers of one to five bytes, tables of streams, and layers as the streams of their tiles: FORMAT.md section 1.4."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
+from typing import NamedTuple
 
 from pillow_cwic.errors import ContainerError
 
 MAX_PAYLOAD = 2**32 - 1  # bytes of one chunk
 VARINT_BYTES = 5
+_U32 = Struct(">I")
 
 
 class CutShortError(ContainerError):
@@ -47,6 +50,47 @@ def get_varint(data: bytes | memoryview, offset: int, end: int, field: str) -> t
                 raise ContainerError(f"{field}: number {value} takes {n + 1} bytes, not the shortest form")
             return value, offset + n + 1
     raise ContainerError(f"{field}: number longer than {VARINT_BYTES} bytes")
+
+
+class Stream(NamedTuple):
+    """Entropy-coded bytes, and the CRC-32 of what they decode to."""
+
+    data: bytes
+    crc: int
+
+
+def join_streams(streams: Sequence[Stream]) -> bytes:
+    """Streams behind a table of their lengths and CRCs."""
+    table = b"".join(put_varint(len(stream.data)) + _U32.pack(stream.crc) for stream in streams)
+    return table + b"".join(stream.data for stream in streams)
+
+
+def split_streams(
+    data: bytes | memoryview, at: int, count: int, stop: int | None, name: str, whole: str
+) -> list[Stream]:
+    """The reverse of ``join_streams`` for what stands at ``at``: so many streams, or those that arrived.
+
+    ``stop`` is where they end, as it is stated; ``data`` may end before, or anywhere if it is None. Raises
+    ContainerError, which calls each stream ``name`` and all of them ``whole``, unless table and streams go up to there.
+    """
+    end, table = len(data), []
+    for n in range(count):
+        size, at = get_varint(data, at, end, f"{name} {n}: length")
+        if end - at < _U32.size:
+            raise CutShortError(f"{name} {n}: CRC of 4 bytes exceeds the {end - at} bytes left")
+        table.append((size, _U32.unpack_from(data, at)[0]))
+        at += _U32.size
+    total, left = sum(size for size, _ in table), (end if stop is None else stop) - at
+    # Compared with what is stated, not with the bytes that arrived: a cut file passes, a wrong one fails.
+    if total < left or (total > left and stop is not None):
+        raise ContainerError(f"{whole} of {total} bytes in all do not fill the {left} bytes behind the table")
+    streams = []
+    for size, crc in table:
+        if size > end - at:
+            break
+        streams.append(Stream(bytes(data[at : at + size]), crc))
+        at += size
+    return streams
 
 
 def join_tiles(streams: Sequence[bytes]) -> bytes:
