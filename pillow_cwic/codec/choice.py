@@ -23,11 +23,10 @@ from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.saving import Options
 
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
-BETTER = (
-    0.25,
-    1.0,
-)  # how many times as much as usual errors may cost when blocks are chosen for a quality to be reached
-MOST_DOUBLINGS = 10  # and, within a bound, the doublings that are tried
+# How many times as much as usual errors may cost when blocks are chosen: for a quality to be reached, and the doublings
+# that are tried within a bound.
+BETTER = (0.0625, 0.25, 1.0)
+MOST_DOUBLINGS = 10
 
 
 class Source(NamedTuple):
