@@ -132,7 +132,7 @@ def test_bounds_and_qualities_hold() -> None:
         assert len(data) <= rate * count / 8
         assert len(data) >= 0.98 * rate * count / 8 or rate == 1.6  # where more bytes make it no better
     assert len(saved(window(), size=whole)) == whole  # nothing is better than that
-    for psnr in (32, 40):
+    for psnr in (25, 32, 40):
         shown = np.asarray(opened(saved(window(), psnr=psnr)))
         assert psnr <= measures.psnr(original, shown)
     assert measures.ssim(original, np.asarray(opened(saved(window(), ssim=0.97)))) >= 0.97

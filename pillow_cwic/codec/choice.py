@@ -25,7 +25,7 @@ from pillow_cwic.saving import Options
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
 # How many times as much as usual errors may cost when blocks are chosen: for a quality to be reached, and the doublings
 # that are tried within a bound.
-BETTER = (0.0625, 0.25, 1.0)
+BETTER = (1 / 64, 1 / 16, 1 / 4, 1)
 MOST_DOUBLINGS = 10
 
 
@@ -133,11 +133,14 @@ class _Work:
                 blocks = picture.chosen(spent + weight * squares, weight)
             if blocks is None or (self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound):
                 return None
-            return self._coded(blocks)
+            try:
+                return self._coded(blocks)
+            except CwicError:  # a quality that blocks in so few colours do not let the picture reach
+                return None
 
         if self.bound is None:
             quality = self.source.options.quality is not None
-            return [each for more in ((1.0,) if quality else BETTER) if (each := made(more))]
+            return [each for more in ((1,) if quality else BETTER) if (each := made(more))]
         found: dict[int, _Made] = {}
         for power in range(0, MOST_DOUBLINGS, 2):  # exact blocks leave the rest a higher rate
             if not (each := made(2.0**power)):
