@@ -1,7 +1,7 @@
 """Pictures that are no photographs: lossless sizes, curves, flat colours, pages of text and alpha, beside the peers.
 
 python -m benchmarks.graphics [--pictures DIR] [--photographs DIR] [--out docs/results] [--codecs NAME ...]
-                              [--lossless] [--report]
+                              [--coarse] [--lossless] [--report]
 """
 
 from __future__ import annotations
@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, default=shared / "kodak" if shared.is_dir() else Path("tests/data"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--codecs", nargs="+", choices=LOSSY, help="measure these curves anew, keep the others")
+    parser.add_argument("--coarse", action="store_true", help="every second setting of each curve")
     parser.add_argument("--lossless", action="store_true", help="keep all curves")
     parser.add_argument("--report", action="store_true", help="keep all that has been measured")
     args = parser.parse_args()
@@ -290,7 +291,7 @@ def main() -> None:
         kept = [row for row in rows if args.codecs and row.codec not in args.codecs]
         known = {row.key: row for row in kept}
         names = [name for name in args.codecs or LOSSY if name in available()]
-        for batch in run(names, paths, dict(known), 1):
+        for batch in run(names, paths, dict(known), 1, 2 if args.coarse else 1):
             known |= {row.key: row for row in batch}
             write_rows(table_path, known.values())
         rows = list(known.values())

@@ -104,12 +104,15 @@ def measure_file(name: str, path: Path, settings: Iterable[float], known: Mappin
         return list(measure(warm(name), file.convert("RGB"), path.stem, settings, known))
 
 
-def run(names: list[str], paths: list[Path], known: Mapping[Key, Row], jobs: int) -> Iterator[list[Row]]:
-    """The rows of the codecs on the pictures that are not known in full, a batch for each codec and picture."""
+def run(names: list[str], paths: list[Path], known: Mapping[Key, Row], jobs: int, step: int = 1) -> Iterator[list[Row]]:
+    """The rows of the codecs on the pictures that are not known in full, a batch for each codec and picture.
+
+    Of each codec's settings, every ``step``-th.
+    """
     tasks = []
     for name in names:
         for path in paths:
-            missing = [s for s in available()[name].settings if not complete(known.get((name, path.stem, s)))]
+            missing = [s for s in available()[name].settings[::step] if not complete(known.get((name, path.stem, s)))]
             if missing:
                 mine = {key: row for key, row in known.items() if key[:2] == (name, path.stem)}
                 tasks.append(partial(measure_file, name, path, missing, mine))
