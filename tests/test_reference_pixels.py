@@ -241,7 +241,7 @@ def test_exact_blocks_lie_over_what_was_synthesised(name: str, flat: bool) -> No
     blocks = random(down, across) % 3 == 0
     blocks[-1, -1] = True
     planes = np.ascontiguousarray(drawing(70, header.channels)[: header.height, : header.width])
-    payload = exact.encode_blocks(np.full_like(planes, 200) if flat else planes, blocks)
+    payload = exact.with_mask(blocks, exact.encode(np.full_like(planes, 200) if flat else planes, blocks))
     data = container.write_file(header, parsed.layers, [], parsed.alpha, payload)
     samples, fields = reference.decode(data, reference.read_weights(GOLDEN / "golden1.safetensors"))
     assert fields["pixels"] == payload and not fields["lossless"]
