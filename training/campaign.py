@@ -3,6 +3,7 @@
 ``start`` resumes each run where it was, in the background, on a core of its own, with its output in ``out.log`` of the
 run's folder; ``stop`` has them save and end, ``show`` changes nothing. All three tell in a line a run how far it is,
 and gather the lines that the runs wrote at each validation in ``docs/results/training.csv``, over all restarts.
+What ``training.graphics`` put into ``graphics`` beside the runs' folders is a share of their crops.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def start(name: str, folder: Path, data: Path, weights: str) -> None:
     command = ["taskset", "-c", str(core_of(name, os.sched_getaffinity(0))), sys.executable, "-m", "training.train"]
     command += ["--data", str(data / "train"), "--valid", str(data / "valid"), "--run", str(folder)]
     command += ["--config", str(config), "--start", weights]
+    if (graphics := folder.parent / "graphics").is_dir():
+        command += ["--graphics", str(graphics)]
     allocator = ctypes.util.find_library("jemalloc")  # a tenth faster, docs/experiments.md, row 42
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **({"LD_PRELOAD": allocator} if allocator else {})}
     with (folder / "pid").open("a") as lock, (folder / "out.log").open("a") as log:

@@ -1,9 +1,14 @@
-"""Training crops: photographs kept decoded in memory, randomly resized, with a few rendered and noisy crops."""
+"""Training crops: photographs kept decoded in memory, randomly resized, with a few rendered and noisy crops.
+
+Some crops may be of graphics, as ``training.graphics`` makes them: with blocks that are exact, which nothing that the
+transform makes is seen of.
+"""
 
 from __future__ import annotations
 
 import random
 import string
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +16,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+BLOCK = 16  # pixels along a side of what may be exact
+LEARNT = 0.2  # the share of a crop of graphics that shall not be exact
 PICTURES = {".avif", ".png", ".webp", ".jpg", ".jpeg", ".tif", ".bmp"}
 
 
@@ -33,13 +40,25 @@ def load_pictures(files: list[Path], workers: int = 2) -> list[np.ndarray]:
         return list(pool.map(load, files))
 
 
+def load_graphics(files: list[Path], workers: int = 2) -> list[np.ndarray]:
+    """Decoded graphics, each (H, W, 4) uint8, with alpha 0 in exact blocks."""
+
+    def load(path: Path) -> np.ndarray:
+        with Image.open(path) as im:
+            return np.asarray(im.convert("RGBA"))
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(load, files))
+
+
 class Crops:
     """An endless, seeded source of (batch, 3, size, size) float pictures in [-0.5, 0.5].
 
     Half of the crops are shrunk by a factor of 1 to 2, so that the pack yields more pictures than it holds and
     traces of its own compression vanish. ``rendered`` and ``noisy`` are the shares of crops with text or plain
     shapes drawn over them and with sensor-like noise, which photographs downscaled for the pack lack; ``vivid`` of
-    those with colours up to four times as strong.
+    those with colours up to four times as strong. ``drawn`` is the share of crops of ``graphics``, which are neither
+    resized nor changed, and cut where blocks begin; of eight places the first is taken that has enough to learn from.
     """
 
     def __init__(
@@ -51,19 +70,43 @@ class Crops:
         rendered: float = 0.06,
         noisy: float = 0.04,
         vivid: float = 0.0,
+        graphics: Sequence[np.ndarray] = (),
+        drawn: float = 0.0,
     ) -> None:
         self.pictures = [p for p in pictures if min(p.shape[:2]) >= size]
         if not self.pictures:
             raise ValueError(f"no picture is at least {size} pixels on its shorter side")
         self.size, self.batch = size, batch
         self.rendered, self.noisy, self.vivid = rendered, noisy, vivid
+        self.graphics = [g for g in graphics if min(g.shape[:2]) >= size]
+        self.drawn = drawn if self.graphics else 0.0
         self.random = random.Random(seed)
         self.weights = np.cumsum([p.shape[0] * p.shape[1] for p in self.pictures], dtype=np.float64)
+        self.learnt = np.cumsum([np.count_nonzero(g[..., 3]) for g in self.graphics], dtype=np.float64)
+
+    def _one(self, pictures: list[np.ndarray], sums: np.ndarray) -> np.ndarray:
+        """One of the pictures, by the cumulative sums of their weights."""
+        index = int(np.searchsorted(sums, self.random.random() * sums[-1]))
+        return pictures[min(index, len(pictures) - 1)]
+
+    def graphic(self) -> tuple[np.ndarray, np.ndarray]:
+        """A crop of graphics, and which of its blocks are exact, (size / 16, size / 16)."""
+        rng = self.random
+        picture = self._one(self.graphics, self.learnt)
+        for _ in range(8):
+            top, left = (BLOCK * rng.randint(0, (side - self.size) // BLOCK) for side in picture.shape[:2])
+            out = picture[top : top + self.size, left : left + self.size]
+            if np.count_nonzero(out[..., 3]) >= LEARNT * self.size**2:
+                break
+        if rng.random() < 0.5:
+            out = out[:, ::-1]
+        if rng.random() < 0.25:
+            out = out.transpose(1, 0, 2)
+        return out[..., :3].astype(np.float32), out[::BLOCK, ::BLOCK, 3] == 0
 
     def crop(self) -> np.ndarray:
         rng = self.random
-        index = int(np.searchsorted(self.weights, rng.random() * self.weights[-1]))
-        picture = self.pictures[min(index, len(self.pictures) - 1)]
+        picture = self._one(self.pictures, self.weights)
         height, width = picture.shape[:2]
         shrink = 1.0 if rng.random() < 0.5 else rng.uniform(1, min(2, height / self.size, width / self.size))
         side = int(self.size * shrink)
@@ -110,5 +153,17 @@ class Crops:
         return np.asarray(im)
 
     def next(self) -> torch.Tensor:
-        stack = np.stack([self.crop() for _ in range(self.batch)])
-        return torch.from_numpy(stack).permute(0, 3, 1, 2) / 255 - 0.5
+        return self.draw()[0]
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch, and which of its blocks are exact, (batch, 1, size / 16, size / 16) bool."""
+        side = -(-self.size // BLOCK)
+        exact = np.zeros((self.batch, 1, side, side), np.bool_)
+        crops = []
+        for k in range(self.batch):
+            if self.drawn and self.random.random() < self.drawn:
+                picture, exact[k, 0] = self.graphic()
+                crops.append(picture)
+            else:
+                crops.append(self.crop())
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 255 - 0.5, torch.from_numpy(exact)

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from pillow_cwic.transforms.torch.context_weights import LARGEST_WEIGHT
 from pillow_cwic.transforms.torch.distortion import distortion
-from training.data import Crops, find_pictures, load_pictures
+from training.data import Crops, find_pictures, load_graphics, load_pictures
 from training.muon import Muon
 from training.networks.model import Config, Cwic1, count_macs
 from training.networks.transforms import to_blocks, to_picture
@@ -65,6 +65,7 @@ class Schedule:
     valid_every: int = 1500
     tuning: str = "mse"
     rates: tuple[float, float] = (-1.0, 1.0)  # range of the rate parameter t
+    graphics: float = 0.0  # share of crops from ``--graphics``, if there are any
     only: str = ""  # the parameters whose names begin so learn, the others stay as they are
 
     def __post_init__(self) -> None:
@@ -221,16 +222,18 @@ class Run:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = schedule.learning_rate(progress, self.step)
-        pictures = crops.next().to(self.device)
+        pictures, exact = (each.to(self.device) for each in crops.draw())
         blocks = to_blocks(pictures)
         # One rate from each of `batch` equal slices of the range: less variance than independent draws.
         slices = torch.arange(schedule.batch, device=self.device) + torch.rand(schedule.batch, device=self.device)
         low, high = schedule.rates
         t = low + (high - low) * slices / schedule.batch
         with torch.autocast(self.device.type, torch.bfloat16):
-            out = self.model(blocks, t, use_map=progress >= schedule.map_from, hard_rate=progress >= schedule.hard_from)
+            hard_rate = progress >= schedule.hard_from
+            out = self.model(blocks, t, use_map=progress >= schedule.map_from, hard_rate=hard_rate, exact=exact)
         weight = self.config.lagrangian(t)
-        original, decoded = (255 * (p.float() + 0.5) for p in (blocks, out.blocks))
+        shown = torch.where(exact.repeat_interleave(2, 2).repeat_interleave(2, 3), blocks, out.blocks)
+        original, decoded = (255 * (p.float() + 0.5) for p in (blocks, shown))
         if schedule.tuning != "mse":  # the squared error does not ask where a pixel lies
             original, decoded = to_picture(original), to_picture(decoded)
         error, mse = distortion(schedule.tuning, original, decoded)
@@ -331,6 +334,7 @@ def configured(changes: dict, base: Config | None = None) -> tuple[Config, Sched
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of training pictures")
+    parser.add_argument("--graphics", type=Path, help="folder that training.graphics has made")
     parser.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumed if it exists")
     parser.add_argument("--config", type=Path, help="JSON with model and schedule values that differ from the defaults")
@@ -363,13 +367,14 @@ def main() -> None:
     print("kMAC per pixel:", {k: round(v / 1000, 2) for k, v in macs.items()})
     pictures = load_pictures(find_pictures(args.data))
     print(f"{len(pictures)} pictures, {sum(p.size for p in pictures) / 1e9:.2f} GB; from step {run.step}")
+    graphics = load_graphics(find_pictures(args.graphics)) if args.graphics and schedule.graphics else []
     valid = load_pictures(find_pictures(args.valid))
     with suppress(ImportError):  # as validation does; now, so that a long run does not meet code that has changed since
         importlib.import_module("training.agree")
     seed = schedule.seed + run.step + rank * 1_000_003
     torch.manual_seed(seed)
     with until_terminated() as terminated:
-        crops = Crops(pictures, schedule.crop, schedule.batch, seed)
+        crops = Crops(pictures, schedule.crop, schedule.batch, seed, graphics=graphics, drawn=schedule.graphics)
         train(run, crops, valid, rank=rank, terminated=terminated)
     leave()
 

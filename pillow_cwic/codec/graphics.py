@@ -26,6 +26,7 @@ SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero,
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; drawings and text
 # of few colours shall be exact unless the rate is very low.
 NEAR, NEAR_OF_FEW, FEW = 0.9, 0.5, 256
+LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
 ITSELF = 0  # in place of a palette's size
 
 
@@ -94,9 +95,9 @@ class Graphics:
             return None
         if not np.array_equal(kept, blocks):
             payload = exact.encode(version.shown, kept)
-        where, colour = exact.spread(kept, *self.planes.shape[:2]), (*self.planes.shape[:2], 3)
-        smooth = transparency.fill(np.broadcast_to(self.planes, colour), 1 - where.astype(np.uint8))
-        return Exact(kept, exact.with_mask(kept, payload), np.broadcast_to(version.shown, colour), smooth)
+        colour = (*self.planes.shape[:2], 3)
+        rest = np.broadcast_to(left_to_transform(self.planes, kept), colour)
+        return Exact(kept, exact.with_mask(kept, payload), np.broadcast_to(version.shown, colour), rest)
 
     def _size(self, cost: Callable[[int], float]) -> int:
         """The size of the cheapest palette: tried from the middle, as long as costs fall."""
@@ -117,6 +118,28 @@ class Graphics:
             exact.encode(shown, np.ones(off.shape, np.bool_), bits)
             self._versions[size] = _Version(shown, bits / 256, off)
         return self._versions[size]
+
+
+def left_to_transform(planes: NDArray[np.uint8], blocks: Blocks) -> NDArray[np.uint8]:
+    """The picture (H, W, C) with something smooth in exact ``blocks``.
+
+    Those of one colour stay, and what is between them follows: a ground that goes on is cheapest. Where hardly anything
+    is left to the transform, the edges between grounds would cost more than they save.
+    """
+    if (1 - blocks.mean()) < LEFT:
+        even: Blocks = np.zeros_like(blocks)
+    else:
+        even = _of_one_colour(planes)
+    return transparency.fill(planes, exact.spread(~blocks | even, *planes.shape[:2]).astype(np.uint8))
+
+
+def _of_one_colour(planes: NDArray[np.uint8]) -> Blocks:
+    height, width, channels = planes.shape
+    side = coder.BLOCK
+    padded = np.pad(planes, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+    cells = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
+    same: Blocks = (cells == cells[:, :1, :, :1]).all(axis=(1, 3, 4))
+    return same
 
 
 def errors(original: NDArray[np.uint8], made: NDArray[np.uint8]) -> NDArray[np.float64]:

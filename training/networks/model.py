@@ -40,12 +40,15 @@ class Cwic1(nn.Module):
         """Latents to codes, any shape."""
         return quantise_codes(latents, self.config.code_limit)
 
-    def forward(self, blocks: Tensor, t: Tensor, *, use_map: bool, hard_rate: bool) -> Output:
+    def forward(
+        self, blocks: Tensor, t: Tensor, *, use_map: bool, hard_rate: bool, exact: Tensor | None = None
+    ) -> Output:
         """One training pass over pictures in blocks, (B, 192, H/8, W/8) in [-0.5, 0.5].
 
         ``use_map`` switches the importance map on (the paper trains without it first). ``hard_rate`` trains the
         context model on the rounded codes, and the encoder on noisy ones under the context model's parameters;
-        otherwise both are trained on noisy codes, which is smoother at the start.
+        otherwise both are trained on noisy codes, which is smoother at the start. Blocks that are ``exact``,
+        (B, 1, H/16, W/16) bool, get the lowest level, as from the encoder.
         """
         features = self.analysis.features(blocks, t)
         latents = (self.analysis.latents(blocks, features, t) * self.analysis.gain(t)).float()
@@ -55,7 +58,10 @@ class Cwic1(nn.Module):
             importance = self.importance(features).float()
             useful = useful_levels(latents.detach(), self.config.groups)
             level = torch.maximum(quantise_map(importance, self.config.levels), useful)  # as the encoder does
-            map_error = (self.config.levels * importance - useful - 0.5).square().mean((1, 2, 3))
+            distance = self.config.levels * importance - useful - 0.5
+            if exact is not None:
+                level, distance = level.masked_fill(exact, 0.0), distance.masked_fill(exact, 0.0)
+            map_error = distance.square().mean((1, 2, 3))
         else:
             level = latents.new_full((b, 1, h // 2, w // 2), self.config.levels - 1.0)
         mask = channel_masks(level, self.config.groups)
