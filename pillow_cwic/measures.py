@@ -66,9 +66,28 @@ def ssim(original: Pixels, decoded: Pixels) -> float:
     height, width = _sides(original)
     scale = _Scale(1, height, width, light=True)
     for rows in _strips(original):
-        red, green, blue = np.moveaxis(_pair(original[rows], decoded[rows]), 1, 0)
-        scale.add((red * LUMA[0] + green * LUMA[1] + blue * LUMA[2])[:, None])
+        scale.add(_luma(_pair(original[rows], decoded[rows])))
     return float(scale.similarity()[0])
+
+
+def structural_loss(original: Pixels, decoded: Pixels, side: int) -> NDArray[np.float64]:
+    """1 - SSIM summed over blocks of ``side`` pixels of two pictures (H, W, 1 or 3), (ceil(H / side), ceil(W / side)).
+
+    Each place of the window counts for the block in which its middle lies. Zeros if the window does not fit in.
+    """
+    height, width = original.shape[:2]
+    sums = np.zeros((-(-height // side), -(-width // side)))
+    if min(height, width) < WINDOW:
+        return sums
+    scale, row = _Scale(1, height, width, light=True), WINDOW // 2
+    cells = (np.arange(width - WINDOW + 1) + WINDOW // 2) // side
+    first, starts = np.unique(cells, return_index=True)
+    for rows in _strips(original):
+        if (lost := scale.add(_luma(_pair(original[rows], decoded[rows])))) is not None:
+            of_cells = np.add.reduceat(lost[0], starts, axis=1, dtype=np.float64)
+            np.add.at(sums, (np.arange(row, row + len(of_cells))[:, None] // side, first), of_cells)
+            row += len(of_cells)
+    return sums
 
 
 def ms_ssim(original: Pixels, decoded: Pixels) -> float:
@@ -121,13 +140,22 @@ def _strips(picture: Pixels) -> Iterator[slice]:
 
 
 def _pair(original: Pixels, decoded: Pixels) -> Floats:
-    """(rows, W, 3) twice to (2, 3, rows, W): x + y - 255 and x - y, both -255 to 255."""
+    """(rows, W, C) twice to (2, C, rows, W): x + y - 255 and x - y, both -255 to 255."""
     x, y = (np.moveaxis(p, 2, 0).astype(np.float32, order="C") for p in (original, decoded))
     pair = np.empty((2, *x.shape), np.float32)
     np.add(x, y, out=pair[0])
     pair[0] -= MIDDLE
     np.subtract(x, y, out=pair[1])
     return pair
+
+
+def _luma(pair: Floats) -> Floats:
+    """Pairs of ``_pair`` (2, 1 or 3, rows, W) to their luma (2, 1, rows, W)."""
+    if pair.shape[1] == 1:
+        return pair
+    red, green, blue = np.moveaxis(pair, 1, 0)
+    luma: Floats = (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2])[:, None]
+    return luma
 
 
 def _blurred(planes: Floats, axis: int) -> Floats:
@@ -160,8 +188,8 @@ class _Scale:
         self._lost = np.zeros(channels)
         self._places = 0
 
-    def add(self, strip: Floats) -> None:
-        """Take the next rows into account."""
+    def add(self, strip: Floats) -> Floats | None:
+        """Take the next rows into account; what is lost at each place that they complete, (C, rows, W - 10)."""
         above, rows = self._above.shape[2], strip.shape[2]
         planes = np.empty((4, strip.shape[1], above + rows, strip.shape[3]), np.float32)  # s, d and their squares
         planes[:, :, :above] = self._above
@@ -169,14 +197,14 @@ class _Scale:
         np.square(strip, out=planes[2:, :, above:])
         self._above = planes[:, :, -(WINDOW - 1) :]
         if planes.shape[2] < WINDOW:
-            return
+            return None
         s, d, ss, dd = _blurred(_blurred(planes, 2), 3)
         squared = d * d
         dd -= squared
         ss -= s * s
         ss += dd
         ss += 2 * C2
-        lost = np.divide(dd, ss, out=dd)
+        lost: Floats = np.divide(dd, ss, out=dd)
         lost *= 2
         if self._light:
             s += MIDDLE
@@ -188,6 +216,7 @@ class _Scale:
             lost += light - lost * light  # 1 - (1 - lost) (1 - light)
         self._lost += lost.sum((1, 2))
         self._places += lost[0].size
+        return lost
 
     def similarity(self) -> NDArray[np.float64]:
         """The mean over all places of the window, (C,)."""

@@ -105,6 +105,49 @@ def test_flat_pictures_are_exact_in_few_bytes(colour: tuple[int, int, int], qual
     assert np.array_equal(np.asarray(opened(data)), np.asarray(im))
 
 
+def dithered() -> Image.Image:
+    """A dark window whose ground is one of two neighbouring colours, pixel by pixel, as after a change of profile."""
+    generator = np.random.default_rng(8)
+    ground = np.full((192, 256, 3), (23, 35, 46), np.uint8)
+    ground[..., 0] -= generator.random((192, 256)) < 0.12
+    im = Image.fromarray(ground)
+    for row in range(6):
+        ImageDraw.Draw(im).text((40, 20 + 24 * row), "In [1]: no photograph", fill=(230, 230, 230))
+    return im
+
+
+def test_dithered_grounds_are_graphics() -> None:
+    original = np.asarray(dithered())
+    assert graphics.is_graphics(original)
+    data = saved(dithered(), quality=50)
+    assert blocks_of(data).mean() > 0.9 if container.read_file(data).layers else True
+    off = np.abs(np.asarray(opened(data)).astype(int) - original)
+    assert off[:, :32].max() <= 1 and measures.ssim(original, np.asarray(opened(data))) > 0.98
+
+
+def test_what_is_even_or_dark_costs_more_than_its_squared_error() -> None:
+    dark, busy = np.full((64, 64, 3), 2, np.uint8), np.array(photo(64, 64))
+    for loss in graphics.LOSSES.values():
+        of_dark, of_busy = (loss.of(p, p ^ 2)[1:3, 1:3].sum() for p in (dark, busy))
+        assert of_dark > 2 * of_busy > 0
+        assert not loss.of(busy, busy).any()
+    assert graphics.Loss(1, 0).of(dark, dark ^ 2).sum() == 64 * 64 * 4
+
+
+def test_grounds_go_on_under_exact_blocks() -> None:
+    planes = np.full((160, 160, 3), 250, np.uint8)
+    planes[:32, :32] = np.asarray(photo(32, 32))
+    planes[100:108, 4:150] = 0
+    blocks = np.ones((10, 10), bool)
+    blocks[:2, :2] = False
+    left = graphics.left_to_transform(planes, blocks)
+    assert np.array_equal(left[:32, :32], planes[:32, :32])
+    assert (left[:96, 48:] == 250).all() and (left >= 245)[96:112].all()  # text is gone, the ground is not
+    blocks[:] = True
+    blocks[0, 0] = False  # hardly anything: all follows from it
+    assert np.ptp(graphics.left_to_transform(planes, blocks)[48:].astype(int), axis=(0, 1)).max() < 40
+
+
 def test_chequers_of_single_pixels() -> None:
     squares = (np.indices((96, 96)).sum(axis=0) % 2 * 255).astype(np.uint8)
     data = saved(Image.fromarray(squares), quality=100)

@@ -127,6 +127,29 @@ def test_how_a_picture_is_cut_does_not_matter(monkeypatch: pytest.MonkeyPatch) -
     assert measures.distortion("ssim", *turned) == pytest.approx(whole, rel=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_blocks_lose_adds_up_to_what_the_picture_does(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = (p[..., :channels] for p in pair("noise", 61, 90))
+    lost = measures.structural_loss(x, y, 16)
+    assert lost.shape == (4, 6)
+    colours = (np.repeat(p, 3 // channels, axis=2) for p in (x, y))
+    assert lost.sum() / (51 * 80) == pytest.approx(1 - measures.ssim(*colours), rel=1e-5)
+    monkeypatch.setattr(measures, "LEAST_ROWS", 1)
+    monkeypatch.setattr(measures, "STRIP", 1)
+    assert measures.structural_loss(x, y, 16) == pytest.approx(lost, rel=1e-5)
+
+
+def test_structure_is_lost_where_it_was() -> None:
+    x, _ = pair("smooth", 64, 96)
+    y = x.copy()
+    y[24:28, 40:44] ^= 64
+    lost = measures.structural_loss(x, y, 16)
+    near = np.zeros(lost.shape, bool)
+    near[1:3, 2:4] = True  # blocks that the window reaches from there: 5 pixels
+    assert lost[1, 2] == lost.max() > 1 and lost[~near].max() < 1e-6
+    assert not measures.structural_loss(x[:10], y[:10], 16).any()
+
+
 def test_no_room_for_similarity() -> None:
     x, y = pair("noise", 10, 300)
     assert measures.distortion("ssim", x, y) == measures.mean_squared_error(x, y) == measures.distortion("mse", x, y)

@@ -1,8 +1,9 @@
-"""What training sees of graphics: ``python -m training.graphics SCREENSHOTS OUT``.
+"""What training sees of graphics: ``python -m training.graphics SCREENSHOTS PHOTOGRAPHS OUT``.
 
-Of each screenshot, and of a smaller version as web pages have them, the encoder chooses exact blocks at some
-qualities. What it leaves to the transform is kept as a picture whose alpha is 0 where blocks are exact; ``--graphics``
-of ``training.train`` takes the folder. Screenshots that are exact altogether have nothing to teach, and give none.
+Of each screenshot, of a smaller version as web pages have them, and of figures and pages that are drawn with the
+photographs, the encoder chooses exact blocks at some qualities. What it leaves to the transform is kept as a picture
+whose alpha is 0 where blocks are exact; ``--graphics`` of ``training.train`` takes the folder, and ``make train`` finds
+it as ``graphics`` beside the runs. Pictures that are exact altogether have nothing to teach, and give none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import random
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from rich.progress import track
 from pillow_cwic.codec import exact, graphics
 from pillow_cwic.file import container
 from training.data import BLOCK, LEARNT, find_pictures
+from training.drawn import figure, fonts, page
 
 QUALITIES = (25, 65)
 SMALLER = (0.45, 0.95)
@@ -54,19 +57,32 @@ def versions(path: Path, rng: random.Random) -> Iterator[tuple[str, Image.Image]
     yield f"{path.stem}-small", whole.resize(size, rng.choice((Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)))
 
 
+def drawn(path: Path, number: int) -> Iterator[tuple[str, Image.Image]]:
+    """A figure or a page with a photograph, as the number is even or odd."""
+    rng = random.Random(number)
+    with Image.open(path) as im:
+        photograph = im.convert("RGB")
+    made = page(photograph, rng, fonts()) if number % 2 else figure(photograph, rng)
+    yield f"drawn-{number:03d}", made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("screenshots", type=Path)
+    parser.add_argument("photographs", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--drawn", type=int, default=160, help="how many figures and pages")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
-    for path in track(find_pictures(args.screenshots), description="choosing blocks"):
-        for name, picture in versions(path, rng):
-            for quality in QUALITIES:
-                target = args.out / f"{name}-{quality}.png"
-                if not target.exists() and (made := left(picture, quality)):
-                    made.save(target)
+    photographs = random.Random(1).sample(find_pictures(args.photographs), args.drawn)
+    screens = ((*each, QUALITIES) for path in find_pictures(args.screenshots) for each in versions(path, rng))
+    others = ((*each, QUALITIES[n // 2 % 2 :][:1]) for n, path in enumerate(photographs) for each in drawn(path, n))
+    for name, picture, qualities in track(chain(others, screens), description="choosing blocks", total=None):
+        for quality in qualities:
+            target = args.out / f"{name}-{quality}.png"
+            if not target.exists() and (made := left(picture, quality)):
+                made.save(target)
 
 
 if __name__ == "__main__":

@@ -51,13 +51,14 @@ class _Made:
         self.encoder, self.coded = encoder, coded
 
     @cached_property
-    def error(self) -> float:
-        """The distortion that the tuning minimises."""
-        return self.encoder.error(self.coded)
+    def losses(self) -> NDArray[np.float64]:
+        """What the blocks lose, summed over their pixels."""
+        original = self.encoder.pixels
+        return graphics.LOSSES[self.encoder.model.tuning].of(original, self.encoder.shown(self.coded))
 
     @property
     def weight(self) -> float:
-        """What a unit of it is worth at a pixel, in bits."""
+        """What a unit of loss is worth at a pixel, in bits."""
         return self.encoder.runtime.networks.lagrangian(self.coded.rate)
 
 
@@ -121,16 +122,14 @@ class _Work:
 
     def _with_blocks(self, plain: _Made) -> list[_Made]:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
-        squares = graphics.errors(self.colour, self._shown(plain))
-        scale = plain.error * self.pixels / squares.sum() if squares.any() else 1.0  # errors are shared out by squares
-        usual, spent = plain.weight * scale, graphics.spent(plain.coded)
+        spent, usual = graphics.spent(plain.coded), plain.weight
         with stage(self.timings, "graphics"):
-            picture = graphics.Graphics(self.source.planes)
+            picture = graphics.Graphics(self.source.planes, graphics.LOSSES[plain.encoder.model.tuning])
 
         def made(more: float) -> _Made | None:
             weight = more * usual
             with stage(self.timings, "graphics"):
-                blocks = picture.chosen(spent + weight * squares, weight)
+                blocks = picture.chosen(spent + weight * plain.losses, weight)
             if blocks is None or (self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound):
                 return None
             try:
@@ -151,19 +150,16 @@ class _Work:
             found |= {power: each for power in (best - 1, best + 1) if (each := made(2.0**power))}
         return list(found.values())
 
-    def _shown(self, made: _Made) -> NDArray[np.uint8]:
-        return made.encoder.shown(made.coded)
-
     def _cost(self, made: _Made) -> float:
-        """What the target leaves to be made small: of those within a bound the error; else size, or size and error."""
+        """What the target leaves to be made small: of those within a bound the loss; else size, or size and loss."""
         if self.bound is not None and made.coded.size > self.bound:
             return math.inf
-        return self._cost_of(made.coded.size, made.error, made)
+        return self._cost_of(made.coded.size, float(made.losses.sum()), made)
 
-    def _cost_of(self, size: int, error: float, made: _Made) -> float:
+    def _cost_of(self, size: int, loss: float, made: _Made) -> float:
         if self.bound is not None:
-            return error
-        return size if self.source.options.quality is None else 8 * size + made.weight * error * self.pixels
+            return loss
+        return size if self.source.options.quality is None else 8 * size + made.weight * loss
 
     def _written(self, made: _Made) -> bytes:
         source, coded, model = self.source, made.coded, made.encoder.model

@@ -14,20 +14,44 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pillow_cwic import measures
 from pillow_cwic.codec import exact, palette, transparency
 from pillow_cwic.codec.exact import Blocks
 from pillow_cwic.coding import pixels as coder
 from pillow_cwic.coding.symbols import Coded
 
 # A picture is graphics if a tenth of its blocks repeat a quarter of their pixels, and have at most an eighth as many
-# small steps; photographs have those.
+# small steps; photographs have those. So it is if grounds that are even but for dithering fill a large share.
 FLAT, EVEN, SHARE = 0.25, 8, 0.1
+DITHERED, SHARE_DITHERED = 0.8, 0.3
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; drawings and text
 # of few colours shall be exact unless the rate is very low.
 NEAR, NEAR_OF_FEW, FEW = 0.9, 0.5, 256
 LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
 ITSELF = 0  # in place of a palette's size
+
+
+class Loss(NamedTuple):
+    """What an error costs, in units of a tuning's distortion: ``squared`` times the mean squared error of a pixel's
+    samples, and ``structure`` times 1 - SSIM.
+    """
+
+    squared: float
+    structure: float
+
+    def of(self, original: NDArray[np.uint8], made: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Sums over the blocks of two pictures (H, W, C)."""
+        squares = np.square(np.subtract(original, made, dtype=np.int32)).sum(axis=2)
+        sums: NDArray[np.float64] = block_sums(squares) * (self.squared / original.shape[2])
+        sums += self.structure * measures.structural_loss(original, made, coder.BLOCK)
+        return sums
+
+
+# By tuning. What is even or dark must stay so in graphics, of which squared error alone says little; without it, even
+# ``mse`` needs more bits for equal squared error. MS-SSIM, which ``ssim`` is for, loses about a third of what SSIM does.
+_SIMILAR = measures.SSIM_SCALE + measures.MS_SSIM_SCALE / 3
+LOSSES = {"mse": Loss(1.0, 600.0), "ssim": Loss(measures.MSE_SHARE, _SIMILAR)}
 
 
 class Exact(NamedTuple):
@@ -48,14 +72,14 @@ class Exact(NamedTuple):
 
 
 class _Version(NamedTuple):
-    """What exact blocks may show, (H, W, C): each block's bits when all are coded, and its squared error."""
+    """What exact blocks may show, (H, W, C): each block's bits when all are coded, and its loss."""
 
     shown: NDArray[np.uint8]
     bits: NDArray[np.float64]
     off: NDArray[np.float64]
 
     def costs(self, weight: float) -> NDArray[np.float64]:
-        """What each block costs in bits; ``weight`` is what a unit of squared error, the mean of a pixel, costs."""
+        """What each block costs in bits; ``weight`` is what a unit of loss at a pixel costs."""
         return self.bits + weight * self.off
 
 
@@ -63,14 +87,15 @@ def is_graphics(planes: NDArray[np.uint8]) -> bool:
     """Whether a picture (H, W, 1 or 3) is no photograph; found in a millisecond."""
     equal, near = coder.repeats(planes)
     area = block_sums(np.ones(planes.shape[:2], np.int32))
-    return bool(((equal >= FLAT * area) & (EVEN * near <= equal)).mean() >= SHARE)
+    drawn = (equal >= FLAT * area) & (EVEN * near <= equal)
+    return bool(drawn.mean() >= SHARE or (equal >= DITHERED * area).mean() >= SHARE_DITHERED)
 
 
 class Graphics:
     """A picture (H, W, 1 or 3) some blocks of which may be exact, or be shown in fewer colours."""
 
-    def __init__(self, planes: NDArray[np.uint8]) -> None:
-        self.planes = planes
+    def __init__(self, planes: NDArray[np.uint8], loss: Loss) -> None:
+        self.planes, self.loss = planes, loss
         self._palettes = palette.Palettes(planes.reshape(-1, planes.shape[2]))
         self._versions: dict[int, _Version] = {}  # by the size of their palette
 
@@ -113,7 +138,7 @@ class Graphics:
     def _version(self, size: int) -> _Version:
         if size not in self._versions:
             shown = self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
-            off = errors(self.planes, shown)
+            off = self.loss.of(self.planes, shown)
             bits = np.zeros(off.shape, np.uint32)
             exact.encode(shown, np.ones(off.shape, np.bool_), bits)
             self._versions[size] = _Version(shown, bits / 256, off)
@@ -140,13 +165,6 @@ def _of_one_colour(planes: NDArray[np.uint8]) -> Blocks:
     cells = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
     same: Blocks = (cells == cells[:, :1, :, :1]).all(axis=(1, 3, 4))
     return same
-
-
-def errors(original: NDArray[np.uint8], made: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Sums over blocks of the mean squared error of a pixel's samples."""
-    squares = np.square(np.subtract(original, made, dtype=np.int32)).sum(axis=2)
-    sums: NDArray[np.float64] = block_sums(squares) / original.shape[2]
-    return sums
 
 
 def spent(coded: Coded) -> NDArray[np.float64]:
