@@ -67,12 +67,14 @@ def make(source: Source, progress: Progress | None, timings: Timings | None) -> 
     work = _Work(source, progress, timings)
     model = models.by_name(source.options.model, source.options.tuning)
     if source.options.lossless:
-        data = work.lossless()
+        with stage(timings, "entropy"):
+            held = exact.encode(source.planes)
+        data = work.lossless(held)
         source.options.check_size(work.pixels, work.metadata, len(data) - work.metadata)
         return data
     with stage(timings, "graphics"):
         exactly = model.family == FAMILY and graphics.is_graphics(source.planes)
-    return work.best() if exactly else work.lossy()
+    return work.best(graphics.LOSSES[model.tuning]) if exactly else work.lossy()
 
 
 class _Work:
@@ -88,11 +90,9 @@ class _Work:
         self.inserted = len(container.between((), source.alpha))
         self.bound = source.options.bytes_for(self.pixels, self.metadata)
 
-    def lossless(self) -> bytes:
-        """The file of the very pixels."""
+    def lossless(self, held: bytes) -> bytes:
+        """The file of the very pixels, which are ``held`` by this payload."""
         source = self.source
-        with stage(self.timings, "entropy"):
-            held = exact.encode(source.planes)
         height, width = source.planes.shape[:2]
         header = container.Header.without_model(width, height, source.mode, self.grey)
         return container.write_file(header, [], source.extra, source.alpha, held)
@@ -103,9 +103,11 @@ class _Work:
         self.source.options.check_size(self.pixels, self.metadata, made.coded.size)
         return self._written(made)
 
-    def best(self) -> bytes:
+    def best(self, loss: graphics.Loss) -> bytes:
         """The best of all kinds of files, for graphics."""
-        whole = self.lossless()
+        with stage(self.timings, "graphics"):
+            picture = graphics.Graphics(self.source.planes, loss)
+            whole = self.lossless(picture.lossless)
         size = len(whole) - self.metadata
         smaller = container.file_size([0], self.inserted)  # than any with layers
         if size <= (smaller if self.bound is None else self.bound):
@@ -114,17 +116,15 @@ class _Work:
             plain = self._coded(None)
         except CwicError:  # no quality of the transform is enough
             return whole
-        made = min((plain, *self._with_blocks(plain)), key=self._cost)
+        made = min((plain, *self._with_blocks(plain, picture)), key=self._cost)
         if self.bound is None and self._cost_of(size, 0.0, made) <= self._cost(made):
             return whole
         self.source.options.check_size(self.pixels, self.metadata, min(size, made.coded.size))
         return self._written(made)
 
-    def _with_blocks(self, plain: _Made) -> list[_Made]:
+    def _with_blocks(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
         spent, usual = graphics.spent(plain.coded), plain.weight
-        with stage(self.timings, "graphics"):
-            picture = graphics.Graphics(self.source.planes, graphics.LOSSES[plain.encoder.model.tuning])
 
         def made(more: float) -> _Made | None:
             weight = more * usual

@@ -9,6 +9,7 @@ what it makes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,9 @@ SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero,
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; drawings and text
 # of few colours shall be exact unless the rate is very low.
 NEAR, NEAR_OF_FEW, FEW = 0.9, 0.5, 256
+# A block with so many exact ones around it may cost so many times what it costs by the transform: whatever is coded
+# first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
+AROUND, PATIENCE = 5, 2.0
 LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
 ITSELF = 0  # in place of a palette's size
 
@@ -48,8 +52,8 @@ class Loss(NamedTuple):
         return sums
 
 
-# By tuning. What is even or dark must stay so in graphics, of which squared error alone says little; without it, even
-# ``mse`` needs more bits for equal squared error. MS-SSIM, which ``ssim`` is for, loses about a third of what SSIM does.
+# By tuning. What is even or dark must stay so in graphics, of which squared error alone says little; without it even
+# ``mse`` needs more bits for equal squared error. MS-SSIM, which ``ssim`` is for, loses a third of what SSIM does.
 _SIMILAR = measures.SSIM_SCALE + measures.MS_SSIM_SCALE / 3
 LOSSES = {"mse": Loss(1.0, 600.0), "ssim": Loss(measures.MSE_SHARE, _SIMILAR)}
 
@@ -72,9 +76,10 @@ class Exact(NamedTuple):
 
 
 class _Version(NamedTuple):
-    """What exact blocks may show, (H, W, C): each block's bits when all are coded, and its loss."""
+    """What exact blocks may show, (H, W, C), and what all of them are coded to: each block's bits, and its loss."""
 
     shown: NDArray[np.uint8]
+    payload: bytes
     bits: NDArray[np.float64]
     off: NDArray[np.float64]
 
@@ -96,8 +101,16 @@ class Graphics:
 
     def __init__(self, planes: NDArray[np.uint8], loss: Loss) -> None:
         self.planes, self.loss = planes, loss
-        self._palettes = palette.Palettes(planes.reshape(-1, planes.shape[2]))
         self._versions: dict[int, _Version] = {}  # by the size of their palette
+
+    @property
+    def lossless(self) -> bytes:
+        """The payload of the whole picture, as ``exact.encode`` makes it."""
+        return self._version(ITSELF).payload
+
+    @cached_property
+    def _palettes(self) -> palette.Palettes:
+        return palette.Palettes(self.planes.reshape(-1, self.planes.shape[2]))
 
     def chosen(self, lost: NDArray[np.float64], weight: float) -> Exact | None:
         """The blocks that are better exact, in some number of colours; None if there are none.
@@ -110,12 +123,15 @@ class Graphics:
 
         size, share = self._size(cost), NEAR if self._palettes.colours > FEW else NEAR_OF_FEW
         version = self._version(size if size != ITSELF and cost(size) < share * cost(ITSELF) else ITSELF)
-        blocks: Blocks = version.costs(weight) < lost
+        costs = version.costs(weight)
+        blocks: Blocks = costs < lost
+        allowed = np.where(~blocks & (_around(blocks) >= AROUND), PATIENCE, 1.0) * lost
+        blocks |= costs < allowed
         if not blocks.any():
             return None
         bits = np.zeros(blocks.shape, np.uint32)
         payload = exact.encode(version.shown, blocks, bits)
-        kept: Blocks = blocks & (bits / 256 + weight * version.off < lost)  # blocks that are alone cost more
+        kept: Blocks = blocks & (bits / 256 + weight * version.off < allowed)  # blocks that are alone cost more
         if not kept.any():
             return None
         if not np.array_equal(kept, blocks):
@@ -138,10 +154,11 @@ class Graphics:
     def _version(self, size: int) -> _Version:
         if size not in self._versions:
             shown = self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
-            off = self.loss.of(self.planes, shown)
-            bits = np.zeros(off.shape, np.uint32)
-            exact.encode(shown, np.ones(off.shape, np.bool_), bits)
-            self._versions[size] = _Version(shown, bits / 256, off)
+            rows, columns = (-(-side // coder.BLOCK) for side in shown.shape[:2])
+            bits = np.zeros((rows, columns), np.uint32)
+            payload = exact.encode(shown, np.ones(bits.shape, np.bool_), bits)
+            off = np.zeros(bits.shape) if size == ITSELF else self.loss.of(self.planes, shown)
+            self._versions[size] = _Version(shown, payload, bits / 256, off)
         return self._versions[size]
 
 
@@ -156,6 +173,14 @@ def left_to_transform(planes: NDArray[np.uint8], blocks: Blocks) -> NDArray[np.u
     else:
         even = _of_one_colour(planes)
     return transparency.fill(planes, exact.spread(~blocks | even, *planes.shape[:2]).astype(np.uint8))
+
+
+def _around(blocks: Blocks) -> NDArray[np.int64]:
+    """How many of the eight blocks around each are True."""
+    rows, columns = blocks.shape
+    padded = np.pad(blocks, 1).astype(np.int64)
+    sums: NDArray[np.int64] = sum(padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3)) - blocks
+    return sums
 
 
 def _of_one_colour(planes: NDArray[np.uint8]) -> Blocks:
