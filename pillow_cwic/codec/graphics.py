@@ -8,7 +8,6 @@ what it makes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -26,12 +25,12 @@ from pillow_cwic.coding.symbols import Coded
 FLAT, EVEN, SHARE = 0.25, 8, 0.1
 DITHERED, SHARE_DITHERED = 0.8, 0.3
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
-# What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; drawings and text
-# of few colours shall be exact unless the rate is very low.
+# What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; what is drawn or
+# written in few colours shall be exact unless the rate is very low.
 NEAR, NEAR_OF_FEW, FEW = 0.9, 0.5, 256
-# A block with so many exact ones around it may cost so many times what it costs by the transform: whatever is coded
-# first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
-AROUND, PATIENCE = 5, 2.0
+# A block may cost so many times what it costs by the transform if this share of those around it are exact: whatever is
+# coded first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
+AROUND, PATIENCE = 5 / 8, 2.0
 LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
 ITSELF = 0  # in place of a palette's size
 
@@ -117,15 +116,11 @@ class Graphics:
 
         ``lost`` is what each block costs by the transform, in bits; ``weight`` as ``_Version.costs`` takes it.
         """
-
-        def cost(size: int) -> float:
-            return float(np.minimum(lost, self._version(size).costs(weight)).sum())
-
-        size, share = self._size(cost), NEAR if self._palettes.colours > FEW else NEAR_OF_FEW
-        version = self._version(size if size != ITSELF and cost(size) < share * cost(ITSELF) else ITSELF)
+        version = self._cheapest(lost, weight)
         costs = version.costs(weight)
         blocks: Blocks = costs < lost
-        allowed = np.where(~blocks & (_around(blocks) >= AROUND), PATIENCE, 1.0) * lost
+        among = _around(blocks) >= AROUND * _around(np.ones_like(blocks))
+        allowed = np.where(among & ~blocks, PATIENCE, 1.0) * lost
         blocks |= costs < allowed
         if not blocks.any():
             return None
@@ -140,16 +135,25 @@ class Graphics:
         rest = np.broadcast_to(left_to_transform(self.planes, kept), colour)
         return Exact(kept, exact.with_mask(kept, payload), np.broadcast_to(version.shown, colour), rest)
 
-    def _size(self, cost: Callable[[int], float]) -> int:
-        """The size of the cheapest palette: tried from the middle, as long as costs fall."""
-        sizes = self._palettes.sizes
+    def _cheapest(self, lost: NDArray[np.float64], weight: float) -> _Version:
+        """The picture as it is, or in few colours if that is much cheaper: tried from the middle, while costs fall."""
+
+        def cost(version: _Version) -> float:
+            return float(np.minimum(lost, version.costs(weight)).sum())
+
+        itself, sizes = self._version(ITSELF), self._palettes.sizes
         if not sizes:
-            return ITSELF
+            return itself
         n = len(sizes) // 2
+        best = self._version(sizes[n])
         for step in (1, -1):
-            while 0 <= n + step < len(sizes) and cost(sizes[n + step]) < cost(sizes[n]):
-                n += step
-        return sizes[n]
+            while 0 <= n + step < len(sizes) and cost(near := self._version(sizes[n + step])) < cost(best):
+                n, best = n + step, near
+        share = cost(best) / cost(itself)
+        if NEAR_OF_FEW <= share < NEAR:
+            drawn = exact.spread(itself.costs(weight) < lost, *self.planes.shape[:2])
+            return itself if drawn.any() and palette.count(self.planes[drawn]) <= FEW else best
+        return best if share < NEAR else itself
 
     def _version(self, size: int) -> _Version:
         if size not in self._versions:

@@ -32,11 +32,6 @@ class Palettes:
         self._boxes = dict(self._split())
 
     @property
-    def colours(self) -> int:
-        """How many colours the pixels have, at least: no more than ``MOST_COLOURS`` are told apart."""
-        return len(self._colours)
-
-    @property
     def sizes(self) -> list[int]:
         """Those of ``SIZES`` that are smaller than the number of colours."""
         return [size for size in SIZES if size in self._boxes]
@@ -91,6 +86,11 @@ class Palettes:
         spread = (counts[:, None] * (means - middle) ** 2).sum(axis=0)
         axis = int(spread.argmax())
         return -float(spread[axis]), label, label, members, axis, float(middle[axis])
+
+
+def count(pixels: NDArray[np.uint8]) -> int:
+    """How many colours pixels (N, C) have."""
+    return len(np.unique(_packed(pixels)))
 
 
 def _packed(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
