@@ -151,7 +151,7 @@ void cwic_useful_levels(const int16_t *exact, int32_t rows, int32_t columns, con
 typedef struct cwic_pixels cwic_pixels;
 enum { CWIC_PIXELS_SIDE = 16777215, CWIC_BLOCK = 16 };
 
-/* bits: NULL, or, with blocks, sums to which what each block takes is added, in bits / 256. */
+/* bits: NULL, or sums to which what each block takes is added, in bits / 256. */
 cwic_pixels *cwic_pixels_encoder(const uint8_t *pixels, int32_t height, int32_t width, int32_t channels, size_t stride,
                                  const uint8_t *blocks, uint32_t *bits, uint8_t *out, size_t capacity,
                                  int32_t *result);

@@ -274,7 +274,7 @@ INLINE int32_t code_rows(coder *s, uint8_t *pixels, int32_t count, size_t stride
             return CWIC_ERROR_SPACE;
         for (x = 0; x < s->width; x++) {
             uint32_t pixel = 0;
-            if (s->blocks && x % CWIC_BLOCK == 0) {
+            if ((s->blocks || s->bits) && x % CWIC_BLOCK == 0) {
                 const size_t at = (size_t)(s->y / CWIC_BLOCK) * (size_t)s->across + (size_t)(x / CWIC_BLOCK);
                 if (!decoding && s->bits) {
                     const uint32_t now = written(s->mixer.e);
@@ -283,7 +283,7 @@ INLINE int32_t code_rows(coder *s, uint8_t *pixels, int32_t count, size_t stride
                     spent = s->bits + at;
                     before = now;
                 }
-                if (!s->blocks[at]) {
+                if (s->blocks && !s->blocks[at]) {
                     const int32_t end = x + CWIC_BLOCK < s->width ? x + CWIC_BLOCK : s->width;
                     skip(s, x, end);
                     p += s->channels * (end - x);
@@ -459,7 +459,7 @@ cwic_pixels *cwic_pixels_encoder(const uint8_t *pixels, int32_t height, int32_t 
     cwic_pixels *p = begin((uint8_t *)(uintptr_t)pixels, height, width, channels, stride, blocks, result);
     if (!p)
         return NULL;
-    p->s.bits = blocks ? bits : NULL;
+    p->s.bits = bits;
     cwic_encoder_init(&p->e, out, capacity);
     cwic_mixer_init(&p->s.mixer, &p->e, NULL);
     return begun(p, !blocks && looks_rich(pixels, width, height, channels, stride), result);

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageDraw, ImageFile
 
 import pillow_cwic
 from pillow_cwic import codec, measures
@@ -284,3 +284,21 @@ def test_a_header_of_a_lossless_file_names_no_model() -> None:
         container.write_file(header, [])
     with pytest.raises(ContainerError, match="layers: 1 is outside 0 to 0"):
         container.write_file(header, [container.Layer(b"", 0)], pixels=b"x")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["photograph", "text"])
+def test_what_blocks_take_adds_up_to_the_payload(kind: str, masked: bool) -> None:
+    planes = photo(150, 100)
+    if kind == "text":
+        ImageDraw.Draw(im := Image.new("RGB", (150, 100), "white")).text((50, 40), "not evenly spread", fill="black")
+        planes = np.asarray(im)
+    bits = np.zeros((7, 10), np.uint32)
+    blocks = np.arange(70).reshape(7, 10) % 3 > 0 if masked else None
+    payload = exact.encode(planes, blocks, bits)
+    assert bits.sum() / 256 == pytest.approx(8 * len(payload), abs=8 * 16)
+    if blocks is not None:
+        assert not bits[~blocks].any()
+    elif kind == "text":
+        assert bits[2:4, 3:].sum() > 0.8 * bits[1:].sum()
+    assert payload == exact.encode(planes, blocks)

@@ -136,6 +136,16 @@ def test_dithered_grounds_are_graphics() -> None:
     assert off[:, :32].max() <= 1 and measures.ssim(original, np.asarray(opened(data))) > 0.98
 
 
+def test_gradients_are_graphics() -> None:
+    y, x = np.mgrid[:384, :512]
+    shades = np.dstack([x * 255 / 511, y * 255 / 383, (x + y) * 255 / 895]).round().astype(np.uint8)
+    assert graphics.is_graphics(shades)
+    data = saved(Image.fromarray(shades), quality=40)
+    assert np.array_equal(np.asarray(opened(data)), shades)
+    assert data == saved(Image.fromarray(shades), lossless=True) and len(data) < 400
+    assert not graphics.is_graphics(shades[:1])
+
+
 def test_what_is_even_or_dark_costs_more_than_its_squared_error() -> None:
     dark, busy = np.full((64, 64, 3), 2, np.uint8), np.array(photo(64, 64))
     for loss in graphics.LOSSES.values():

@@ -29,8 +29,8 @@ def encode(
 ) -> bytes:
     """Pixels (H, W, C), uint8 with C from 1 to 4, to a payload of ALPH or PIXL.
 
-    If ``blocks`` (ceil(H / 16), ceil(W / 16)) is given, those that are True are coded, one or more; what each of them
-    takes is then added to ``bits``, of the same shape, in 1/256.
+    If ``blocks`` (ceil(H / 16), ceil(W / 16)) is given, those that are True are coded, one or more. What each block
+    takes is added to ``bits``, of the same shape, in 1/256.
     """
     planes = np.ascontiguousarray(planes)
     height, width = planes.shape[:2]

@@ -24,6 +24,8 @@ from pillow_cwic.coding.symbols import Coded
 # small steps; photographs have those. So it is if grounds that are even but for dithering fill a large share.
 FLAT, EVEN, SHARE = 0.25, 8, 0.1
 DITHERED, SHARE_DITHERED = 0.8, 0.3
+# And if so many pixels lie on the plane through three neighbours, as in gradients; seen in every so many rows.
+PLANAR, EVERY = 0.4, 16
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; what is drawn or
 # written in few colours shall be exact unless the rate is very low.
@@ -92,7 +94,17 @@ def is_graphics(planes: NDArray[np.uint8]) -> bool:
     equal, near = coder.repeats(planes)
     area = block_sums(np.ones(planes.shape[:2], np.int32))
     drawn = (equal >= FLAT * area) & (EVEN * near <= equal)
-    return bool(drawn.mean() >= SHARE or (equal >= DITHERED * area).mean() >= SHARE_DITHERED)
+    dithered = equal >= DITHERED * area
+    return bool(drawn.mean() >= SHARE or dithered.mean() >= SHARE_DITHERED or _planar(planes) >= PLANAR)
+
+
+def _planar(planes: NDArray[np.uint8]) -> float:
+    """The share of pixels that are the sum of the left and the upper neighbour less the one between them."""
+    rows = planes[1::EVERY].astype(np.int16)
+    above = planes[:-1:EVERY].astype(np.int16)
+    if not rows[:, 1:].size:
+        return 0.0
+    return float((rows[:, 1:] - rows[:, :-1] == above[:, 1:] - above[:, :-1]).all(axis=2).mean())
 
 
 class Graphics:
@@ -160,7 +172,7 @@ class Graphics:
             shown = self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
             rows, columns = (-(-side // coder.BLOCK) for side in shown.shape[:2])
             bits = np.zeros((rows, columns), np.uint32)
-            payload = exact.encode(shown, np.ones(bits.shape, np.bool_), bits)
+            payload = exact.encode(shown, None, bits)
             off = np.zeros(bits.shape) if size == ITSELF else self.loss.of(self.planes, shown)
             self._versions[size] = _Version(shown, payload, bits / 256, off)
         return self._versions[size]

@@ -25,8 +25,8 @@ def encode(
 ) -> bytes:
     """Pixels (H, W, C), uint8, C from 1 to 4, contiguous within each row, to their stream.
 
-    ``blocks`` (ceil(H / 16), ceil(W / 16)), if given, says which blocks of 16 x 16 pixels are coded; what each of them
-    takes is then added to ``bits``, of the same shape and contiguous, in 1/256.
+    ``blocks`` (ceil(H / 16), ceil(W / 16)), if given, says which blocks of 16 x 16 pixels are coded. What each block
+    takes is added to ``bits``, of the same shape and contiguous, in 1/256.
     """
     height, width, channels, stride = _shape(pixels)
     given, result = ffi.cast("uint8_t *", pixels.ctypes.data), ffi.new("int32_t *")
