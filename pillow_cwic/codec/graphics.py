@@ -28,8 +28,8 @@ DITHERED, SHARE_DITHERED = 0.8, 0.3
 PLANAR, EVERY = 0.4, 16
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; what is drawn or
-# written in few colours shall be exact unless the rate is very low.
-NEAR, NEAR_OF_FEW, FEW = 0.9, 0.5, 256
+# written in few colours shall be exact, if that is most of what fewer colours would show, unless the rate is very low.
+NEAR, NEAR_OF_FEW, FEW, MOST = 0.9, 0.5, 256, 0.8
 # A block may cost so many times what it costs by the transform if this share of those around it are exact: whatever is
 # coded first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
 AROUND, PATIENCE = 5 / 8, 2.0
@@ -163,8 +163,10 @@ class Graphics:
                 n, best = n + step, near
         share = cost(best) / cost(itself)
         if NEAR_OF_FEW <= share < NEAR:
-            drawn = exact.spread(itself.costs(weight) < lost, *self.planes.shape[:2])
-            return itself if drawn.any() and palette.count(self.planes[drawn]) <= FEW else best
+            drawn, others = (each.costs(weight) < lost for each in (itself, best))
+            if drawn.sum() >= MOST * others.sum():
+                where = exact.spread(drawn, *self.planes.shape[:2])
+                return itself if palette.count(self.planes[where]) <= FEW else best
         return best if share < NEAR else itself
 
     def _version(self, size: int) -> _Version:
