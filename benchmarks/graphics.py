@@ -23,7 +23,7 @@ from rich.progress import track
 
 from benchmarks.codecs import TUNINGS, available
 from benchmarks.rate_distortion import run
-from benchmarks.rows import MEASURES, Row, mean_curves, read_rows, write_rows
+from benchmarks.rows import MEASURES, Curves, Row, mean_curves, read_rows, write_rows
 from benchmarks.tables import bd_table, rate_table, table
 from pillow_cwic.tools.compare.peers import writable
 
@@ -94,6 +94,11 @@ def sizes(name: str, paths: list[Path]) -> Iterator[Size]:
             yield Size(name, path.stem, codec, im.width * im.height, len(data), round(encode_s, 4), round(decode_s, 4))
 
 
+def read_sizes(path: Path) -> list[Size]:
+    """What was measured of lossless files; nothing if the file is not there."""
+    return [Size(**values) for values in json.loads(path.read_text())] if path.exists() else []
+
+
 def size_part(found: list[Size]) -> Iterator[str]:
     """Mean bits per pixel and speed of each format, for each set of pictures."""
     yield "## Lossless\n"
@@ -117,10 +122,14 @@ def size_part(found: list[Size]) -> Iterator[str]:
     yield table(["pictures", "format", "bpp", "encode MP/s", "decode MP/s"], body)
 
 
+def curves_of(rows: list[Row]) -> Curves:
+    """Mean curves of constant quality, in which equal pictures have no infinite PSNR."""
+    return mean_curves(replace(row, psnr=min(row.psnr, MOST_PSNR)) for row in rows)
+
+
 def curve_part(rows: list[Row]) -> Iterator[str]:
     """BD-rates of both tunings against the peers, and the quality at equal rates."""
-    rows = [replace(row, psnr=min(row.psnr, MOST_PSNR)) for row in rows]
-    curves = mean_curves(rows)
+    curves = curves_of(rows)
     yield "## Lossy\n"
     yield f"Mean curves of constant quality over {len({row.picture for row in rows})} pictures; a picture without error"
     yield f"counts as {MOST_PSNR:g} dB. BD-rate between {RATES[0]:g} and {RATES[1]:g} bpp, below zero is better:\n"
@@ -298,7 +307,7 @@ def main() -> None:
     if not args.report:
         found = [*sizes("screens", paths), *sizes("photographs", photographs)]
         size_path.write_text(json.dumps([asdict(size) for size in found], indent=1) + "\n")
-    found = [Size(**values) for values in json.loads(size_path.read_text())] if size_path.exists() else []
+    found = read_sizes(size_path)
     with Image.open(photographs[-1]) as photograph:
         parts = [*flat_part(), *page_part(), *alpha_part(photograph)]
     (args.out / "graphics.md").write_text(report(found, rows, parts))

@@ -1,7 +1,7 @@
 """Writes the measured part of README.md, from the reports in docs/results: ``python -m benchmarks.readme``.
 
-One picture, which it draws, and one table. Run after rate_distortion and speed. Nothing between the marks in README.md
-is written by hand.
+One picture, which it draws, and one table. Run after rate_distortion, graphics and speed. Nothing between the marks in
+README.md is written by hand.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import argparse
 import os
 import re
 from pathlib import Path
+from statistics import mean
 
 from benchmarks.codecs import CWIC_AT_RATE, TUNINGS
+from benchmarks.graphics import RATES as GRAPHICS_RATES
+from benchmarks.graphics import Size, curves_of, read_sizes
 from benchmarks.metrics import bd_rate
 from benchmarks.rate_distortion import draw
-from benchmarks.rows import BD_RATES, MEASURES, Row, curve, mean_curves, read_rows
+from benchmarks.rows import BD_RATES, MEASURES, Curves, curve, mean_curves, read_rows
 from benchmarks.tables import number, short, table
 
 BEGIN = "<!-- results begin: written by python -m benchmarks.readme -->\n"
@@ -34,18 +37,28 @@ def bd_cells(found: list[float | None]) -> list[str]:
     return [f"**{cell}**" if cell.startswith("+") else cell for cell in (number(bd, "+.1f") for bd in found)]
 
 
-def bd_rows(rows: list[Row], decode: dict[str, float]) -> list[list[str]]:
+def bd_rows(curves: Curves, rates: tuple[float, float], decode: dict[str, float], of: str = "") -> list[list[str]]:
     """A row for each tuning and peer: BD-rates by measure, and CWIC's time to decode over the peer's."""
-    curves = mean_curves(rows)
     body = []
     for ours in (name for name in TUNINGS if name in curves):
         for peer in (name for name in PEERS if name in curves):
             pairs = [(curve(curves, peer, m.column), curve(curves, ours, m.column)) for m in MEASURES]
             ratio = decode["CWIC"] / decode[peer] if {"CWIC", peer} <= decode.keys() else None
-            label = f"`{ours.removeprefix('CWIC ')}` against {peer}"
-            cells = bd_cells([bd_rate(*pair, BD_RATES) for pair in pairs])
+            label = f"`{ours.removeprefix('CWIC ')}` against {peer}{of}"
+            cells = bd_cells([bd_rate(*pair, rates) for pair in pairs])
             body.append([label, *cells, "–" if ratio is None else f"{ratio:.1f} times"])
     return body
+
+
+def lossless(sizes: list[Size]) -> str:
+    """Mean bits per pixel of each format, for each set of pictures."""
+    found = []
+    for kind in dict.fromkeys(size.set for size in sizes):
+        of_kind = [size for size in sizes if size.set == kind]
+        codecs = dict.fromkeys(size.codec for size in of_kind)
+        means = (f"{codec} {mean(size.bpp for size in of_kind if size.codec == codec):.2f}" for codec in codecs)
+        found.append(f"{kind}: {', '.join(means)}")
+    return "; ".join(found)
 
 
 def results(folder: Path, images: Path, root: Path) -> str:
@@ -59,7 +72,11 @@ def results(folder: Path, images: Path, root: Path) -> str:
     plot = images / "rate_distortion.png"
     images.mkdir(parents=True, exist_ok=True)
     draw(shown, {}, plot, panels, columns=3, size=(3.7, 4.4))
-    where = {path: Path(os.path.relpath(path, root)).as_posix() for path in (plot, folder / "rate_distortion.md")}
+    paths = plot, folder / "rate_distortion.md", folder / "graphics.md"
+    where = {path: Path(os.path.relpath(path, root)).as_posix() for path in paths}
+    screens, sizes = read_rows(folder / "graphics.csv"), read_sizes(folder / "graphics_lossless.json")
+    body = bd_rows(mean_curves(rows), BD_RATES, decode)
+    body += bd_rows(curves_of(screens), GRAPHICS_RATES, {}, ", screenshots")
     pictures = len({row.picture for row in rows})
     milliseconds = ", ".join(f"{name} {decode[name]:.1f} ms" for name in ("CWIC", *PEERS) if name in decode)
     return "\n".join(
@@ -67,7 +84,10 @@ def results(folder: Path, images: Path, root: Path) -> str:
             f"![Quality over bits per pixel: CWIC and its peers]({where[plot]})\n",
             f"How many percent more bits CWIC needs for the same quality (BD-rate, {BD_RATES[0]:g} to {BD_RATES[1]:g} "
             f"bpp, means over the {pictures} Kodak pictures, real files); negative is better, **bold** is worse:\n",
-            table(["", *(short(m) for m in MEASURES), "decode time"], bd_rows(rows, decode)),
+            table(["", *(short(m) for m in MEASURES), "decode time"], body),
+            f"Screenshots are {len({row.picture for row in screens})} on which choices were made, "
+            f"{GRAPHICS_RATES[0]:g} to {GRAPHICS_RATES[1]:g} bpp. Lossless, bits per pixel: {lossless(sizes)} "
+            f"([the report on graphics]({where[folder / 'graphics.md']})).\n",
             f"Decoding {speed.splitlines()[2].split('; warm')[0]}: {milliseconds}. Picture by picture, against HEIC, "
             "JPEG, JPEG 2000 and published curves of BPG, VTM and learned codecs: "
             f"[the whole report]({where[folder / 'rate_distortion.md']}).\n",

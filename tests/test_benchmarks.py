@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
 pytest.importorskip("rich", reason="needs the extra `bench`")
 
-from benchmarks import contact_sheet, metrics, per_image, rate_distortion, readme, rows, speed, timing
+from benchmarks import contact_sheet, graphics, metrics, per_image, rate_distortion, readme, rows, speed, timing
 from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
 from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
@@ -296,6 +297,11 @@ def test_readme_has_one_picture_and_one_table_with_losses_in_it(tmp_path: Path) 
     rows.write_rows(folder / "rate_distortion.csv", found)
     timed = "| CWIC | 0.497 | 30.0 | 1 |\n| AVIF | 0.499 | 4.0 | 1 |\n| JPEG 2000 | 0.5 | 14.4 | 2 |\n"
     (folder / "speed.md").write_text(f"# Speed\n\nkodim23, 0.5 bpp; a machine; warm process.\n\n{timed}")
+    rows.write_rows(folder / "graphics.csv", [*shifted("AVIF", "s", 1.0), *shifted("CWIC mse", "s", 0.25)])
+    sizes = [
+        graphics.Size("screens", "s", codec, 800, size, 1.0, 1.0) for codec, size in (("WebP", 100), ("CWIC", 200))
+    ]
+    (folder / "graphics_lossless.json").write_text(json.dumps([asdict(size) for size in sizes]))
     text = readme.results(folder, images, tmp_path)
     lines = [line for line in text.splitlines() if line.startswith("| `")]
     assert lines == [
@@ -303,7 +309,9 @@ def test_readme_has_one_picture_and_one_table_with_losses_in_it(tmp_path: Path) 
         "| `mse` against JPEG XL | -37.5 | – | – | – | – |",
         "| `ssim` against AVIF | **+25.0** | – | – | – | 7.5 times |",
         "| `ssim` against JPEG XL | **+56.2** | – | – | – | – |",
+        "| `mse` against AVIF, screenshots | -75.0 | – | – | – | – |",
     ]
+    assert "Screenshots are 1 on which" in text and "bits per pixel: screens: WebP 1.00, CWIC 2.00 ([the" in text
     assert text.count("](docs/images/rate_distortion.png)") == 1 and (images / "rate_distortion.png").exists()
     assert "Decoding kodim23, 0.5 bpp; a machine: CWIC 30.0 ms, AVIF 4.0 ms." in text
 
