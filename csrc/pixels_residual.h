@@ -130,8 +130,8 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
             g.group[i] = s->values + 16 * (size_t)slot_index(l[i], i, s->value_bits);
     }
     k = contexts > 7 ? 16 : 8;
-    g.wa = s->colour_weights[0][c][0].w + NODES * k * qa;
-    g.wb = s->colour_weights[1][c][0].w + NODES * k * (c ? sc : qg);
+    g.wa = s->colour_weights[0][c][NODES * k / CWIC_MIX_LANES * qa].w; /* in halves if there are 8 */
+    g.wb = s->colour_weights[1][c][NODES * k / CWIC_MIX_LANES * (c ? sc : qg)].w;
     g.final = s->colour_final[c];
     g.digits = s->digits[c];
     g.act = qa;
