@@ -24,7 +24,7 @@ WASM ?= web/dist/cwic.wasm
 WASM_CC ?= clang-14
 WASM_FLAGS := --target=wasm32 -msimd128 -mbulk-memory -mnontrapping-fptoint -O3 -fno-math-errno -fvisibility=hidden \
   $(WARNINGS) -nostdlib -isystem web/libc -Icsrc -Wl,--no-entry -Wl,--gc-sections -Wl,--strip-all \
-  -Wl,--stack-first -Wl,-z,stack-size=262144 -Wl,--export=malloc -Wl,--export=free
+  -Wl,--stack-first -Wl,-z,stack-size=262144 -Wl,--export=calloc -Wl,--export=free
 WEB_SOURCES := web/decoder.c web/libc/memory.c $(addprefix csrc/,affine.c affine8.c affine_neon.c affine8_neon.c \
   affine_wasm.c affine8_wasm.c affine_x86.c affine8_x86.c affine8_avx2.c affine8_amx.c context.c decisions.c mixing.c \
   pass.c pixels.c range_coder.c rows.c tables.c tile.c transform.c)

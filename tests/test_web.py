@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from gzip import compress
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +16,15 @@ import pytest
 from PIL import Image
 
 from pillow_cwic import models
+from tests.web_node import GOLDEN, ROOT, decoded, make_weights, needs_node, sha256, web_weights
 
-ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = ROOT / "tests" / "golden" / "v1"
-DECODE = ROOT / "tests" / "web_decode.mjs"
 MODULE = ROOT / "web" / "dist" / "cwic.wasm"
 TOOLS = {"clang-14": "clang version 14.0.6", "wasm-ld-14": "LLD 14.0.6"}  # that made what is committed
-MOST_SECONDS = 30.0  # of any file here, damaged or not
-
-spec = importlib.util.spec_from_file_location("web_weights", ROOT / "web" / "weights.py")
-assert spec is not None and spec.loader is not None
-web_weights = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(web_weights)
-
-
-def missing_node() -> str | None:
-    """Why Node cannot be used here."""
-    if not (node := shutil.which("node")):
-        return "node is not installed"
-    found = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return None if int(found.strip("v").split(".")[0]) >= 18 else f"node is {found.strip()}, wanted v18 or later"
-
-
-needs_node = pytest.mark.skipif(bool(missing_node()), reason=missing_node() or "")
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weights for browsers of all released models and of the golden files' own."""
-    folder = tmp_path_factory.mktemp("weights")
-    web_weights.main(str(folder))
-    web_weights.main(str(folder), str(GOLDEN / "golden1.safetensors"))
-    return folder
-
-
-def decoded(weights: Path, files: Iterable[Path], **options: Any) -> list[dict[str, Any]]:
-    """What the decoder says of each file, all in one process."""
-    lines = "".join(f"{json.dumps([str(file), options])}\n" for file in files)
-    done = subprocess.run(
-        ["node", str(DECODE), str(weights)], input=lines, capture_output=True, text=True, check=False, timeout=500
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def sha256(pixels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @needs_node
@@ -131,14 +93,12 @@ def test_the_module_is_what_the_sources_make(tmp_path: Path) -> None:
             pytest.skip(f"{tool} is {found}, wanted {version}")
     made = tmp_path / "cwic.wasm"
     subprocess.run(["make", "-s", f"WASM={made}", str(made)], cwd=ROOT, check=True)
-    assert sha256(np.frombuffer(made.read_bytes(), np.uint8)) == sha256(np.frombuffer(MODULE.read_bytes(), np.uint8))
+    assert hashlib.sha256(made.read_bytes()).hexdigest() == hashlib.sha256(MODULE.read_bytes()).hexdigest()
 
 
 def test_sizes(weights: Path) -> None:
     """What a page transfers: the runtime, and the weights of one tuning."""
-    import gzip
-
-    runtime = sum(len(gzip.compress(path.read_bytes(), 9)) for path in (MODULE, *(ROOT / "web").glob("*.js")))
+    runtime = sum(len(compress(path.read_bytes(), 9)) for path in (MODULE, *(ROOT / "web").glob("*.js")))
     assert runtime <= 150_000
     assert len(list(weights.glob("*.weights"))) == len(models.TUNINGS) + 1
     assert all(path.stat().st_size <= 2_500_000 for path in weights.glob("*.weights"))

@@ -177,7 +177,10 @@ function readChunk(bytes, offset, stop = bytes.length) {
   if (length > left) throw new CutShort(`chunk ${kind}: length ${length} exceeds the ${left} bytes left`);
   const start = offset + 8;
   const end = start + length;
-  checkCrc(`chunk ${kind}: CRC of its bytes`, crc32(bytes, offset + 4, end), u32(bytes, end));
+  const [found, stored] = [crc32(bytes, offset + 4, end), u32(bytes, end)];
+  if (found !== stored) {
+    throw new CwicError(`chunk ${kind}: CRC ${hex32(found)} of its bytes differs from the stored ${hex32(stored)}`);
+  }
   return { kind, start, end, stop: end, next: end + 4 };
 }
 
@@ -196,19 +199,17 @@ function readCode(bytes, { start, end, stop }) {
   return splitStreams(bytes, start + 1, end, bytes[start], stop, "layer", "CODE: layers");
 }
 
-const isTail = (bytes, at) => at >= 0 && ascii(bytes, at + 4) === "TAIL" && u32(bytes, at) === 0
-  && u32(bytes, at + 8) === crc32(bytes, at + 4, at + 8);
+const TAIL = [0, 0, 0, 0, 0x54, 0x41, 0x49, 0x4c, 0x4a, 0xa2, 0x59, 0xe9];
+const isTail = (bytes, at) => at >= 0 && TAIL.every((value, n) => value === bytes[at + n]);
 
 function readTail(bytes, offset, picture, partial) {
-  const left = bytes.length - offset;
-  if (left >= OVERHEAD && isTail(bytes, offset)) return true;
   const rest = bytes.subarray(Math.min(offset, bytes.length), offset + OVERHEAD);
+  if (isTail(rest, 0)) return true;
   if (partial && rest.length < 8) return false;
-  const tail = [0, 0, 0, 0, 0x54, 0x41, 0x49, 0x4c];
-  if (left >= OVERHEAD || !rest.every((value, n) => n >= tail.length || value === tail[n])) {
-    throw new CwicError(`chunk behind ${picture}: ${hex(rest)} instead of TAIL`);
+  if (!rest.every((value, n) => value === TAIL[n])) {
+    throw new CwicError(`chunk behind ${picture}: ${hex(rest)} instead of TAIL, ${hex(TAIL)}`);
   }
-  if (!partial) throw new CwicError(`TAIL: ${Math.max(0, left)} bytes left of ${OVERHEAD}`);
+  if (!partial) throw new CwicError(`TAIL: ${rest.length} bytes left of ${OVERHEAD}`);
   return false;
 }
 

@@ -28,14 +28,18 @@ function check(result, what) {
 
 // ---- what is fetched, once ------------------------------------------------------------------------------------------
 
-async function fetched(url) {
-  if (url.protocol === "file:") {
-    const { readFile: read } = await import("node:fs/promises");
-    return read(url);
+const bytesOf = (given) => (given instanceof Uint8Array ? given : new Uint8Array(given));
+
+/** The bytes at a URL, of a file in Node. */
+async function fetched(url, what) {
+  try {
+    if (url.protocol === "file:") return await (await import("node:fs/promises")).readFile(url);
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    throw new CwicError(`${what}: ${url} cannot be read: ${error.message}`, { cause: error });
   }
-  const response = await fetch(url);
-  if (!response.ok) throw new CwicError(`${url}: HTTP status ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
 }
 
 /** Unpacks a gzip ("gzip") or zlib ("deflate") stream to at most so many bytes. */
@@ -81,7 +85,8 @@ function once(name, make) {
   return cache.get(name);
 }
 
-const compiled = () => once("module", async () => WebAssembly.compile(await fetched(new URL("./dist/cwic.wasm", import.meta.url))));
+const DIST = new URL("./dist/", import.meta.url);
+const compiled = () => once("module", async () => WebAssembly.compile(await fetched(new URL("cwic.wasm", DIST), "decoder")));
 
 async function unpackedWeights(bytes, id) {
   const data = bytes[0] === 0x1f && bytes[1] === 0x8b ? await unpacked(bytes, "gzip", MAX_WEIGHTS, `weights ${id}`) : bytes;
@@ -94,11 +99,11 @@ async function unpackedWeights(bytes, id) {
 
 /** The unpacked weights of a model, from what the caller gave or from beside this module. */
 async function weightsOf(id, given) {
-  if (given instanceof Uint8Array || given instanceof ArrayBuffer) return unpackedWeights(new Uint8Array(given), id);
+  if (given instanceof Uint8Array || given instanceof ArrayBuffer) return unpackedWeights(bytesOf(given), id);
   return once(id, async () => {
-    const place = new URL(`./dist/${id}.weights`, import.meta.url);
-    const found = typeof given === "function" ? await given(id) : await fetched(given ? new URL(`${id}.weights`, given) : place);
-    return unpackedWeights(new Uint8Array(found), id);
+    const place = new URL(`${id}.weights`, typeof given === "function" ? DIST : given ?? DIST);
+    const found = typeof given === "function" ? await given(id) : await fetched(place, `model id: weights of ${id}`);
+    return unpackedWeights(bytesOf(found), id);
   });
 }
 
@@ -112,9 +117,9 @@ class Decoder {
     this.taken = [];
   }
 
-  /** Room for so many bytes, until `clear`. */
+  /** Room for so many bytes, all zero, until `clear`. Memory that was never used costs nothing until it is. */
   take(size, what) {
-    const at = size < 2 ** 31 ? this.calls.malloc(size) >>> 0 : 0;
+    const at = size < 2 ** 31 ? this.calls.calloc(size, 1) >>> 0 : 0;
     if (!at) throw new CwicError(`${what}: out of memory for ${size} bytes`);
     this.taken.push(at);
     return at;
@@ -186,7 +191,6 @@ function decodeSymbols(decoder, file, parsed, base) {
   const places = [decoder.take(2 * rows * columns, "importance map")];
   places.push(decoder.take(plane * channels.slice(1).reduce((a, b) => a + b), "codes"));
   for (let n = 1; n < all; n++) places.push(places[n] + plane * channels[n]);
-  decoder.view(places[1], places[all] - places[1]).fill(0);
   const tall = Math.min(side, rows);
   const broad = Math.min(side, columns);
   const scratch = header.tiles > 1 ? decoder.take(2 * 4 * tall * broad * Math.max(...channels), "tile") : 0;
@@ -246,7 +250,7 @@ function decodePixels(decoder, file, base, place, field, { width, height }, chan
     const first = at + k * payload.rows * width * channels;
     const mine = blocks && blocks + ((k * payload.rows) / BLOCK) * across;
     const what = `${field}: band ${k}`;
-    check(decoder.calls.pixels(base + start, end - start, first, rows, width, channels, mine), what);
+    check(decoder.calls.pixels(base + start, end - start, first, rows, width, channels, mine), `${what}: pixels`);
     const chosen = mine ? decoder.view(mine, across * Math.ceil(rows / BLOCK)) : null;
     const found = bandCrc(decoder.view(first, rows * width * channels), rows, width, channels, chosen);
     checkCrc(`${what}: CRC of its pixels`, found, crc);
@@ -261,7 +265,7 @@ function decodeBlocks(decoder, file, base, parsed, at) {
   const [rows, columns] = [Math.ceil(header.height / BLOCK), Math.ceil(header.width / BLOCK)];
   const blocks = decoder.take(rows * columns, "blocks");
   const [mask, rest] = parts;
-  check(decoder.calls.pixels(base + mask.start, mask.end - mask.start, blocks, rows, columns, 1, 0), "blocks");
+  check(decoder.calls.pixels(base + mask.start, mask.end - mask.start, blocks, rows, columns, 1, 0), "pixels");
   const most = decoder.view(blocks, rows * columns).reduce((a, b) => Math.max(a, b));
   if (most !== 1) throw new CwicError(`blocks: values up to ${most}, wanted 0 and 1`);
   if (rest.end > rest.start || complete) {
@@ -277,8 +281,8 @@ function decodeColour(decoder, file, base, parsed) {
   const count = width * height;
   if (header.lossless) {
     const at = decoder.take(count * header.channels, "pixels");
-    decoder.view(at, count * header.channels).fill(MISSING);
-    if (parsed.pixels && parsed.pixels.end > parsed.pixels.start) {
+    if (!parsed.complete) decoder.view(at, count * header.channels).fill(MISSING);
+    if (parsed.complete || parsed.pixels?.end > parsed.pixels?.start) {
       decodePixels(decoder, file, base, parsed.pixels, "PIXL", header, header.channels, at, 0, !parsed.complete);
     }
     return at;
@@ -347,13 +351,13 @@ async function metadataOf(file, extra) {
 
 /** What a file says about its picture, without decoding it; 46 bytes of it suffice. See cwic.d.ts. */
 export function info(bytes) {
-  const { width, height, mode, grey, lossless, rate, family, modelId } = readHeader(new Uint8Array(bytes));
+  const { width, height, mode, grey, lossless, rate, family, modelId } = readHeader(bytesOf(bytes));
   return { width, height, mode, grey, lossless, rate: rate / 512, family, model: lossless ? null : modelId };
 }
 
 /** Decodes a file to RGBA. See cwic.d.ts. */
 export async function decode(bytes, { weights = null, partial = false, maxPixels = MAX_PIXELS } = {}) {
-  const file = bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes);
+  const file = bytesOf(bytes);
   const said = info(file);
   checkPixels(said, maxPixels);
   const parsed = readFile(file, partial);
