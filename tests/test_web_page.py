@@ -64,7 +64,7 @@ def rgba(im: Image.Image) -> str:
 
 
 def test_a_page(tmp_path: Path) -> None:
-    """Pictures there from the start, added later and changed; alpha, orientation; bad files and missing ones."""
+    """Pictures there from the start, in srcset, <picture>, added later, changed, turned; bad files and missing ones."""
     with Image.open(ROOT / "tests" / "data" / "kodim23.png") as photo:
         small = photo.convert("RGB").crop((100, 60, 421, 300))
     clear = small.crop((0, 0, 64, 48))
@@ -86,6 +86,7 @@ def test_a_page(tmp_path: Path) -> None:
     found = shown_by_a_browser(tmp_path)
     with Image.open(files / "first.cwic") as first, Image.open(files / "later.cwic") as later:
         assert found["first"] == {"size": list(small.size), "rgba": rgba(first)}
+        assert found["chosen"] == found["first"] and found["picture"] == found["later"]
         assert found["later"] == found["changed"] == {"size": list(small.size), "rgba": rgba(later)}
     assert found["png"]["rgba"] == rgba(small)
     assert found["clear"]["size"] == list(clear.size)

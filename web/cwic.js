@@ -86,7 +86,16 @@ function once(name, make) {
 }
 
 const DIST = new URL("./dist/", import.meta.url);
-const compiled = () => once("module", async () => WebAssembly.compile(await fetched(new URL("cwic.wasm", DIST), "decoder")));
+
+const compiled = () => once("module", async () => {
+  const place = new URL("cwic.wasm", DIST);
+  try {
+    if (place.protocol !== "file:") return await WebAssembly.compileStreaming(fetch(place)); // browsers cache the code
+  } catch {
+    // served as another type than application/wasm, or not at all, which fetching it says
+  }
+  return WebAssembly.compile(await fetched(place, "decoder"));
+});
 
 async function unpackedWeights(bytes, id) {
   const data = bytes[0] === 0x1f && bytes[1] === 0x8b ? await unpacked(bytes, "gzip", MAX_WEIGHTS, `weights ${id}`) : bytes;

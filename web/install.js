@@ -40,6 +40,17 @@ export function pictures({ weights = null, maxPixels } = {}) {
   return (url) => made.get(String(new URL(url, document.baseURI)));
 }
 
+/** Makes an element show `url` alone, whatever its srcset or its <picture> offers; data-cwic-srcset keeps that. */
+function pin(img, url) {
+  const sources = img.parentElement instanceof HTMLPictureElement ? img.parentElement.querySelectorAll("source") : [];
+  for (const each of [img, ...sources]) {
+    if (!each.srcset) continue;
+    each.dataset.cwicSrcset = each.srcset;
+    each.removeAttribute("srcset");
+  }
+  img.src = url;
+}
+
 /**
  * Shows every <img> of `root` whose file is named .cwic, those that are there and those to come. A bad file makes the
  * element fire `error`, as <img> does, with the CwicError as `detail`. Returns a function that ends it.
@@ -56,7 +67,7 @@ export function install({ root = document, weights = null, maxPixels } = {}) {
       const shown = URL.createObjectURL(png);
       img.addEventListener("load", () => URL.revokeObjectURL(shown), { once: true });
       img.dataset.cwic = url;
-      img.src = shown;
+      pin(img, shown);
     } catch (error) {
       if (img.currentSrc === url) img.dispatchEvent(new CustomEvent("error", { detail: error }));
     }
