@@ -20,8 +20,16 @@ WITH_RAY := $(VENV)/.ray-stamp
 SOURCES := $(sort $(wildcard csrc/*.c))
 HEADERS := $(wildcard csrc/*.h)
 WARNINGS := -std=c99 -Wall -Wextra -Werror
+WASM ?= web/dist/cwic.wasm
+WASM_CC ?= clang-14
+WASM_FLAGS := --target=wasm32 -msimd128 -mbulk-memory -mnontrapping-fptoint -O3 -fno-math-errno -fvisibility=hidden \
+  $(WARNINGS) -nostdlib -isystem web/libc -Icsrc -Wl,--no-entry -Wl,--gc-sections -Wl,--strip-all \
+  -Wl,--stack-first -Wl,-z,stack-size=262144 -Wl,--export=calloc -Wl,--export=free
+WEB_SOURCES := web/decoder.c web/libc/memory.c $(addprefix csrc/,affine.c affine8.c affine_neon.c affine8_neon.c \
+  affine_wasm.c affine8_wasm.c affine_x86.c affine8_x86.c affine8_avx2.c affine8_amx.c context.c decisions.c mixing.c \
+  pass.c pixels.c range_coder.c rows.c tables.c tile.c transform.c)
 
-.PHONY: demo test test-ray lint selftest selftests fuzz reliability check-long benchmarks train train-stop wheel sdist clean
+.PHONY: demo test test-ray lint selftest selftests fuzz reliability check-long benchmarks train train-stop web wheel sdist clean
 
 demo: $(INSTALLED)
 	$(PY) -m benchmarks.demo
@@ -83,6 +91,15 @@ train: $(INSTALLED)
 train-stop:
 	$(PY) -m training.campaign stop $(RUNS)
 
+# The decoder for browsers, which is committed: web/README.md says for which tools. Then the weights that it needs.
+web: $(WASM) $(INSTALLED)
+	$(PY) web/weights.py web/dist
+
+$(WASM): $(WEB_SOURCES) $(HEADERS) $(wildcard web/libc/*.h) Makefile
+	@mkdir -p $(@D)
+	$(WASM_CC) $(WASM_FLAGS) $(WEB_SOURCES) -o $@
+	@chmod -x $@
+
 # The sdist, and the wheel from it, so that nothing stale in build/ gets into it.
 wheel: $(INSTALLED)
 	$(PY) -m build --no-isolation
@@ -111,4 +128,4 @@ $(WITH_RAY): $(INSTALLED)
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info pillow_cwic/coding/_coder*.so
+	rm -rf build dist *.egg-info pillow_cwic/coding/_coder*.so web/dist/*.weights

@@ -40,6 +40,8 @@ cwic_affine_function *cwic_affine_choose(int32_t simd, int32_t *chosen)
         cwic_affine_function *found = cwic_affine_x86(*chosen);
         if (!found)
             found = cwic_affine_neon(*chosen);
+        if (!found)
+            found = cwic_affine_wasm(*chosen);
         if (found)
             return found;
     }

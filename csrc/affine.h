@@ -25,5 +25,6 @@ cwic_affine_function *cwic_affine_choose(int32_t simd, int32_t *chosen);
 /* NULL where the compiler or the processor lacks it. */
 cwic_affine_function *cwic_affine_x86(int32_t simd);
 cwic_affine_function *cwic_affine_neon(int32_t simd);
+cwic_affine_function *cwic_affine_wasm(int32_t simd);
 
 #endif

@@ -100,6 +100,8 @@ const cwic_blocks *cwic_blocks_choose(int32_t simd)
             found = cwic_blocks_x86(simd);
         if (!found)
             found = cwic_blocks_neon(simd);
+        if (!found)
+            found = cwic_blocks_wasm(simd);
         if (found)
             return found;
     }

@@ -46,5 +46,6 @@ const cwic_blocks *cwic_blocks_choose(int32_t simd);
 const cwic_blocks *cwic_blocks_x86(int32_t simd);
 const cwic_blocks *cwic_blocks_amx(int32_t simd);
 const cwic_blocks *cwic_blocks_neon(int32_t simd);
+const cwic_blocks *cwic_blocks_wasm(int32_t simd);
 
 #endif

@@ -28,8 +28,8 @@ enum cwic_result {
 typedef struct cwic_model cwic_model;
 
 /* weights and biases: the arrays of FORMAT.md section 5.1, copied. groups: channels of each group, even numbers.
- * simd: highest instruction set to use: 0 plain C, 1 AVX2 or NEON, 2 AVX-VNNI or NEON with dot product, 3 AVX-512 VNNI,
- * 4 AMX; the best present one up to it is taken. On failure returns NULL and sets *result. */
+ * simd: highest instruction set to use: 0 plain C, 1 AVX2, NEON or the vectors of WebAssembly, 2 AVX-VNNI or NEON with
+ * dot product, 3 AVX-512 VNNI, 4 AMX; the best present one up to it is taken. On failure returns NULL and sets *result. */
 cwic_model *cwic_model_new(const int16_t *weights, size_t weight_count, const int32_t *biases, size_t bias_count,
                            const int32_t *groups, int32_t group_count, int32_t hidden, int32_t map_hidden,
                            int32_t levels, int32_t simd, int32_t *result);

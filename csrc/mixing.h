@@ -7,6 +7,9 @@
 #if defined(__SSE2__) && defined(__GNUC__)
 #define CWIC_SSE2
 #include <emmintrin.h>
+#elif defined(__wasm_simd128__)
+#define CWIC_SSE2
+#include "sse2_wasm.h"
 #endif
 
 enum {

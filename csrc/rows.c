@@ -1,4 +1,4 @@
-/* Entrance and exit of the transforms, beside their products, in plain C and with AVX2. */
+/* Entrance and exit of the transforms, beside their products, in plain C, with AVX2 and in WebAssembly. */
 
 #include "rows.h"
 #include "x86.h"
@@ -132,6 +132,56 @@ AVX2 static void take_avx2(const uint8_t *pixels, size_t pitch, int16_t *values)
 static const cwic_rows avx2 = {enter_avx2, operand_avx2, show_avx2, take_avx2};
 
 const cwic_rows *cwic_rows_choose(int32_t simd) { return simd >= 1 && __builtin_cpu_supports("avx2") ? &avx2 : &plain; }
+
+#elif defined(__wasm_simd128__)
+
+#include <wasm_simd128.h>
+
+/* Eight sums, shifted, within 16 bits. */
+INLINE v128_t shifted(const int32_t *sums, int32_t shift)
+{
+    return wasm_i16x8_narrow_i32x4(wasm_i32x4_shr(wasm_v128_load(sums), (uint32_t)shift),
+                                   wasm_i32x4_shr(wasm_v128_load(sums + 4), (uint32_t)shift));
+}
+
+static void enter_wasm(const int32_t *sums, int32_t shift, const int16_t *m, const int16_t *offset, int16_t *stream,
+                       int32_t wide, int32_t count)
+{
+    int32_t k, o;
+    for (k = 0; k < count; k++, sums += wide, stream += wide)
+        for (o = 0; o < wide; o += 8)
+            wasm_v128_store(stream + o,
+                            wasm_i16x8_add_sat(wasm_i16x8_q15mulr_sat(shifted(sums + o, shift), wasm_v128_load(m + o)),
+                                               wasm_v128_load(offset + o)));
+}
+
+static void operand_wasm(const int16_t *stream, const int16_t *m, int16_t *out, size_t step, int32_t wide,
+                         int32_t count)
+{
+    const v128_t most = wasm_i16x8_splat(CWIC_OPERAND_LIMIT), least = wasm_i16x8_splat(-CWIC_OPERAND_LIMIT);
+    int32_t k, c;
+    for (k = 0; k < count; k++, stream += wide, out += step)
+        for (c = 0; c < wide; c += 8) {
+            const v128_t x = wasm_i16x8_q15mulr_sat(wasm_v128_load(stream + c), wasm_v128_load(m + c));
+            wasm_v128_store(out + c, wasm_i16x8_max(wasm_i16x8_min(x, most), least));
+        }
+}
+
+/* Byte i of 24 interleaved ones is colour i % 3 of pixel i / 3. */
+static void show_wasm(const int32_t *sums, int32_t shift, uint8_t *pixels, size_t pitch)
+{
+    int32_t k;
+    for (k = 0; k < COLOUR; k += CWIC_SIDE, pixels += pitch) {
+        const v128_t rg = wasm_u8x16_narrow_i16x8(shifted(sums + k, shift), shifted(sums + COLOUR + k, shift));
+        const v128_t blue = shifted(sums + 2 * COLOUR + k, shift), b = wasm_u8x16_narrow_i16x8(blue, blue);
+        wasm_v128_store(pixels, wasm_i8x16_shuffle(rg, b, 0, 8, 16, 1, 9, 17, 2, 10, 18, 3, 11, 19, 4, 12, 20, 5));
+        wasm_v128_store64_lane(pixels + 16, wasm_i8x16_shuffle(rg, b, 13, 21, 6, 14, 22, 7, 15, 23, 0, 0, 0, 0, 0, 0, 0, 0), 0);
+    }
+}
+
+static const cwic_rows wasm = {enter_wasm, operand_wasm, show_wasm, take_plain};
+
+const cwic_rows *cwic_rows_choose(int32_t simd) { return simd >= 1 ? &wasm : &plain; }
 
 #else
 

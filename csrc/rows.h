@@ -1,5 +1,5 @@
 /* What stands around the products of entrance and exit of the transforms, FORMAT.md sections 6.2 to 6.5, for some
- * positions of a row: one function for each step, in two implementations with the same results. */
+ * positions of a row: one function for each step, in implementations with the same results. */
 #ifndef CWIC_ROWS_H
 #define CWIC_ROWS_H
 

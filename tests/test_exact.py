@@ -266,6 +266,14 @@ def test_a_cut_file_shows_the_bands_that_arrived(monkeypatch: pytest.MonkeyPatch
         assert (shown[arrived:] == MISSING).all()
 
 
+def test_a_whole_file_without_pixels_is_damaged() -> None:
+    """A payload of no bytes in a file that was not cut was shown as grey."""
+    data = container.write_file(container.Header.without_model(5, 4, "RGB", False), [], pixels=b"")
+    with pytest.raises(ContainerError, match="PIXL: method missing"):
+        codec.decode(data)
+    assert (codec.decode(data[:-12], partial=True) == MISSING).all()
+
+
 def test_lossless_and_lossy_files_in_one_batch(small_file: bytes) -> None:
     with Image.open(io.BytesIO(small_file)) as im:
         lossy = np.asarray(im)

@@ -66,9 +66,9 @@ def exact_colour(parsed: container.Parsed, progress: Progress | None = None) -> 
     """
     header = parsed.header
     made = np.full((header.height, header.width, header.channels), MISSING, np.uint8)
-    if not parsed.pixels:  # the file is cut before them
+    if not parsed.pixels and not parsed.complete:  # the file is cut before them
         return made
-    return exact.decode(parsed.pixels, made, "PIXL", partial=not parsed.complete, progress=progress)
+    return exact.decode(parsed.pixels or b"", made, "PIXL", partial=not parsed.complete, progress=progress)
 
 
 def alpha_of(parsed: container.Parsed) -> NDArray[np.uint8] | None:

@@ -1,0 +1,118 @@
+"""The decoder for browsers, in Node: the pixels that Python gives, and errors for all that is damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from gzip import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pillow_cwic import models
+from tests.web_node import GOLDEN, ROOT, decoded, make_weights, needs_node, sha256, web_weights
+from web import speed
+
+MODULE = ROOT / "web" / "dist" / "cwic.wasm"
+TOOLS = {"clang-14": "clang version 14.0.6", "wasm-ld-14": "LLD 14.0.6"}  # that made what is committed
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+@needs_node
+def test_golden_files(weights: Path) -> None:
+    """Every picture has the hash of its pixels that stands in the index; those of cwic2018 are refused by name."""
+    entries = json.loads((GOLDEN / "index.json").read_text())
+    found = decoded(weights, [GOLDEN / name for name in entries])
+    exact = 0
+    for (name, entry), got in zip(entries.items(), found, strict=True):
+        if name.startswith("golden2018"):
+            assert got["error"].startswith("model family: cw18"), name
+            continue
+        assert "error" not in got, (name, got)
+        assert (got["mode"], [got["width"], got["height"]]) == (entry["mode"], entry["size"]), name
+        assert got["pixels"] == entry["pixels"], f"{name}: other pixels"
+        assert got["complete"] and (got["grey3"] or not got["grey"]), name
+        exact += 1
+    assert exact == sum("pixels" in entry for entry in entries.values()) > 20
+
+
+@needs_node
+def test_metadata_is_that_of_python(weights: Path) -> None:
+    path = GOLDEN / "golden1-LA-70x1-q50.cwic"
+    (got,) = decoded(weights, [path])
+    with Image.open(path) as im:
+        for name, theirs in (("exif", "exif"), ("icc_profile", "icc"), ("xmp", "xmp")):
+            assert got[theirs].encode("latin1") == im.info[name].removeprefix(b"Exif\0\0"), name
+        assert tuple(got["dpi"]) == im.info["dpi"]
+
+
+@needs_node
+@pytest.mark.parametrize("tuning", models.TUNINGS)
+def test_a_photograph(tuning: str, weights: Path, tmp_path: Path) -> None:
+    """By the released weights, with alpha, exact blocks, without loss, each in a decoder that others used before."""
+    with Image.open(ROOT / "tests" / "data" / "kodim23.png") as photo:
+        rgb = photo.convert("RGB")
+    small = rgb.crop((100, 60, 421, 300))
+    window = Image.new("RGB", (320, 200), (240, 240, 245))
+    window.paste(small.resize((120, 90)), (150, 70))
+    window.paste((20, 30, 90), (10, 10, 140, 24))
+    clear = small.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(small.size))
+    pictures: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "low": (small, {"rate": 0.2}),
+        "high": (small, {"quality": 95}),
+        "clear": (clear, {}),
+        "grey": (small.convert("L"), {}),
+        "window": (window, {}),
+        "lossless": (rgb, {"lossless": True}),  # whose tables are larger than memory was before
+    }
+    for name, (im, options) in pictures.items():
+        im.save(tmp_path / f"{name}.cwic", tuning=tuning, **options)
+    found = decoded(weights, [tmp_path / f"{name}.cwic" for name in pictures])
+    for name, got in zip(pictures, found, strict=True):
+        with Image.open(tmp_path / f"{name}.cwic") as im:
+            assert got.get("pixels") == sha256(np.asarray(im)), (name, got)
+
+
+def test_the_module_is_what_the_sources_make(tmp_path: Path) -> None:
+    """Byte for byte, by the tools that web/README.md names; others make another one, which is no worse."""
+    for tool, version in TOOLS.items():
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
+        found = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        if not re.search(rf"{re.escape(version)}\b", found):
+            pytest.skip(f"{tool} is {found}, wanted {version}")
+    made = tmp_path / "cwic.wasm"
+    subprocess.run(["make", "-s", f"WASM={made}", str(made)], cwd=ROOT, check=True)
+    assert hashlib.sha256(made.read_bytes()).hexdigest() == hashlib.sha256(MODULE.read_bytes()).hexdigest()
+
+
+def test_sizes(weights: Path) -> None:
+    """What a page transfers: the runtime, and the weights of one tuning."""
+    runtime = sum(len(compress(path.read_bytes(), 9)) for path in (MODULE, *(ROOT / "web").glob("*.js")))
+    assert runtime <= 150_000
+    assert len(list(weights.glob("*.weights"))) == len(models.TUNINGS) + 1
+    assert all(path.stat().st_size <= 2_500_000 for path in weights.glob("*.weights"))
+
+
+def test_weights_are_the_same_twice(weights: Path) -> None:
+    name, packed = web_weights.converted((GOLDEN / "golden1.safetensors").read_bytes())
+    assert (weights / f"{name}.weights").read_bytes() == packed
+
+
+@needs_node
+@pytest.mark.long
+def test_speed(weights: Path) -> None:
+    """A photograph of 768 x 512 in one thread, against plain C in the same run."""
+    for rate, node, plain in speed.measure(weights):
+        assert node <= 0.6 and node <= 6 * plain, (rate, node, plain)

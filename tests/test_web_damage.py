@@ -1,0 +1,151 @@
+"""Damaged and hostile files in the decoder for browsers: what Python says of them, never a trap."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pillow_cwic
+from fuzz import files, hostile
+from pillow_cwic import codec, models
+from pillow_cwic.errors import CwicError
+from pillow_cwic.file import container
+from tests.web_node import GOLDEN, decoded, make_weights, needs_node, sha256
+
+pytestmark = needs_node
+
+FINDINGS = sorted((GOLDEN.parents[1] / "fuzz_findings").glob("*.cwic"))
+MOST_SECONDS = 20.0  # of a small file, on a machine with much else to do
+MOST_MEMORY = 400_000_000  # bytes, of the process
+ALL = 2**30  # pixels: what Python takes
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+def golden() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.cwic"))]
+
+
+def pythons(data: bytes, partial: bool) -> str:
+    """The hash of the pixels that Python shows, or its error in the words of the decoder for browsers."""
+    try:
+        with pillow_cwic.options(models=[GOLDEN], device="cpu", threads=1):
+            return sha256(codec.decode(data, partial=partial))
+    except CwicError as error:
+        said = re.sub(r"b'([^']*)'", r"\1", str(error)).replace("newer pillow_cwic", "newer reader")
+        return re.sub(r"^(chunk type|model id|model family: ).*", r"\1", said)
+
+
+def browsers(got: dict[str, Any]) -> str:
+    """The same of what the decoder for browsers says."""
+    assert not got.get("trap"), got["trap"]
+    assert got.get("elapsed", 0) < MOST_SECONDS and got.get("rss", 0) < MOST_MEMORY, got
+    said: str = got.get("pixels") or got["error"]
+    return re.sub(r"^(chunk type|model id|model family: ).*", r"\1", said)
+
+
+def compare(weights: Path, folder: Path, made: Iterable[bytes], partial: bool) -> set[str]:
+    """Whether both say the same of every file; the kinds of errors that there were."""
+    paths = []
+    for k, data in enumerate(made):
+        paths.append(folder / f"{k}.cwic")
+        paths[-1].write_bytes(data)
+    kinds = set()
+    for path, got in zip(paths, decoded(weights, paths, partial=partial, maxPixels=ALL), strict=True):
+        found = browsers(got)
+        if found != "model family: ":  # of cwic2018, whose pictures Python shows
+            assert found == pythons(path.read_bytes(), partial), path
+        kinds.add(re.sub(r"[\d\W]+", " ", found)[:20] if "error" in got else "shown")
+    return kinds
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_random_damage(partial: bool, weights: Path, tmp_path: Path) -> None:
+    """Edits behind right CRCs, and wrong ones."""
+    rng, whole = random.Random(17 + partial), golden()
+    made = [hostile.hostile(rng, rng.choice(whole), whole) for _ in range(400)]
+    assert len(compare(weights, tmp_path, made, partial)) > 15
+
+
+def test_files_cut_anywhere(weights: Path, tmp_path: Path) -> None:
+    names = ("golden1-RGBA-40x40-q50-grey-blocks", "golden1-LA-33x64-q30", "pixels-RGBA-50x40-q100-lossless")
+    whole = [(GOLDEN / f"{name}.cwic").read_bytes() for name in names]
+    cut = [data[:size] for data in whole for size in range(0, len(data), 7)]
+    assert "shown" in compare(weights, tmp_path, cut, True)
+    assert "shown" not in compare(weights, tmp_path, cut, False)
+
+
+def test_what_fuzzing_found(weights: Path, tmp_path: Path) -> None:
+    """As they are, and as files of models that are there, CRCs made right."""
+    tiny = min(weights.iterdir(), key=lambda path: path.stat().st_size)
+    ids = [models.by_name("cwic1").id, bytes.fromhex(tiny.stem)]
+    made = [path.read_bytes() for path in FINDINGS]
+    made += [hostile.of_model(data, model_id, b"cwc1") for data in made for model_id in ids]
+    compare(weights, tmp_path, made, False)
+
+
+def test_streams_of_released_models(weights: Path, tmp_path: Path) -> None:
+    """Damage that only the decoder itself can see."""
+    rng, whole = random.Random(5), list(files.eight().values())
+    compare(weights, tmp_path, [hostile.hostile(rng, rng.choice(whole), whole) for _ in range(60)], False)
+
+
+@pytest.mark.parametrize("name", ["golden1-RGB-70x70-q100", "pixels-RGB-96x64-q100-lossless"])
+def test_giant_pictures_are_refused_before_memory_is_taken(name: str, weights: Path, tmp_path: Path) -> None:
+    """By the limit if they are beyond it; else once their few bytes are read, whatever their header claims."""
+    data = bytearray((GOLDEN / f"{name}.cwic").read_bytes())
+    head = next(chunk for chunk in hostile.chunks(data) if chunk.kind == b"HEAD")
+    if not container.read_header(data).lossless:
+        data[head.start + 9] = 15  # few tiles
+    for k, side in enumerate((2**24 - 1, 16384, 16000)):
+        struct.pack_into(">II", data, head.start, side, side + (k == 1))
+        (tmp_path / f"{k}.cwic").write_bytes(hostile.resigned(data))
+    found = decoded(weights, [tmp_path / f"{k}.cwic" for k in range(3)])
+    said = [browsers(got) for got in found]
+    assert said[0].startswith("picture: 16777215 x 16777215") and "exceed the limit of 268435456" in said[0]
+    assert said[1].startswith("picture: 16384 x 16385"), said[1]
+    assert re.match("layer 0|PIXL", said[2]), said[2]
+
+
+def test_other_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+    """Weights of another model, cut short, or none at all: by name, and without a trap."""
+    source = GOLDEN / "golden1-RGB-16x16-q90.cwic"
+    own = min(weights.iterdir(), key=lambda path: path.stat().st_size)
+    packed = own.read_bytes()
+    other = max(weights.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
+    for data, message in ((other, "those of model"), (packed[:-9], "not one whole stream"), (b"", "begin with")):
+        (tmp_path / own.name).write_bytes(data)
+        (got,) = decoded(tmp_path, [source])
+        assert re.match("weights", browsers(got)) and message in got["error"], got
+    (tmp_path / own.name).unlink()
+    (got,) = decoded(tmp_path, [source])
+    assert browsers(got) == "model id"
+
+
+def test_hostile_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+    """Numbers changed behind the gzip stream: an error, or a picture whose symbols do not fit."""
+    source = GOLDEN / "golden1-RGB-16x16-q90.cwic"
+    own = min(weights.iterdir(), key=lambda path: path.stat().st_size)
+    plain, rng, kinds = gzip.decompress(own.read_bytes()), random.Random(3), set()
+    for k in range(10):
+        data = bytearray(plain)
+        if k < 6:  # one of the facts
+            struct.pack_into("<i", data, 16 + 4 * rng.randrange(12), rng.choice((-1, 0, 1, 33, 2**31 - 1)))
+        else:
+            for _ in range(20):
+                data[rng.randrange(16, len(data))] = rng.choice((0, 127, 128, 255))
+        (tmp_path / own.name).write_bytes(data)
+        (got,) = decoded(tmp_path, [source])
+        assert not got.get("trap"), got
+        kinds.add(got.get("error", "shown")[:7])
+    assert "weights" in kinds

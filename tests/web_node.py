@@ -1,0 +1,55 @@
+"""The decoder for browsers, run in Node: what it says of files, and the weights that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden" / "v1"
+OLDEST = 18  # version of Node
+
+spec = importlib.util.spec_from_file_location("web_weights", ROOT / "web" / "weights.py")
+assert spec is not None and spec.loader is not None
+web_weights = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(web_weights)
+
+
+def _missing() -> str:
+    """Why Node cannot be used here; empty if it can."""
+    if not (node := shutil.which("node")):
+        return "node is not installed"
+    found = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return "" if int(found.strip("v").split(".")[0]) >= OLDEST else f"node is {found}, wanted v{OLDEST} or later"
+
+
+needs_node = pytest.mark.skipif(bool(_missing()), reason=_missing())
+
+
+def make_weights(folder: Path) -> Path:
+    """Writes the weights of all released models, and of the golden files' own."""
+    web_weights.main(str(folder))
+    web_weights.main(str(folder), str(GOLDEN / "golden1.safetensors"))
+    return folder
+
+
+def decoded(weights: Path, files: Iterable[Path], **options: Any) -> list[dict[str, Any]]:
+    """What the decoder says of each file, all in one process."""
+    lines = "".join(f"{json.dumps([str(file), options])}\n" for file in files)
+    command = ["node", str(ROOT / "tests" / "web_decode.mjs"), str(weights)]
+    done = subprocess.run(command, input=lines, capture_output=True, encoding="utf-8", check=False, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+
+
+def sha256(pixels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()

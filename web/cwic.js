@@ -1,0 +1,379 @@
+// Decodes CWIC files: the same pixels, bit for bit, as pillow_cwic. No dependencies; web/README.md says how to serve it.
+
+import {
+  BLOCK, CwicError, checkCrc, checkPixels, crc32, readFile, readHeader, readPixels, splitBlocks, splitTiles,
+} from "./container.js";
+
+export { CwicError };
+
+const MAX_PIXELS = 2 ** 28; // as large as canvases are
+const MAX_METADATA = 2 ** 24; // bytes, unpacked, all blocks together
+const MAX_WEIGHTS = 2 ** 28;
+const KEPT = 2 ** 26; // bytes of memory, up to which a decoder is kept for the next picture
+const MISSING = 128; // what is shown for samples that did not arrive
+const MAGIC = "cwicweb1";
+
+const MESSAGES = new Map([
+  [-1, "out of memory"],
+  [-2, "an argument is out of its range"],
+  [-4, "the stream ends before its last symbol"],
+  [-5, "bytes are left over after the last symbol"],
+  [-6, "a symbol is out of its range"],
+  [-7, "the weights do not fit the shape, or sums could overflow"],
+]);
+
+function check(result, what) {
+  if (result !== 0) throw new CwicError(`${what}: ${MESSAGES.get(result) ?? `error ${result}`}`);
+}
+
+// ---- what is fetched, once ------------------------------------------------------------------------------------------
+
+const bytesOf = (given) => (given instanceof Uint8Array ? given : new Uint8Array(given));
+
+/** The bytes at a URL, of a file in Node. */
+async function fetched(url, what) {
+  try {
+    if (url.protocol === "file:") return await (await import("node:fs/promises")).readFile(url);
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    throw new CwicError(`${what}: ${url} cannot be read: ${error.message}`, { cause: error });
+  }
+}
+
+/** Unpacks a gzip ("gzip") or zlib ("deflate") stream to at most so many bytes. */
+async function unpacked(bytes, format, most, field) {
+  const parts = [];
+  let size = 0;
+  try {
+    for await (const part of chunksOf(new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format)))) {
+      size += part.length;
+      if (size > most) break;
+      parts.push(part);
+    }
+  } catch (error) {
+    throw new CwicError(`${field}: its ${bytes.length} bytes are not one whole stream`, { cause: error });
+  }
+  if (size > most) throw new CwicError(`${field}: more than ${most} bytes when unpacked`);
+  const all = new Uint8Array(size);
+  size = 0;
+  for (const part of parts) {
+    all.set(part, size);
+    size += part.length;
+  }
+  return all;
+}
+
+async function* chunksOf(stream) { // not every browser can iterate over streams
+  const reader = stream.getReader();
+  try {
+    for (let next; !(next = await reader.read()).done;) yield next.value;
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+const cache = new Map(); // by name: promises of the module, of weights by model id
+
+function once(name, make) {
+  if (!cache.has(name)) {
+    const promise = make();
+    cache.set(name, promise);
+    promise.catch(() => cache.delete(name)); // so that it is tried again
+  }
+  return cache.get(name);
+}
+
+const DIST = new URL("./dist/", import.meta.url);
+
+const compiled = () => once("module", async () => {
+  const place = new URL("cwic.wasm", DIST);
+  try {
+    if (place.protocol !== "file:") return await WebAssembly.compileStreaming(fetch(place)); // browsers cache the code
+  } catch {
+    // served as another type than application/wasm, or not at all, which fetching it says
+  }
+  return WebAssembly.compile(await fetched(place, "decoder"));
+});
+
+async function unpackedWeights(bytes, id) {
+  const data = bytes[0] === 0x1f && bytes[1] === 0x8b ? await unpacked(bytes, "gzip", MAX_WEIGHTS, `weights ${id}`) : bytes;
+  const magic = String.fromCharCode(...data.subarray(0, 8));
+  if (magic !== MAGIC) throw new CwicError(`weights ${id}: begin with ${JSON.stringify(magic)}, not ${MAGIC}`);
+  const found = Array.from(data.subarray(8, 14), (v) => v.toString(16).padStart(2, "0")).join("");
+  if (found !== id) throw new CwicError(`weights: those of model ${found}, the file names ${id}`);
+  return data;
+}
+
+/** The unpacked weights of a model, from what the caller gave or from beside this module. */
+async function weightsOf(id, given) {
+  if (given instanceof Uint8Array || given instanceof ArrayBuffer) return unpackedWeights(bytesOf(given), id);
+  return once(id, async () => {
+    const place = new URL(`${id}.weights`, typeof given === "function" ? DIST : given ?? DIST);
+    const found = typeof given === "function" ? await given(id) : await fetched(place, `model id: weights of ${id}`);
+    return unpackedWeights(bytesOf(found), id);
+  });
+}
+
+// ---- the decoder's memory -------------------------------------------------------------------------------------------
+
+/** An instance of the module; `memory` moves whenever it grows, so views are made anew after each call. */
+class Decoder {
+  constructor(module) {
+    this.calls = new WebAssembly.Instance(module).exports;
+    this.model = null;
+    this.taken = [];
+  }
+
+  /** Room for so many bytes, all zero, until `clear`. Memory that was never used costs nothing until it is. */
+  take(size, what) {
+    const at = size < 2 ** 31 ? this.calls.calloc(size, 1) >>> 0 : 0;
+    if (!at) throw new CwicError(`${what}: out of memory for ${size} bytes`);
+    this.taken.push(at);
+    return at;
+  }
+
+  give(at) {
+    this.calls.free(at);
+    this.taken = this.taken.filter((other) => other !== at);
+  }
+
+  view(at, size) {
+    return new Uint8Array(this.calls.memory.buffer, at, size);
+  }
+
+  put(bytes, what) {
+    const at = this.take(bytes.length, what);
+    this.view(at, bytes.length).set(bytes);
+    return at;
+  }
+
+  load(id, weights) {
+    const at = this.put(weights, "weights");
+    check(this.calls.model(at, weights.length), `weights ${id}`);
+    this.give(at);
+    this.model = id;
+  }
+
+  clear() {
+    while (this.taken.length) this.calls.free(this.taken.pop());
+  }
+}
+
+const kept = new Map(); // decoders by model id, "" without a model
+
+/** `work(decoder)` with a decoder that has the model's weights; it is kept if it is sound and small. */
+function withDecoder(module, id, weights, work) {
+  let decoder = kept.get(id);
+  kept.delete(id);
+  try {
+    if (!decoder) {
+      decoder = new Decoder(module);
+      if (weights) decoder.load(id, weights);
+    }
+    const result = work(decoder);
+    decoder.clear();
+    if (decoder.calls.memory.buffer.byteLength <= KEPT) kept.set(id, decoder);
+    return result;
+  } catch (error) {
+    if (error instanceof CwicError) throw error;
+    throw new CwicError(`decoder: ${error.message}`, { cause: error }); // no file is known to do this
+  }
+}
+
+// ---- pictures -------------------------------------------------------------------------------------------------------
+
+/** The picture's codes out of its layers: where they lie. */
+function decodeSymbols(decoder, file, parsed, base) {
+  const { header, layers, complete } = parsed;
+  const { calls } = decoder;
+  const all = calls.channels(-1);
+  if (layers.length > all || (complete && layers.length < all)) {
+    throw new CwicError(`layers: the file has ${layers.length}, its model ${all}`);
+  }
+  const [rows, columns] = [Math.ceil(header.height / BLOCK), Math.ceil(header.width / BLOCK)];
+  const channels = Array.from({ length: all }, (_, n) => calls.channels(n));
+  const side = 2 ** header.exponent / BLOCK;
+  const streams = layers.map((layer, n) => splitTiles(file, layer, header.tiles, `layer ${n}`));
+  const plane = 2 * 4 * rows * columns; // bytes of one channel's codes
+  const places = [decoder.take(2 * rows * columns, "importance map")];
+  places.push(decoder.take(plane * channels.slice(1).reduce((a, b) => a + b), "codes"));
+  for (let n = 1; n < all; n++) places.push(places[n] + plane * channels[n]);
+  const tall = Math.min(side, rows);
+  const broad = Math.min(side, columns);
+  const scratch = header.tiles > 1 ? decoder.take(2 * 4 * tall * broad * Math.max(...channels), "tile") : 0;
+  let tile = 0;
+  for (let top = 0; top < rows; top += side) {
+    for (let left = 0; left < columns; left += side, tile++) {
+      check(calls.tile(header.rate, Math.min(side, rows - top), Math.min(side, columns - left)), `tile ${tile}`);
+      layers.forEach((_, n) => {
+        const unit = n ? 2 : 1;
+        const { start, end } = streams[n][tile];
+        const at = places[n] + 2 * unit * (top * unit * columns + left);
+        check(calls.layer(base + start, end - start, at, rows * unit, columns * unit, scratch), `layer ${n}`);
+      });
+    }
+  }
+  calls.tile_end();
+  const levels = Uint8Array.from(new Int16Array(calls.memory.buffer, places[0], layers.length ? rows * columns : 0));
+  layers.forEach((layer, n) => {
+    const found = n ? crc32(decoder.view(places[n], plane * channels[n])) : crc32(levels);
+    checkCrc(`layer ${n}: symbol CRC`, found, layer.crc);
+  });
+  if (scratch) decoder.give(scratch);
+  return places[1];
+}
+
+/** The CRC of a band's pixels, of which `blocks`, a view or null, says which blocks count. */
+function bandCrc(pixels, rows, width, channels, blocks) {
+  if (!blocks || blocks.every((one) => one)) return crc32(pixels);
+  const across = Math.ceil(width / BLOCK);
+  let crc = 0;
+  for (let y = 0; y < rows; y++) {
+    for (let b = 0; b < across; b++) {
+      if (!blocks[Math.floor(y / BLOCK) * across + b]) continue;
+      const start = (y * width + b * BLOCK) * channels;
+      crc = crc32(pixels, start, (y * width + Math.min((b + 1) * BLOCK, width)) * channels, crc);
+    }
+  }
+  return crc;
+}
+
+/** Writes a pixel payload to `at`, all of it or those blocks that the bytes at `blocks` name. */
+function decodePixels(decoder, file, base, place, field, { width, height }, channels, at, blocks, partial) {
+  const payload = readPixels(file, place, height, channels, field, partial);
+  const across = Math.ceil(width / BLOCK);
+  if (payload.colour) {
+    const pixels = decoder.view(at, width * height * channels);
+    const chosen = blocks && decoder.view(blocks, across * Math.ceil(height / BLOCK));
+    for (let y = 0, i = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, i += channels) {
+        if (!chosen || chosen[(y >> 4) * across + (x >> 4)]) pixels.set(payload.colour, i);
+      }
+    }
+    return;
+  }
+  payload.bands.forEach(({ start, end, crc }, k) => {
+    const rows = Math.min(payload.rows, height - k * payload.rows);
+    const first = at + k * payload.rows * width * channels;
+    const mine = blocks && blocks + ((k * payload.rows) / BLOCK) * across;
+    const what = `${field}: band ${k}`;
+    check(decoder.calls.pixels(base + start, end - start, first, rows, width, channels, mine), `${what}: pixels`);
+    const chosen = mine ? decoder.view(mine, across * Math.ceil(rows / BLOCK)) : null;
+    const found = bandCrc(decoder.view(first, rows * width * channels), rows, width, channels, chosen);
+    checkCrc(`${what}: CRC of its pixels`, found, crc);
+  });
+}
+
+/** Writes the exact blocks of a picture with layers over its pixels at `at`. */
+function decodeBlocks(decoder, file, base, parsed, at) {
+  const { header, pixels, complete } = parsed;
+  const parts = splitBlocks(file, pixels, !complete);
+  if (!parts) return;
+  const [rows, columns] = [Math.ceil(header.height / BLOCK), Math.ceil(header.width / BLOCK)];
+  const blocks = decoder.take(rows * columns, "blocks");
+  const [mask, rest] = parts;
+  check(decoder.calls.pixels(base + mask.start, mask.end - mask.start, blocks, rows, columns, 1, 0), "pixels");
+  const most = decoder.view(blocks, rows * columns).reduce((a, b) => Math.max(a, b));
+  if (most !== 1) throw new CwicError(`blocks: values up to ${most}, wanted 0 and 1`);
+  if (rest.end > rest.start || complete) {
+    decodePixels(decoder, file, base, rest, "PIXL", header, header.channels, at, blocks, !complete);
+  }
+  decoder.give(blocks);
+}
+
+/** Colour at `at`, of 1 or 3 channels as the result says. */
+function decodeColour(decoder, file, base, parsed) {
+  const { header } = parsed;
+  const { width, height } = header;
+  const count = width * height;
+  if (header.lossless) {
+    const at = decoder.take(count * header.channels, "pixels");
+    if (!parsed.complete) decoder.view(at, count * header.channels).fill(MISSING);
+    if (parsed.complete || parsed.pixels?.end > parsed.pixels?.start) {
+      decodePixels(decoder, file, base, parsed.pixels, "PIXL", header, header.channels, at, 0, !parsed.complete);
+    }
+    return at;
+  }
+  const codes = decodeSymbols(decoder, file, parsed, base);
+  const at = decoder.take(3 * count, "pixels");
+  check(decoder.calls.synthesis(header.rate, codes, at, height, width), "picture");
+  decoder.give(codes);
+  if (header.grey) {
+    const pixels = decoder.view(at, 3 * count);
+    for (let i = 0, k = 0; i < count; i++, k += 3) {
+      pixels[i] = ((2 * (pixels[k] + pixels[k + 1] + pixels[k + 2]) + 3) / 6) | 0;
+    }
+  }
+  if (parsed.pixels) decodeBlocks(decoder, file, base, parsed, at);
+  return at;
+}
+
+/** The picture as RGBA. */
+function decodePicture(decoder, file, parsed) {
+  const { header } = parsed;
+  const count = header.width * header.height;
+  const base = decoder.put(file, "file");
+  const at = decodeColour(decoder, file, base, parsed);
+  let alpha = 0;
+  if (parsed.alpha) {
+    alpha = decoder.take(count, "alpha");
+    decodePixels(decoder, file, base, parsed.alpha, "ALPH", header, 1, alpha, 0, false);
+  }
+  const colour = decoder.view(at, count * header.channels);
+  const opacity = alpha ? decoder.view(alpha, count) : null;
+  const data = new Uint8ClampedArray(4 * count);
+  const [green, blue, step] = header.grey ? [0, 0, 1] : [1, 2, 3];
+  for (let i = 0, k = 0, to = 0; i < count; i++, k += step, to += 4) {
+    data[to] = colour[k];
+    data[to + 1] = colour[k + green];
+    data[to + 2] = colour[k + blue];
+    data[to + 3] = opacity ? opacity[i] : 255;
+  }
+  return data;
+}
+
+/** EXIF, ICC profile, XMP and resolution; nothing if one of them is damaged in a way that its CRC does not show. */
+async function metadataOf(file, extra) {
+  const found = {};
+  let left = MAX_METADATA;
+  try {
+    for (const [name, kind] of [["exif", "eXIf"], ["icc", "iCCP"], ["xmp", "xMPp"]]) {
+      if (!extra.has(kind)) continue;
+      const { start, end } = extra.get(kind);
+      found[name] = await unpacked(file.subarray(start, end), "deflate", left, `chunk ${kind}`);
+      left -= found[name].length;
+    }
+    if (extra.has("rESo")) {
+      const { start, end } = extra.get("rESo");
+      const view = new DataView(file.buffer, file.byteOffset + start, end - start);
+      if (view.byteLength !== 8 || !view.getUint32(0) || !view.getUint32(4)) return {};
+      found.dpi = [view.getUint32(0) / 1000, view.getUint32(4) / 1000];
+    }
+  } catch (error) {
+    if (error instanceof CwicError) return {};
+    throw error;
+  }
+  return found;
+}
+
+/** What a file says about its picture, without decoding it; 46 bytes of it suffice. See cwic.d.ts. */
+export function info(bytes) {
+  const { width, height, mode, grey, lossless, rate, family, modelId } = readHeader(bytesOf(bytes));
+  return { width, height, mode, grey, lossless, rate: rate / 512, family, model: lossless ? null : modelId };
+}
+
+/** Decodes a file to RGBA. See cwic.d.ts. */
+export async function decode(bytes, { weights = null, partial = false, maxPixels = MAX_PIXELS } = {}) {
+  const file = bytesOf(bytes);
+  const said = info(file);
+  checkPixels(said, maxPixels);
+  const parsed = readFile(file, partial);
+  if (said.family === "cw18") throw new CwicError("model family: cw18 (cwic2018) is not decoded in browsers");
+  const metadata = await metadataOf(file, parsed.extra);
+  const model = said.model === null ? null : await weightsOf(said.model, weights);
+  const module = await compiled();
+  const data = withDecoder(module, said.model ?? "", model, (decoder) => decodePicture(decoder, file, parsed));
+  return { ...said, data, complete: parsed.complete, ...metadata };
+}

@@ -1,0 +1,65 @@
+"""Weights of ``cwic1`` for browsers: the decoder's half, in a form that packs well.
+
+    python web/weights.py FOLDER [FILE ..]
+
+writes each weights file (the released ones by default) to ``FOLDER/ID.weights``, ID the 12 hexadecimal digits by which
+pictures name their model. The layout, integers little-endian, as one gzip stream:
+
+    8 bytes  "cwicweb1"
+    6 bytes  model id, 2 zero bytes
+    48 bytes i32: wide, blocks, normalised, levels, context_hidden, map_hidden, groups, and lengths of the arrays
+    i32      channels of each group
+    then     synthesis.words, .halves, .bytes, context.weights, .biases (FORMAT.md sections 5.1 and 6.7): of each array
+             the first bytes of all its values, then the second ones ..
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pillow_cwic import models
+from pillow_cwic.models.config import Config
+from pillow_cwic.models.weights import read
+
+MAGIC = b"cwicweb1"
+ARRAYS = {
+    "synthesis.words": np.int32,
+    "synthesis.halves": np.int16,
+    "synthesis.bytes": np.int8,
+    "context.weights": np.int16,
+    "context.biases": np.int32,
+}
+
+
+def converted(data: bytes) -> tuple[str, bytes]:
+    """Id and weights for browsers of a safetensors file of ``cwic1``. Raises ModelError for any other."""
+    weights = read(data)
+    config = Config.from_dict(weights.config)
+    identity = hashlib.sha256(data).digest()[: models.ID_BYTES]
+    arrays = [weights.take(name, kind) for name, kind in ARRAYS.items()]
+    shape = config.wide, config.blocks, config.normalised, config.levels, config.context_hidden, config.map_hidden
+    facts = (*shape, len(config.groups), *map(len, arrays), *config.groups)
+    little = (array.astype(array.dtype.newbyteorder("<")) for array in arrays)
+    planes = [array.view(np.uint8).reshape(-1, array.itemsize) for array in little]
+    packed = MAGIC + identity + bytes(2) + struct.pack(f"<{len(facts)}i", *facts)
+    packed += b"".join(plane.T.tobytes() for plane in planes)
+    return identity.hex(), gzip.compress(packed, 9, mtime=0)
+
+
+def main(folder: str, *files: str) -> None:
+    chosen = [Path(file).read_bytes() for file in files]
+    for data in chosen or [model.read() for model in models.released() if model.family == b"cwc1"]:
+        identity, packed = converted(data)
+        path = Path(folder) / f"{identity}.weights"
+        path.write_bytes(packed)
+        print(f"{path}: {len(packed)} bytes")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
