@@ -17,7 +17,7 @@ import pillow_cwic
 kind, (side, threads, processes, more) = sys.argv[1], map(int, sys.argv[2:])
 warnings.simplefilter("ignore")  # of forks beside threads of torch
 options = {"refined": {"effort": 5}, "paper": {"model": "cwic2018"}}.get(kind, {})
-whole = Image.radial_gradient("L").resize((side, side)).convert("RGB")
+whole = Image.effect_noise((side // 8, side // 8), 60).resize((side, side)).convert("RGB")  # no drawing
 if kind == "alpha":
     whole.putalpha(Image.linear_gradient("L").resize((side, side)))
 
@@ -61,7 +61,7 @@ print(json.dumps(collections.Counter(forked(limited, k * more).decode() for k in
     [
         ("plain", 768, 1, 8, 20_000_000),
         ("plain", 768, 4, 8, 15_000_000),
-        ("alpha", 256, 2, 8, 12_000_000),
+        ("alpha", 512, 2, 8, 9_000_000),
         ("paper", 256, 1, 8, 8_000_000),
     ],
 )
