@@ -31,6 +31,7 @@ RATES = (0.1, 2.0)  # bits per pixel, between which the curves are compared
 MOST_PSNR = 60.0  # what a picture without any error counts as in a mean
 LOSSY = ("AVIF", "WebP", "JPEG XL", *TUNINGS)
 QUALITIES = (30, 50, 75, 90, 100)
+WORDS = "the quick brown fox jumps over a lazy dog while seven wizards pack five dozen liquor jugs"
 FLAT = ((255, 255, 255), (0, 0, 0), (128, 128, 128), (250, 248, 240), (12, 90, 200), (255, 0, 0))
 LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {"format": "PNG", "optimize": True},
@@ -159,28 +160,9 @@ def page() -> Image.Image:
     """A page of text with white margins."""
     im = Image.new("RGB", (850, 1100), "white")
     draw, font = ImageDraw.Draw(im), ImageFont.load_default(18)
-    words = [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "a",
-        "lazy",
-        "dog",
-        "while",
-        "seven",
-        "wizards",
-        "pack",
-        "five",
-        "dozen",
-        "liquor",
-        "jugs",
-    ]
     rng = np.random.default_rng(3)
     for line in range(38):
-        draw.text((100, 100 + 24 * line), " ".join(rng.choice(words, 11)), fill="black", font=font)
+        draw.text((100, 100 + 24 * line), " ".join(rng.choice(WORDS.split(), 11)), fill="black", font=font)
     return im
 
 

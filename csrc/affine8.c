@@ -5,18 +5,25 @@
 
 #include "affine8.h"
 
+int16_t *cwic_pack_biases(cwic_affine8 *a, const int32_t *biases)
+{
+    const size_t outputs = (size_t)a->outputs;
+    a->packed = malloc(outputs * sizeof *biases + outputs * (size_t)a->inputs * sizeof(int16_t));
+    if (!a->packed)
+        return NULL;
+    memcpy(a->packed, biases, outputs * sizeof *biases);
+    return (int16_t *)((int32_t *)a->packed + outputs);
+}
+
 /* packed: biases, then weights as 16 bits, [outputs][inputs], so that a sum runs over neighbours: that is the shape in
  * which compilers know their processors' products of pairs. */
 static int plain_pack(cwic_affine8 *a, const int8_t *weights, const int32_t *biases)
 {
     const size_t outputs = (size_t)a->outputs, inputs = (size_t)a->inputs;
-    int16_t *w;
+    int16_t *w = cwic_pack_biases(a, biases);
     size_t i, o;
-    a->packed = malloc(outputs * sizeof *biases + outputs * inputs * sizeof *w);
-    if (!a->packed)
+    if (!w)
         return 0;
-    memcpy(a->packed, biases, outputs * sizeof *biases);
-    w = (int16_t *)((int32_t *)a->packed + outputs);
     for (i = 0; i < inputs; i++)
         for (o = 0; o < outputs; o++)
             w[o * inputs + i] = *weights++;
@@ -30,7 +37,6 @@ static void plain_operand(const int16_t *x, const int16_t *m, int8_t *q, int32_t
         for (c = 0; c < channels; c++)
             q[c] = (int8_t)cwic_clamp(cwic_mul(x[c], m[c]), -127, 127);
 }
-
 
 /* One output of one position, multiplied. */
 static int32_t product(const cwic_affine8 *a, const int16_t *x, int32_t o)

@@ -40,6 +40,8 @@ typedef struct {
 } cwic_blocks;
 
 extern const cwic_blocks cwic_blocks_plain;
+/* Begins a->packed for weights of 16 bits: copies the biases, and returns the room behind them; NULL without memory. */
+int16_t *cwic_pack_biases(cwic_affine8 *a, const int32_t *biases);
 /* The best implementation up to `simd`. */
 const cwic_blocks *cwic_blocks_choose(int32_t simd);
 /* NULL where the compiler or the processor lacks it. */

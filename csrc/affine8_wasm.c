@@ -5,8 +5,6 @@
 
 #ifdef __wasm_simd128__
 
-#include <stdlib.h>
-#include <string.h>
 #include <wasm_simd128.h>
 
 enum { MANY = 24 }; /* positions whose inputs are widened at once */
@@ -15,13 +13,10 @@ enum { MANY = 24 }; /* positions whose inputs are widened at once */
 static int pack_wasm(cwic_affine8 *a, const int8_t *weights, const int32_t *biases)
 {
     const size_t outputs = (size_t)a->outputs, inputs = (size_t)a->inputs;
-    int16_t *w;
+    int16_t *w = cwic_pack_biases(a, biases);
     size_t i, o;
-    a->packed = malloc(outputs * sizeof *biases + outputs * inputs * sizeof *w);
-    if (!a->packed)
+    if (!w)
         return 0;
-    memcpy(a->packed, biases, outputs * sizeof *biases);
-    w = (int16_t *)((int32_t *)a->packed + outputs);
     for (i = 0; i < inputs; i++)
         for (o = 0; o < outputs; o++)
             w[o / 8 * 8 * inputs + (i / 2 * 8 + o % 8) * 2 + i % 2] = *weights++;

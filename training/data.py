@@ -29,23 +29,12 @@ def find_pictures(folder: Path) -> list[Path]:
     return files
 
 
-def load_pictures(files: list[Path], workers: int = 2) -> list[np.ndarray]:
-    """Decoded pictures, each (H, W, 3) uint8."""
+def load_pictures(files: list[Path], workers: int = 2, mode: str = "RGB") -> list[np.ndarray]:
+    """Decoded pictures, each (H, W, 3) uint8; graphics, in mode RGBA, (H, W, 4) with alpha 0 in exact blocks."""
 
     def load(path: Path) -> np.ndarray:
         with Image.open(path) as im:
-            return np.asarray(im.convert("RGB"))
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(load, files))
-
-
-def load_graphics(files: list[Path], workers: int = 2) -> list[np.ndarray]:
-    """Decoded graphics, each (H, W, 4) uint8, with alpha 0 in exact blocks."""
-
-    def load(path: Path) -> np.ndarray:
-        with Image.open(path) as im:
-            return np.asarray(im.convert("RGBA"))
+            return np.asarray(im.convert(mode))
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(load, files))

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from pillow_cwic.transforms.torch.context_weights import LARGEST_WEIGHT
 from pillow_cwic.transforms.torch.distortion import distortion
-from training.data import Crops, find_pictures, load_graphics, load_pictures
+from training.data import Crops, find_pictures, load_pictures
 from training.muon import Muon
 from training.networks.model import Config, Cwic1, count_macs
 from training.networks.transforms import to_blocks, to_picture
@@ -367,7 +367,7 @@ def main() -> None:
     print("kMAC per pixel:", {k: round(v / 1000, 2) for k, v in macs.items()})
     pictures = load_pictures(find_pictures(args.data))
     print(f"{len(pictures)} pictures, {sum(p.size for p in pictures) / 1e9:.2f} GB; from step {run.step}")
-    graphics = load_graphics(find_pictures(args.graphics)) if args.graphics and schedule.graphics else []
+    graphics = load_pictures(find_pictures(args.graphics), mode="RGBA") if args.graphics and schedule.graphics else []
     valid = load_pictures(find_pictures(args.valid))
     with suppress(ImportError):  # as validation does; now, so that a long run does not meet code that has changed since
         importlib.import_module("training.agree")

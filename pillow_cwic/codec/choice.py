@@ -57,6 +57,11 @@ class _Made:
         return graphics.LOSSES[self.encoder.model.tuning].of(original, self.encoder.shown(self.coded))
 
     @property
+    def loss(self) -> float:
+        """What the whole picture loses."""
+        return float(self.losses.sum())
+
+    @property
     def weight(self) -> float:
         """What a unit of loss is worth at a pixel, in bits."""
         return self.encoder.runtime.networks.lagrangian(self.coded.rate)
@@ -117,7 +122,7 @@ class _Work:
         except CwicError:  # no quality of the transform is enough
             return whole
         made = min((plain, *self._with_blocks(plain, picture)), key=self._cost)
-        if self.bound is None and self._cost_of(size, 0.0, made) <= self._cost(made):
+        if self.bound is None and 8 * size <= self._cost(made):
             return whole
         self.source.options.check_size(self.pixels, self.metadata, min(size, made.coded.size))
         return self._written(made)
@@ -151,15 +156,11 @@ class _Work:
         return list(found.values())
 
     def _cost(self, made: _Made) -> float:
-        """What the target leaves to be made small: of those within a bound the loss; else size, or size and loss."""
-        if self.bound is not None and made.coded.size > self.bound:
-            return math.inf
-        return self._cost_of(made.coded.size, float(made.losses.sum()), made)
-
-    def _cost_of(self, size: int, loss: float, made: _Made) -> float:
+        """What the target leaves to be made small: of those within a bound the loss; else bits, or bits and loss."""
         if self.bound is not None:
-            return loss
-        return size if self.source.options.quality is None else 8 * size + made.weight * loss
+            return math.inf if made.coded.size > self.bound else made.loss
+        bits = 8 * made.coded.size
+        return bits if self.source.options.quality is None else bits + made.weight * made.loss
 
     def _written(self, made: _Made) -> bytes:
         source, coded, model = self.source, made.coded, made.encoder.model
