@@ -116,6 +116,17 @@ def test_text_is_exact_from_its_first_letter_on() -> None:
         assert where[16:48].all() and where[272:].mean() > 0.98 and not where[64:256, 112:320].any()
 
 
+def test_a_quality_beyond_the_transform_is_reached_beside_exact_blocks() -> None:
+    generator = np.random.default_rng(2)
+    im = Image.new("RGB", (200, 140), "white")
+    im.paste(photo(100, 140), (100, 0))
+    letters = Image.fromarray((generator.random((140, 96)) < 0.3).astype(np.uint8) * 255)
+    im.paste(letters, (0, 0))
+    whole, data = saved(im, lossless=True), saved(im, psnr=36)
+    assert measures.psnr(np.asarray(im), np.asarray(opened(data))) >= 36
+    assert container.read_file(data).layers and len(data) < 0.8 * len(whole)
+
+
 def dithered() -> Image.Image:
     """A dark window whose ground is one of two neighbouring colours, pixel by pixel, as after a change of profile."""
     generator = np.random.default_rng(8)

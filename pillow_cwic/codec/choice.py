@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import Coded
-from pillow_cwic.errors import CwicError
+from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
@@ -118,10 +119,17 @@ class _Work:
         if size <= (smaller if self.bound is None else self.bound):
             return whole
         try:
-            plain = self._coded(None)
-        except CwicError:  # no quality of the transform is enough
+            candidates = [plain := self._coded(None)]
+        except ModelError:  # which no quality and no block would mend
             return whole
-        made = min((plain, *self._with_blocks(plain, picture)), key=self._cost)
+        except CwicError:  # the transform alone is not enough; beside exact blocks it may be
+            finest = replace(self.source.options, psnr=None, ssim=None, quality=100)
+            plain = _Work(self.source._replace(options=finest), self.progress, self.timings)._coded(None)
+            candidates = []
+        candidates += self._with_blocks(plain, picture)
+        if not candidates:
+            return whole
+        made = min(candidates, key=self._cost)
         if self.bound is None and 8 * size <= self._cost(made):
             return whole
         self.source.options.check_size(self.pixels, self.metadata, min(size, made.coded.size))
