@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pillow_cwic import CwicError, codec, rate
+from pillow_cwic import CwicError, codec, measures, rate
 from pillow_cwic.codec import search
 from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options
 
@@ -55,6 +55,32 @@ def test_search_meets_the_size(
             assert size >= 0.97 * wanted
 
 
+@given(st.integers(-10, 10), st.integers(-10, 12), st.integers(0, 3))
+def test_climbing_ends_near_the_least(least: int, ceiling: int, level: int) -> None:
+    """On costs that fall and rise, are level around the least, and infinite from somewhere on."""
+    tried: list[int] = []
+
+    def cost(power: int) -> float:
+        tried.append(power)
+        return math.inf if power >= ceiling else float(max(abs(power - least), level))
+
+    found = search.climb(cost, 2, 10)
+    assert min(tried) >= -10 and max(tried) <= 10
+    best = min(cost(power) for power in range(-10, 11))
+    assert cost(found) <= best + 1 or (ceiling <= 0 and cost(found) <= best + 2)
+
+
+@given(st.integers(1, 400), st.integers(0, 1000), st.floats(0.5, 2))
+def test_the_largest_that_fits_is_found(count: int, wanted: int, bend: float) -> None:
+    def measure(n: int) -> int:
+        return round(1001 * (n / count) ** bend)
+
+    found = search.largest(measure, (0, 0), (count, 1001), wanted, wanted + 1)
+    assert measure(found) <= wanted < measure(found + 1)
+    near = search.largest(measure, (0, 0), (count, 1001), wanted, wanted // 2)
+    assert wanted // 2 <= measure(near) <= wanted or near == found
+
+
 def test_real_files_meet_their_rate(photo: Image.Image) -> None:
     pixels = np.asarray(photo)
     for wanted in (0.15, 0.5):
@@ -70,6 +96,18 @@ def test_all_pictures_meet_all_rates(name: str, wanted: float) -> None:
         pixels = np.asarray(im.convert("RGB"))
     bpp = len(codec.encode(pixels, Options(rate=wanted))) * 8 / pixels[..., 0].size
     assert 0.98 * wanted <= bpp <= wanted
+
+
+def test_a_photograph_takes_all_that_it_is_given(photo: Image.Image) -> None:
+    """Beyond the highest rate of the transform blocks become exact, and then all of them."""
+    pixels = np.asarray(photo.crop((0, 0, 160, 128)))
+    whole = len(codec.encode(pixels, Options(lossless=True)))
+    shown = []
+    for size in (whole // 2, whole * 3 // 4, whole):
+        data = codec.encode(pixels, Options(size=size))
+        assert 0.98 * size <= len(data) <= size
+        shown.append(measures.psnr(pixels, codec.decode(data)))
+    assert shown == sorted(shown) and shown[0] > 40 and math.isinf(shown[2])
 
 
 def test_predictions_move_towards_the_size() -> None:

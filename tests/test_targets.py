@@ -11,8 +11,9 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 import pillow_cwic
-from pillow_cwic import CwicError, codec
+from pillow_cwic import CwicError, codec, models
 from pillow_cwic.codec import quality
+from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.saving import Options
 
 
@@ -64,10 +65,13 @@ def test_alpha_does_not_count(small: Image.Image) -> None:
     assert larger > size and psnr(small, back.convert("RGB")) >= 29.9
 
 
-def test_quality_out_of_reach_says_what_the_best_is() -> None:
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8))
+def test_quality_out_of_reach_of_the_transform_is_met_without_loss() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 72, 3), np.uint8))
+    encoder = Encoder(np.asarray(noise), False, models.by_name("cwic1", "mse"), EFFORTS[0])
     with pytest.raises(pillow_cwic.CwicError, match=r"psnr: 60 is not reached, the best that the model can make is \d"):
-        saved(noise, psnr=60)
+        encoder.reaching("psnr", 60)
+    _, back = saved(noise, psnr=60)
+    assert np.array_equal(np.asarray(back), np.asarray(noise))
     with pytest.raises(ValueError, match="ssim: a picture of 10 x 20 is smaller than the window of 11"):
         saved(noise.crop((0, 0, 10, 20)), ssim=0.9)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pillow_cwic.codec.transparency import fill
+from pillow_cwic.codec.transparency import extend, fill
 
 RNG = np.random.default_rng(5)
 
@@ -32,3 +32,15 @@ def test_fill_without_any_or_only_hidden_pixels() -> None:
     colour = RNG.integers(0, 256, (5, 6, 3), np.uint8)
     assert fill(colour, np.full((5, 6), 1, np.uint8)) is colour
     assert (fill(colour, np.zeros((5, 6), np.uint8)) == 128).all()
+
+
+def test_extend_goes_on_to_the_right_and_down() -> None:
+    colour = RNG.integers(0, 256, (6, 5, 3), np.uint8)
+    plane = np.zeros((6, 5), np.uint8)
+    plane[2, [1, 3]] = plane[4, 2] = 9
+    shown = extend(colour, plane)
+    assert np.array_equal(shown[2], colour[2, [1, 1, 1, 3, 3]])
+    assert (shown[:2] == shown[2]).all() and np.array_equal(shown[3], shown[2])
+    assert (shown[4:] == colour[4, 2]).all()
+    assert np.array_equal(extend(colour, np.ones_like(plane)), colour)
+    assert (extend(colour, np.zeros_like(plane)) == 128).all()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.codec import choice, exact, transparency
+from pillow_cwic.codec import choice, exact, graphics, transparency
 from pillow_cwic.codec.picture import alpha_of, exact_colour, reconstruct, with_exact
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import Timings, loaded, stage
@@ -51,17 +51,26 @@ def encode(
         limits.check_pixels(width, height)
         if importance is not None:
             _check_importance(importance, height, width)
-        planes = pixels.reshape(height, width, -1)
+        shown = planes = pixels.reshape(height, width, -1)
         payload = None
         if mode in container.ALPHA_MODES:
             with stage(timings, "alpha"):
                 payload = exact.encode(planes[..., -1:])
                 planes, plane = planes[..., :-1], planes[..., -1]
-                if not options.lossless:
-                    planes = transparency.fill(planes, plane)
-        grey = bool((planes[..., :1] == planes[..., 1:]).all())
-        held = np.ascontiguousarray(planes[..., :1] if grey else planes)
-        return choice.make(choice.Source(held, mode, options, importance, extra, payload), progress, timings)
+                shown = planes if options.lossless else _with_cheap_ground(planes, plane)
+        grey = bool((shown[..., :1] == shown[..., 1:]).all())
+        held = np.ascontiguousarray(shown[..., :1] if grey else shown)
+        source = choice.Source(held, planes, mode, options, importance, extra, payload)
+        return choice.make(source, progress, timings)
+
+
+def _with_cheap_ground(planes: NDArray[np.uint8], plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (H, W, C) with colour that is cheap to code wherever alpha (H, W) is 0."""
+    hidden = plane == 0
+    if not hidden.any():
+        return planes
+    extended = transparency.extend(planes, plane)
+    return extended if graphics.is_graphics(extended, hidden) else transparency.fill(planes, plane)
 
 
 def _check_importance(importance: object, height: int, width: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import models
-from pillow_cwic.codec import exact, graphics
+from pillow_cwic.codec import exact, filling, graphics, search
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, stage
@@ -24,20 +24,25 @@ from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.saving import Options
 
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
-# How many times as much as usual errors may cost when blocks are chosen: for a quality to be reached, and the doublings
-# that are tried within a bound.
-BETTER = (1 / 64, 1 / 16, 1 / 4, 1)
-MOST_DOUBLINGS = 10
+SMALL = 1 << 12  # pixels of a picture that may be smaller without loss, which is found in a few milliseconds
+SCANNED = 1 << 14  # pixels of graphics for which everything is tried
+# How many times as much as usual errors may cost when blocks are chosen: for a quality of the scale, for one to be
+# reached, and for either of small graphics; within a bound powers of two, and how far apart they are at first.
+USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
+MOST_DOUBLINGS, STRIDE = 10, 2
+CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
+FILLINGS = 6  # as what is exact leaves the transform less to code
 
 
 class Source(NamedTuple):
     """What a file is made of.
 
-    ``planes`` (H, W, 1) if all is grey, else (H, W, 3), contiguous; ``alpha`` is the payload of ALPH; ``importance``
-    and ``extra`` as ``codec.encode`` takes them.
+    ``planes`` (H, W, 1) if all is grey, else (H, W, 3), contiguous; ``original`` (H, W, C), with what alpha hides;
+    ``alpha`` is the payload of ALPH; ``importance`` and ``extra`` as ``codec.encode`` takes them.
     """
 
     planes: NDArray[np.uint8]
+    original: NDArray[np.uint8]
     mode: str
     options: Options
     importance: NDArray[np.uint8] | None
@@ -74,13 +79,15 @@ def make(source: Source, progress: Progress | None, timings: Timings | None) -> 
     model = models.by_name(source.options.model, source.options.tuning)
     if source.options.lossless:
         with stage(timings, "entropy"):
-            held = exact.encode(source.planes)
-        data = work.lossless(held)
+            data = work.lossless(exact.encode(source.planes))
         source.options.check_size(work.pixels, work.metadata, len(data) - work.metadata)
         return data
+    if model.family != FAMILY:
+        return work.alone()
     with stage(timings, "graphics"):
-        exactly = model.family == FAMILY and graphics.is_graphics(source.planes)
-    return work.best(graphics.LOSSES[model.tuning]) if exactly else work.lossy()
+        drawn = graphics.is_graphics(source.planes)
+    mixed = drawn or work.falls_short
+    return work.best(graphics.LOSSES[model.tuning], mixed) if mixed or work.pixels <= SMALL else work.alone()
 
 
 class _Work:
@@ -103,30 +110,46 @@ class _Work:
         header = container.Header.without_model(width, height, source.mode, self.grey)
         return container.write_file(header, [], source.extra, source.alpha, held)
 
-    def lossy(self) -> bytes:
-        """The file of the transform alone."""
-        made = self._coded(None)
-        self.source.options.check_size(self.pixels, self.metadata, made.coded.size)
-        return self._written(made)
+    @cached_property
+    def _plain(self) -> _Made:
+        """What the transform alone makes. Raises CwicError if it does not reach the quality that is asked for."""
+        return self._coded(None)
 
-    def best(self, loss: graphics.Loss) -> bytes:
-        """The best of all kinds of files, for graphics."""
+    @property
+    def falls_short(self) -> bool:
+        """Whether the transform alone reaches less than is asked for, or than the bound allows."""
+        try:
+            size = self._plain.coded.size
+            return self.bound is not None and size < CLOSE * self.bound
+        except ModelError:
+            raise
+        except CwicError:
+            return True
+
+    def alone(self) -> bytes:
+        """The file of the transform alone."""
+        self.source.options.check_size(self.pixels, self.metadata, self._plain.coded.size)
+        return self._written(self._plain)
+
+    def best(self, loss: graphics.Loss, mixed: bool) -> bytes:
+        """The best of all kinds of files: lossless, by the transform alone, and ``mixed``, of both kinds of blocks."""
         with stage(self.timings, "graphics"):
             picture = graphics.Graphics(self.source.planes, loss)
-            whole = self.lossless(picture.lossless)
+            whole = self.lossless(min([picture.lossless, *self._hidden()], key=len))
         size = len(whole) - self.metadata
         smaller = container.file_size([0], self.inserted)  # than any with layers
         if size <= (smaller if self.bound is None else self.bound):
             return whole
         try:
-            candidates = [plain := self._coded(None)]
+            candidates = [plain := self._plain]
         except ModelError:  # which no quality and no block would mend
             return whole
         except CwicError:  # the transform alone is not enough; beside exact blocks it may be
             finest = replace(self.source.options, psnr=None, ssim=None, quality=100)
-            plain = _Work(self.source._replace(options=finest), self.progress, self.timings)._coded(None)
+            plain = _Work(self.source._replace(options=finest), self.progress, self.timings)._plain
             candidates = []
-        candidates += self._with_blocks(plain, picture)
+        if mixed:
+            candidates += self._with_blocks(plain, picture)
         if not candidates:
             return whole
         made = min(candidates, key=self._cost)
@@ -135,33 +158,69 @@ class _Work:
         self.source.options.check_size(self.pixels, self.metadata, min(size, made.coded.size))
         return self._written(made)
 
+    def _hidden(self) -> list[bytes]:
+        """The payload of the whole picture with what alpha hides, if that might be cheaper than what hides it."""
+        original = self.source.original
+        if self.source.alpha is None or (self.grey and (original[..., :1] != original[..., 1:]).any()):
+            return []
+        return [exact.encode(original[..., : self.source.planes.shape[2]])]
+
     def _with_blocks(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
         spent, usual = graphics.spent(plain.coded), plain.weight
+        known: dict[bytes, _Made | None] = {}
 
         def made(more: float) -> _Made | None:
             weight = more * usual
             with stage(self.timings, "graphics"):
                 blocks = picture.chosen(spent + weight * plain.losses, weight)
-            if blocks is None or (self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound):
+            if blocks is None:
                 return None
-            try:
-                return self._coded(blocks)
-            except CwicError:  # a quality that blocks in so few colours do not let the picture reach
-                return None
+            if blocks.payload not in known:
+                known[blocks.payload] = self._beside(blocks)
+            return known[blocks.payload]
 
         if self.bound is None:
-            quality = self.source.options.quality is not None
-            return [each for more in ((1,) if quality else BETTER) if (each := made(more))]
-        found: dict[int, _Made] = {}
-        for power in range(0, MOST_DOUBLINGS, 2):  # exact blocks leave the rest a higher rate
-            if not (each := made(2.0**power)):
+            wanted: tuple[float, ...] = BETTER if self.source.options.quality is None else USUAL
+            wanted = WIDE if self.pixels <= SCANNED else wanted
+            return [each for more in wanted if (each := made(more))]
+        powers: dict[int, _Made | None] = {}
+
+        def cost(power: int) -> float:
+            if power not in powers:
+                powers[power] = made(2.0**power)
+            found = powers[power]
+            return math.inf if found is None else self._cost(found)
+
+        if self.pixels <= SCANNED:
+            best = min(range(-MOST_DOUBLINGS, MOST_DOUBLINGS + 1), key=cost)
+        else:
+            best = search.climb(cost, STRIDE, MOST_DOUBLINGS)  # exact blocks leave the rest a higher rate
+        found = powers[best]
+        return [] if found is None else [found, *self._filled(found, picture)]
+
+    def _filled(self, made: _Made, picture: graphics.Graphics) -> list[_Made]:
+        """The same with more that is exact, if the bound leaves more than the transform can use."""
+        better = []
+        for _ in range(FILLINGS):
+            bound, blocks = self.bound or 0, made.encoder.exact
+            if blocks is None or made.coded.size >= CLOSE * bound:
                 break
-            found[power] = each
-        if found:
-            best = min(found, key=lambda power: self._cost(found[power]))
-            found |= {power: each for power in (best - 1, best + 1) if (each := made(2.0**power))}
-        return list(found.values())
+            with stage(self.timings, "graphics"):
+                more = filling.filled(picture, blocks, made.losses, bound - made.coded.size)
+            if more is None or (filled := self._beside(more)) is None or filled.coded.size > bound:
+                break
+            better.append(made := filled)
+        return better
+
+    def _beside(self, blocks: Exact) -> _Made | None:
+        """Layers that meet the target beside exact blocks; None if none do."""
+        if self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound:
+            return None
+        try:
+            return self._coded(blocks)
+        except CwicError:  # a quality that blocks in so few colours do not let the picture reach
+            return None
 
     def _cost(self, made: _Made) -> float:
         """What the target leaves to be made small: of those within a bound the loss; else bits, or bits and loss."""

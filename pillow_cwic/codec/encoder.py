@@ -22,6 +22,7 @@ from pillow_cwic.rate import DECIBEL_SLOPE, LOWEST, decibel, guess_rate
 
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
+FAR = 128  # how far it may be from that of the analysis in the end, which is far only where sizes are unusual
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = {"psnr": 0.08, "ssim": 0.0015}  # how far above the wanted quality the search may end
 UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
@@ -100,7 +101,8 @@ class Encoder:
         self.importance = None if importance is None else self._relative(importance)
         if self.importance is not None and not self.importance.any():  # all alike: as without
             self.importance = None
-        self.analysed: Any = None  # what the networks' own ``analyse`` gives
+        self.analysed: Any = None  # what the networks' own ``analyse`` gives, for this rate parameter
+        self.analysed_for = 0
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
         self.largest: dict[float, Coded] = {}  # by weight: at the highest rate whose size is within the bound
 
@@ -117,7 +119,7 @@ class Encoder:
     def analyse(self, t: int) -> None:
         """Runs the analysis transform for rate parameter t; what was coded before is forgotten."""
         with stage(self.timings, "analysis"):
-            self.analysed = self.runtime.networks.analyse(self.transformed, t)
+            self.analysed, self.analysed_for = self.runtime.networks.analyse(self.transformed, t), t
         if self.exact is not None:
             levels = np.where(self.exact.blocks, 0, self.analysed.levels).astype(np.int16)
             self.analysed = self.analysed._replace(levels=levels)
@@ -206,6 +208,14 @@ class Encoder:
                 break
             t = better
         best = found(better, usual)
+        for _ in range(self.effort.analyses):
+            if best is None or abs(best.rate - self.analysed_for) <= FAR:
+                break
+            self.analyse(best.rate)
+            again = found(best.rate, usual)
+            if again is None or self.error(again) >= self.error(best):
+                break
+            best = again
         if best is not None and self.effort.steps:
             self.refine(best.rate)
             best = found(search.predict(best.rate, measure(best.rate, usual), size), usual)

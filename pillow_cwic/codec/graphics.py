@@ -62,13 +62,14 @@ LOSSES = {"mse": Loss(1.0, 600.0), "ssim": Loss(measures.MSE_SHARE, _SIMILAR)}
 class Exact(NamedTuple):
     """The exact ``blocks`` of a picture, their ``payload`` for PIXL, and what a decoder shows there, (H, W, 3).
 
-    ``pixels`` (H, W, 3) are left to the transform.
+    ``pixels`` (H, W, 3) are left to the transform; ``colours`` is the size of the palette, 0 if there is none.
     """
 
     blocks: Blocks
     payload: bytes
     shown: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
+    colours: int
 
     def over(self, made: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What a decoder shows: exact pixels over the synthesised ones (H, W, 3)."""
@@ -79,6 +80,7 @@ class Exact(NamedTuple):
 class _Version(NamedTuple):
     """What exact blocks may show, (H, W, C), and what all of them are coded to: each block's bits, and its loss."""
 
+    size: int  # of the palette
     shown: NDArray[np.uint8]
     payload: bytes
     bits: NDArray[np.float64]
@@ -89,13 +91,24 @@ class _Version(NamedTuple):
         return self.bits + weight * self.off
 
 
-def is_graphics(planes: NDArray[np.uint8]) -> bool:
-    """Whether a picture (H, W, 1 or 3) is no photograph; found in a millisecond."""
-    equal, near = coder.repeats(planes)
+def is_graphics(planes: NDArray[np.uint8], hidden: NDArray[np.bool_] | None = None) -> bool:
+    """Whether a picture (H, W, 1 or 3) is no photograph; found in a millisecond.
+
+    ``hidden`` pixels (H, W), each as the one at its left (``transparency.extend``), do not count.
+    """
+    equal, near = (counts.astype(np.int64) for counts in coder.repeats(planes))
     area = block_sums(np.ones(planes.shape[:2], np.int32))
+    if hidden is not None:
+        behind = block_sums(hidden.astype(np.int32))
+        seen = area > behind
+        equal, near, area = np.maximum(equal - behind, 0)[seen], near[seen], (area - behind)[seen]
+        if not area.size:
+            return True
     drawn = (equal >= FLAT * area) & (EVEN * near <= equal)
     dithered = equal >= DITHERED * area
-    return bool(drawn.mean() >= SHARE or dithered.mean() >= SHARE_DITHERED or _planar(planes) >= PLANAR)
+    if drawn.mean() >= SHARE or dithered.mean() >= SHARE_DITHERED:
+        return True
+    return hidden is None and _planar(planes) >= PLANAR
 
 
 def _planar(planes: NDArray[np.uint8]) -> float:
@@ -141,11 +154,27 @@ class Graphics:
         kept: Blocks = blocks & (bits / 256 + weight * version.off < allowed)  # blocks that are alone cost more
         if not kept.any():
             return None
-        if not np.array_equal(kept, blocks):
-            payload = exact.encode(version.shown, kept)
+        same = np.array_equal(kept, blocks)
+        return self.made(kept, version.shown, payload if same else None, version.size)
+
+    def made(self, blocks: Blocks, shown: NDArray[np.uint8], payload: bytes | None, colours: int) -> Exact:
+        """Exact ``blocks`` that show so many ``colours`` (0 for their own), which are coded to ``payload``."""
+        payload = exact.encode(shown, blocks) if payload is None else payload
         colour = (*self.planes.shape[:2], 3)
-        rest = np.broadcast_to(left_to_transform(self.planes, kept), colour)
-        return Exact(kept, exact.with_mask(kept, payload), np.broadcast_to(version.shown, colour), rest)
+        rest = np.broadcast_to(left_to_transform(self.planes, blocks), colour)
+        return Exact(blocks, exact.with_mask(blocks, payload), np.broadcast_to(shown, colour), rest, colours)
+
+    def finer(self, colours: int) -> list[int]:
+        """The sizes of larger palettes than this, and last that of none."""
+        return [] if colours == ITSELF else [*(size for size in self._palettes.sizes if size > colours), ITSELF]
+
+    def shown(self, colours: int) -> NDArray[np.uint8]:
+        """The picture (H, W, C) in so many colours."""
+        return self.planes if colours == ITSELF else self._palettes.apply(self.planes, colours)
+
+    def losses(self, made: Exact) -> NDArray[np.float64]:
+        """What each block would lose if all were shown as ``made`` shows them."""
+        return self.loss.of(self.planes, made.shown[..., : self.planes.shape[2]])
 
     def _cheapest(self, lost: NDArray[np.float64], weight: float) -> _Version:
         """The picture as it is, or in few colours if that is much cheaper: tried from the middle, while costs fall."""
@@ -171,12 +200,12 @@ class Graphics:
 
     def _version(self, size: int) -> _Version:
         if size not in self._versions:
-            shown = self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
+            shown = self.shown(size)
             rows, columns = (-(-side // coder.BLOCK) for side in shown.shape[:2])
             bits = np.zeros((rows, columns), np.uint32)
             payload = exact.encode(shown, None, bits)
             off = np.zeros(bits.shape) if size == ITSELF else self.loss.of(self.planes, shown)
-            self._versions[size] = _Version(shown, payload, bits / 256, off)
+            self._versions[size] = _Version(size, shown, payload, bits / 256, off)
         return self._versions[size]
 
 

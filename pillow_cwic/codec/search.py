@@ -50,6 +50,47 @@ def search_quality(measure: Callable[[int], float | None], wanted: float, start:
     return above
 
 
+def climb(cost: Callable[[int], float], stride: int, most: int) -> int:
+    """The whole number from -most to most of about the least ``cost``, which falls and then rises; from 0 on.
+
+    It may be infinite, most of all where the number is large, and level: steps of ``stride`` go on as long as nothing
+    is worse, upwards past one that is, and end with steps of 1.
+    """
+    best = 0
+    missed = 0
+    for place in range(stride, most + 1, stride):
+        if math.isfinite(cost(place)) and cost(place) <= cost(best):
+            best, missed = place, 0
+        elif (missed := missed + 1) > 1 or not math.isfinite(cost(best)):
+            break
+    if best == 0:
+        for place in range(-stride, -most - 1, -stride):
+            if math.isfinite(cost(best)) and cost(place) > cost(best):
+                break
+            best = place
+    return min((best, *(place for place in (best - 1, best + 1) if abs(place) <= most)), key=cost)
+
+
+def largest(
+    measure: Callable[[int], int], low: tuple[int, int], high: tuple[int, int], wanted: int, enough: int
+) -> int:
+    """The largest whole number found at which ``measure``, which grows about evenly with it, is at most ``wanted``.
+
+    ``low`` and ``high`` are numbers and what is measured there, at most ``wanted`` and more. A value of ``enough``, or
+    more, ends the search.
+    """
+    while high[0] - low[0] > 1 and low[1] < enough:
+        share = (wanted - low[1]) / (high[1] - low[1])
+        place = low[0] + round(min(max(share, 0.1), 0.9) * (high[0] - low[0]))
+        place = min(max(place, low[0] + 1), high[0] - 1)
+        value = measure(place)
+        if value <= wanted:
+            low = place, value
+        else:
+            high = place, value
+    return low[0]
+
+
 def _bracket(
     measure: Callable[[int], float], wanted: float, start: int, slope: float, aim: float, enough: float
 ) -> tuple[int | None, int | None]:

@@ -26,6 +26,27 @@ def fill(colour: NDArray[np.uint8], plane: NDArray[np.uint8]) -> NDArray[np.uint
     return np.where(hidden[..., None], np.rint(smooth).astype(np.uint8), colour)
 
 
+def extend(colour: NDArray[np.uint8], plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (H, W, C) with the nearest visible colour to the left, or else to the right, wherever alpha is 0.
+
+    Rows of which nothing is visible are as the one above, or else below: what is drawn or written stays so.
+    """
+    seen = plane != 0
+    if not seen.any():
+        return fill(colour, plane)
+    rows, columns = seen.any(axis=1), np.broadcast_to(np.arange(seen.shape[1]), seen.shape)
+    across = _latest(np.where(seen, columns, -1), seen.argmax(axis=1)[:, None])
+    down = _latest(np.where(rows, np.arange(len(rows)), -1)[None], rows.argmax())[0]
+    extended: NDArray[np.uint8] = colour[down[:, None], across[down]]
+    return extended
+
+
+def _latest(places: NDArray[np.intp], first: Any) -> NDArray[np.intp]:
+    """In rows (N, W), the largest of the values up to each; where those are -1, the row's ``first``."""
+    latest: NDArray[np.intp] = np.maximum.accumulate(places, axis=1)
+    return np.where(latest < 0, first, latest)
+
+
 def _filled(sums: Floats, counts: Floats) -> Floats:
     """Means (H, W, C) from sums (H, W, C) and counts (H, W, 1); where the count is 0, from coarser means."""
     means = sums / np.maximum(counts, 1)
