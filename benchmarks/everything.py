@@ -24,7 +24,7 @@ from benchmarks.timing import machine
 # Times first, while nothing has warmed the machine; per_image and readme read what the others write.
 ORDER = (
     "startup", "speed", "cores", "growth", "coder", "bulk", "rate_distortion", "per_image", "contact_sheet", "region",
-    "graphics", "shrink", "side_information", "effort", "paper", "readme",
+    "graphics", "bounds", "shrink", "side_information", "effort", "paper", "readme",
 )  # fmt: skip
 COLUMNS = ("benchmark", "minutes", "outcome", "machine", "torch")
 BEGIN = "<!-- runs begin: written by python -m benchmarks.everything -->\n"
