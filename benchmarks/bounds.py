@@ -24,6 +24,7 @@ QUALITIES = (20, 50, 80)  # whose bytes are bounds
 SHARES = (0.5, 0.7, 0.9)  # of the lossless bytes, which are bounds, too
 CORNER = (160, 120)  # pixels from the middle of each picture: where one block is much of all
 MOST_PSNR = 60.0
+LEAST = 500  # bytes of a lossless file of which there is something to leave out
 
 
 class Bounded(NamedTuple):
@@ -44,6 +45,8 @@ def psnr(original: np.ndarray, shown: np.ndarray) -> float:
 def bounded(original: np.ndarray) -> Iterator[Bounded]:
     """A picture within the bytes of each quality, and of each share of the lossless ones, unless those are fewer."""
     whole = len(codec.encode(original, Options(lossless=True)))
+    if whole < LEAST:
+        return
 
     def made(size: int) -> tuple[float, np.ndarray, float]:
         start = time.process_time()
@@ -84,7 +87,8 @@ def report(found: dict[str, list[Bounded]]) -> str:
             "# Graphics within a bound\n",
             "Files of `size=`, tuning `mse`: the share of the bound that they use, and what they gain over files of",
             f"`quality=` {', '.join(map(str, QUALITIES))} whose bytes were the bound. A picture without error counts",
-            f"as {MOST_PSNR:g} dB. Small are {CORNER[0]}x{CORNER[1]} pixels from the middle of each.\n",
+            f"as {MOST_PSNR:g} dB. Small are {CORNER[0]}x{CORNER[1]} pixels from the middle of each, but for those",
+            f"that take less than {LEAST} bytes without loss.\n",
             table(head, body),
         ]
     )

@@ -181,3 +181,12 @@ def test_no_measure_needs_torch() -> None:
     code += "print(None not in (point.psnr, point.ssim, point.ms_ssim), lost > 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "True True"), done.stderr
+
+
+def test_colour_errors_are_those_of_blocks_means() -> None:
+    grey, shade = np.full((40, 24, 3), 90, np.uint8), np.full((40, 24, 3), 90, np.uint8)
+    assert measures.colour_error(grey, grey + 9) == 0  # lighter, but as grey
+    shade[:, :16, 2] += 6  # (R + G) / 2 - B is off by 6 in two blocks of 8 of three, and in one of 16 of two
+    assert measures.colour_error(grey, shade) == pytest.approx(36 / 2 * (2 / 3 + 1 / 2))
+    shade[:, :16, 2] = 90 + 6 * (np.indices((40, 16)).sum(0) % 2 * 2 - 1)  # what is finer than blocks does not count
+    assert measures.colour_error(grey, shade) == 0

@@ -16,6 +16,8 @@ from torch import Tensor
 from pillow_cwic.measures import (
     C1,
     C2,
+    COLOUR_SHARE,
+    COLOUR_SIDES,
     LUMA,
     MS_SSIM_SCALE,
     MSE_SHARE,
@@ -97,4 +99,13 @@ def distortion(tuning: str, original: Tensor, decoded: Tensor) -> tuple[Tensor, 
     if tuning != "ssim":
         raise ValueError(f"tuning: {tuning!r} is neither 'mse' nor 'ssim'")
     ssim, ms_ssim = similarities(original, decoded)
-    return MS_SSIM_SCALE * (1 - ms_ssim) + SSIM_SCALE * (1 - ssim) + MSE_SHARE * mse, mse
+    structure = MS_SSIM_SCALE * (1 - ms_ssim) + SSIM_SCALE * (1 - ssim)
+    return structure + MSE_SHARE * mse + COLOUR_SHARE * colour_error(original, decoded), mse
+
+
+def colour_error(original: Tensor, decoded: Tensor) -> Tensor:
+    """``measures.colour_error`` of two batches of pictures, (B,)."""
+    red, green, blue = (decoded - original).unbind(1)
+    off = torch.stack([red - green, (red + green) / 2 - blue], dim=1)
+    means = [F.avg_pool2d(off, side, ceil_mode=True, count_include_pad=False) for side in COLOUR_SIDES]
+    return torch.stack([mean.square().mean((1, 2, 3)) for mean in means]).sum(0)
