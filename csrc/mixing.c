@@ -32,7 +32,7 @@ void cwic_mixer_init(cwic_mixer *m, cwic_encoder *e, cwic_decoder *d)
         m->cost[i] = (int16_t)(18 * 256 - log);
     }
     for (i = 0; i <= CWIC_SLOT_LIMIT; i++)
-        m->rate[i] = 131072 / (2 * i + 3);
+        m->rate[i] = 65536 / (i + 2);
     for (i = 0; i < CWIC_FINALS; i++) /* at the identity */
         m->final[i] = (uint32_t)cwic_probabilities[cwic_clamp(64 * i, 0, CWIC_LOG_ODDS - 1)] << 16 ^ (1u << 31 | 16);
 }

@@ -35,7 +35,7 @@ typedef struct {
     int silent; /* decisions are only learnt from: nothing is coded */
     int32_t spent; /* bits in 1/256 */
     int16_t cost[4096]; /* of an outcome by its probability in 2^-12 */
-    int32_t rate[CWIC_SLOT_LIMIT + 1]; /* 2^16 / (n + 1.5) */
+    int32_t rate[CWIC_SLOT_LIMIT + 1]; /* 2^16 / (n + 2) */
     uint32_t final[CWIC_FINALS]; /* what final slots are stored less, so that zeros are where they start */
 } cwic_mixer;
 
@@ -126,7 +126,7 @@ INLINE int cwic_mix_under(cwic_mixer *m, uint32_t *const *slots, const int n, in
     f0 = final[at] ^ m->final[at];
     f1 = final[at + 1] ^ m->final[at + 1];
     q = ((((int32_t)f0 >> 16) * (128 - part) + ((int32_t)f1 >> 16) * part) >> 7) + 32768;
-    p = cwic_clamp(q, 1, 65535);
+    p = cwic_clamp((3 * q + p) >> 2, 1, 65535);
     if (counted)
         bit = cwic_mix_code(m, bit, (uint32_t)p, decoding);
     else if (decoding)
@@ -154,7 +154,7 @@ INLINE int cwic_mix_under(cwic_mixer *m, uint32_t *const *slots, const int n, in
     for (i = 0; i < n; i++)
         *slots[i] = cwic_slot_next(m, s[i], bit, limit);
     at = (z + 64) >> 7; /* the nearer one */
-    final[at] = cwic_slot_next(m, final[at] ^ m->final[at], bit, 255) ^ m->final[at];
+    final[at] = cwic_slot_next(m, final[at] ^ m->final[at], bit, CWIC_SLOT_LIMIT) ^ m->final[at];
     return bit;
 }
 

@@ -378,6 +378,18 @@ void cwic_pixels_free(cwic_pixels *p)
     free(p);
 }
 
+/* Where the taps of both filters start, in 2^-9: about where those of 24 photographs end. */
+static const int16_t first_taps[8][4][2] = {
+    {{41, -42}, {38, -58}, {20, -40}, {0, 0}},
+    {{39, -49}, {39, -17}, {27, -8}, {0, 0}},
+    {{-52, -28}, {-17, -15}, {-11, -6}, {0, 0}},
+    {{35, 7}, {11, 2}, {6, 2}, {0, 0}},
+    {{21, 0}, {7, -28}, {5, -16}, {0, 0}},
+    {{0, 0}, {49, -32}, {22, -18}, {0, 0}},
+    {{0, 0}, {0, 0}, {3, 14}, {0, 0}},
+    {{0, 0}, {198, 0}, {54, 146}, {0, 0}},
+};
+
 static void prepare(cwic_pixels *p)
 {
     coder *s = &p->s;
@@ -390,6 +402,8 @@ static void prepare(cwic_pixels *p)
         s->kind[i] = p->kinds + span * i + MARGIN;
         s->trace[i] = p->traces + span * i + MARGIN;
     }
+    for (i = 0; i < FILTERS * 64; i++)
+        s->taps[i / 64][i / 8 % 8][i / 2 % 4][i % 2] = (int16_t)(32 * first_taps[i / 8 % 8][i / 2 % 4][i % 2]);
     for (i = 0; i < WAYS; i++)
         s->ways[i].spent[i < 40] = 16 * 256;
     for (k = 0; k < 1024; k++) { /* 2 log2(k + 1), to 15 */

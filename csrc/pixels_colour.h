@@ -68,7 +68,7 @@ typedef struct {
     cwic_weights colour_weights[2][4][NODES * 16];
     cwic_weights value_weights[2][4][256];
     uint32_t value_final[4][256][CWIC_FINALS];
-    uint32_t colour_final[4][NODES][CWIC_FINALS];
+    uint32_t colour_final[4][8][NODES][CWIC_FINALS]; /* by activity */
     uint32_t digits[4][8][16]; /* slots by channel and power of two: by activity, by the first digit */
     int32_t blend[1024]; /* weights of predictors by what they were wrong */
     way ways[WAYS];

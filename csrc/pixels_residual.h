@@ -63,7 +63,7 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
 {
     const uint32_t *r0 = s->row[0] + x, *r1 = s->row[1] + x;
     trace *t0 = s->trace[0] + x, *t1 = s->trace[1] + x;
-    int32_t W = at(r0, -1, c), N = at(r1, 0, c), p[PREDICTORS], i, k, total = 0, mean = 0, centre, r, level;
+    int32_t W = at(r0, -1, c), N = at(r1, 0, c), p[PREDICTORS], i, k, total = 0, mean = 0, centre, r;
     int32_t cross = 0, cross2 = 0, qa, qg, sc, fraction;
     uint32_t h[RICH_CONTEXTS];
     uint64_t inverse;
@@ -88,13 +88,11 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
         p[1] = 16 * a->median[0];
         p[2] = 16 * cwic_clamp(W + NE - N, 0, 255);
         p[3] = 8 * (W + NE);
-        level = 16 * cwic_clamp(2 * N - at(s->row[2] + x, 0, 0), 0, 255);
     } else {
         int32_t first = channel_of(now, 0);
         p[1] = 16 * cwic_clamp(first + a->median_difference[c], 0, 255);
         p[2] = 16 * cwic_clamp(first + a->plane_difference[c], 0, 255);
         p[3] = cwic_clamp(16 * first + 8 * a->mean_difference[c], 0, 255 * 16);
-        level = 16 * a->median[c];
     }
     for (i = 0; i < PREDICTORS; i++) {
         int32_t weight = s->blend[a->wrong[c][i]] << (i == 0);
@@ -108,8 +106,8 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
     qg = log_of(s, a->grad[c] >> 1);
     sc = signed_log(s, cross);
     h[0] = (uint32_t)((qa * 16 + sc) * 4 + fraction);
-    h[1] = (uint32_t)((signed_log(s, p[0] - mean) * 16 + signed_log(s, p[1] - mean)) * 16 +
-                      signed_log(s, level - mean));
+    h[1] = (uint32_t)((signed_log(s, p[3] - mean) * 16 + signed_log(s, p[1] - mean)) * 16 +
+                      signed_log(s, p[2] - mean));
     h[2] = (uint32_t)((signed_log(s, (W * 16 - mean) >> 3) * 16 + signed_log(s, (N * 16 - mean) >> 3)) * 8 +
                       (qa >> 1));
     h[3] = (uint32_t)((signed_log(s, t0[-1].error[c] >> 3) * 16 + signed_log(s, t1[0].error[c] >> 3)) * 16 +
@@ -132,7 +130,7 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
     k = contexts > 7 ? 16 : 8;
     g.wa = s->colour_weights[0][c][NODES * k / CWIC_MIX_LANES * qa].w; /* in halves if there are 8 */
     g.wb = s->colour_weights[1][c][NODES * k / CWIC_MIX_LANES * (c ? sc : qg)].w;
-    g.final = s->colour_final[c];
+    g.final = s->colour_final[c][qa >> 1];
     g.digits = s->digits[c];
     g.act = qa;
     r = code_residual(s, &g, value - centre, centre, contexts, decoding);

@@ -16,7 +16,7 @@ Key = tuple[str | int, ...]  # what a slot or a set of weights is for
 # 8.2 Slots
 
 PROBABILITIES = read_tables(TABLES)[2]
-RATE = [131072 // (2 * n + 3) for n in range(1024)]
+RATE = [65536 // (n + 2) for n in range(1024)]
 
 
 class Slot:
@@ -90,14 +90,14 @@ class Mixer(RangeDecoder):
         z = clamp(z, -2815, 2815) + 2816
         guess = PROBABILITIES[z >> 1]
         k, part = z >> 7, z & 127
-        p = ((finals[k].p >> 6) * (128 - part) + (finals[k + 1].p >> 6) * part) >> 7
-        bit = self.outcome(clamp(p, 1, 65535), known)
+        corrected = ((finals[k].p >> 6) * (128 - part) + (finals[k + 1].p >> 6) * part) >> 7
+        bit = self.outcome(clamp((3 * corrected + guess) >> 2, 1, 65535), known)
         e = ((65536 * bit - guess) * rate) >> 7
         steps = [(value * e + 32768) >> 16 for value in x]
         for weights in (first, second):
             weights[:] = [clamp(w + step, -32768, 32767) for w, step in zip(weights, steps, strict=True)]
         nearer = finals[(z + 64) >> 7]
-        nearer.p, nearer.uses = nearer.learned(bit, 255)
+        nearer.p, nearer.uses = nearer.learned(bit, 1023)
         for slot in set(slots):  # one that stands for two is changed once
             slot.p, slot.uses = slot.learned(bit, limit)
         return bit

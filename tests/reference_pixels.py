@@ -21,6 +21,12 @@ Blocks = list[list[int]]  # [y][x], of 16 x 16 pixels
 MARGIN = 4
 ORDER = ((0,), (0, 1), (1, 0, 2), (1, 0, 2, 3))  # of channels
 FIRST, OTHER, MISS = 0, 1, 2  # kinds of pixels
+FIRST_TAPS = (  # where filters start, by channel, in 2^-9
+    (41, -42, 39, -49, -52, -28, 35, 7, 21, 0, 0, 0, 0, 0, 0, 0),
+    (38, -58, 39, -17, -17, -15, 11, 2, 7, -28, 49, -32, 0, 0, 198, 0),
+    (20, -40, 27, -8, -11, -6, 6, 2, 5, -16, 22, -18, 3, 14, 54, 146),
+    (0,) * 16,
+)
 M = (
     0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63,
     0x27D4EB2F165667C5, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB,
@@ -120,7 +126,7 @@ class PixelDecoder(Mixer):
         self.far: defaultdict[int, Memory] = defaultdict(Memory)
         self.costs = [[0, 4096] if place < 40 else [4096, 0] for place in range(120)]  # of residuals and of values
         self.uses = [0] * 120
-        self.taps = [[[0] * 16 for _ in range(channels)] for _ in range(2)]
+        self.taps = [[[32 * tap for tap in taps] for taps in FIRST_TAPS[:channels]] for _ in range(2)]
         self.rich = self.outcome(32768)
         self.bits = clamp((width * height - 1).bit_length(), 8, 18)
 
@@ -266,12 +272,10 @@ class PixelDecoder(Mixer):
             filters = [clamp(8 * (b.w + b.n) + (s >> 10), 0, 4080) for s in sums]
             if c == 0:
                 p = [16 * median(b.w, b.n, b.nw), 16 * clamp(b.w + b.ne - b.n, 0, 255), 8 * (b.w + b.ne)]
-                level = 16 * clamp(2 * b.n - b.nn, 0, 255)
             else:
                 w, n, nw, ne = (value - first for value, first in zip(b[:4], around[0][:4], strict=True))
                 p = [16 * clamp(now[0] + d, 0, 255) for d in (median(w, n, nw), w + ne - n)]
                 p += [clamp(16 * now[0] + 8 * (w + n), 0, 4080)]
-                level = 16 * median(b.w, b.n, b.nw)
             p = [filters[0], *p, filters[1]]
             wrong = [sum(t.wrong[c][i] for t in traces[:4]) for i in range(5)]
             weights = [(2**18 // (e * e + 64) + 1) * (2 if i == 0 else 1) for i, e in enumerate(wrong)]
@@ -284,7 +288,7 @@ class PixelDecoder(Mixer):
             west, north = (signed_log((16 * value - mean) >> 3) for value in (b.w, b.n))
             hashes = (
                 (activity * 16 + cross) * 4 + ((mean + 8 & 15) >> 2),
-                (signed_log(p[0] - mean) * 16 + signed_log(p[1] - mean)) * 16 + signed_log(level - mean),
+                (signed_log(p[3] - mean) * 16 + signed_log(p[1] - mean)) * 16 + signed_log(p[2] - mean),
                 (west * 16 + north) * 8 + activity // 2,
                 (signed_log(e[0] >> 3) * 16 + signed_log(e[1] >> 3)) * 16 + signed_log(e[3] >> 3),
                 (cross * 16 + cross2) * 16 + gradient,
@@ -312,7 +316,7 @@ class PixelDecoder(Mixer):
 
         def decide(node: int, bit: bool) -> int:
             keys, sets = [(*line, node) for line in lines], (("first", c, activity, node), ("second", c, second, node))
-            return self.mixed(keys, *sets, ("residual", c, node), 255, 20 if self.rich else 28, bit)
+            return self.mixed(keys, *sets, ("residual", c, activity >> 1, node), 255, 20 if self.rich else 28, bit)
 
         if decide(0, known == 0):
             return 0

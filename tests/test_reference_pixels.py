@@ -193,8 +193,8 @@ def test_tables_are_about_logarithms() -> None:
 
 def test_a_slot_by_hand() -> None:
     slot = reference_mixing.Slot()
-    assert slot.learned(1, 255) == (2**21 + ((2**21 - 1) * 43690 >> 16), 1)
-    assert slot.learned(0, 255) == (2**21 + (-(2**21) * 43690 >> 16), 1)
+    assert slot.learned(1, 255) == (2**21 + ((2**21 - 1) * 32768 >> 16), 1)
+    assert slot.learned(0, 255) == (2**21 + (-(2**21) * 32768 >> 16), 1)
     slot.uses = 200  # by a place of another limit
     assert slot.learned(1, 127)[1] == 200
 
