@@ -196,16 +196,16 @@ class _Work:
             best = min(range(-MOST_DOUBLINGS, MOST_DOUBLINGS + 1), key=cost)
         else:
             best = search.climb(cost, STRIDE, MOST_DOUBLINGS)  # exact blocks leave the rest a higher rate
-        found = powers[best]
-        return [] if found is None else [found, *self._filled(found, picture)]
+        found = min((each for each in (powers[best], plain) if each), key=self._cost)
+        return [found, *self._filled(found, picture)]
 
     def _filled(self, made: _Made, picture: graphics.Graphics) -> list[_Made]:
         """The same with more that is exact, if the bound leaves more than the transform can use."""
         better = []
         for _ in range(FILLINGS):
-            bound, blocks = self.bound or 0, made.encoder.exact
-            if blocks is None or made.coded.size >= CLOSE * bound:
+            if self.bound is None or made.coded.size >= CLOSE * self.bound:
                 break
+            bound, blocks = self.bound, made.encoder.exact
             with stage(self.timings, "graphics"):
                 more = filling.filled(picture, blocks, made.losses, bound - made.coded.size)
             if more is None or (filled := self._beside(more)) is None or filled.coded.size > bound:

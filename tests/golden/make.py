@@ -25,7 +25,7 @@ from PIL import Image, PngImagePlugin
 
 import pillow_cwic
 from pillow_cwic import models
-from pillow_cwic.codec import exact, graphics
+from pillow_cwic.codec import choice, exact, graphics
 from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, entropy_model, grid
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.file import container
@@ -140,8 +140,13 @@ def write(case: Case, model: models.Model) -> bytes:
     if case.exact == "lossless":
         options["lossless"] = True
     save_to = BytesIO()
-    alone = mock.patch.object(graphics, "is_graphics", return_value=False)  # small pictures may be exact, but not here
-    with alone, mock.patch.object(models, "by_name", return_value=model):  # this one of several operating points
+    # Small pictures may be exact, but not here.
+    drawn = mock.patch.object(graphics, "is_graphics", return_value=False)
+    with (
+        drawn,
+        mock.patch.object(choice, "SMALL", 0),
+        mock.patch.object(models, "by_name", return_value=model),
+    ):  # this one of several operating points
         picture(case).save(save_to, format="CWIC", model=model.name, quality=case.quality, **options)
     parsed = container.read_file(save_to.getvalue())
     if case.exact == "lossless":
