@@ -1,7 +1,7 @@
 """Pictures that are no photographs: lossless sizes, curves, flat colours, pages of text and alpha, beside the peers.
 
 python -m benchmarks.graphics [--pictures DIR] [--photographs DIR] [--out docs/results] [--codecs NAME ...]
-                              [--coarse] [--lossless] [--report]
+                              [--coarse] [--lossless] [--formats NAME ...] [--report]
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
     return best, made
 
 
-def sizes(name: str, paths: list[Path]) -> Iterator[Size]:
+def sizes(name: str, paths: list[Path], wanted: Iterable[str]) -> Iterator[Size]:
     """Each picture by each format that is installed. Raises AssertionError unless it comes back whole."""
-    formats = {codec: options for codec, options in LOSSLESS.items() if options["format"] in writable()}
+    formats = {codec: LOSSLESS[codec] for codec in LOSSLESS if codec in wanted}
+    formats = {codec: options for codec, options in formats.items() if options["format"] in writable()}
     for path in track(paths, description=f"lossless, {name}"):
         with Image.open(path) as file:
             im = Image.fromarray(np.asarray(file.convert("RGB")))
@@ -271,6 +272,7 @@ def main() -> None:
     parser.add_argument("--codecs", nargs="+", choices=LOSSY, help="measure these curves anew, keep the others")
     parser.add_argument("--coarse", action="store_true", help="every second setting of each curve")
     parser.add_argument("--lossless", action="store_true", help="keep all curves")
+    parser.add_argument("--formats", nargs="+", choices=LOSSLESS, help="measure these without loss, keep the others")
     parser.add_argument("--report", action="store_true", help="keep all that has been measured")
     args = parser.parse_args()
     paths, photographs = (sorted(folder.glob("*.png")) for folder in (args.pictures, args.photographs))
@@ -287,7 +289,11 @@ def main() -> None:
             write_rows(table_path, known.values())
         rows = list(known.values())
     if not args.report:
-        found = [*sizes("screens", paths), *sizes("photographs", photographs)]
+        sets = {"screens": paths, "photographs": photographs}
+        wanted = args.formats or list(LOSSLESS)
+        found = [size for size in read_sizes(size_path) if size.codec not in wanted]
+        found += [size for name, pictures in sets.items() for size in sizes(name, pictures, wanted)]
+        found.sort(key=lambda size: (list(sets).index(size.set), size.picture, list(LOSSLESS).index(size.codec)))
         size_path.write_text(json.dumps([asdict(size) for size in found], indent=1) + "\n")
     found = read_sizes(size_path)
     with Image.open(photographs[-1]) as photograph:
