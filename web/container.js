@@ -314,3 +314,15 @@ function pixelPayload(bytes, start, end, height, channels, field, partial) {
   const stop = partial ? null : end;
   return { rows, bands: splitStreams(bytes, at, end, Math.ceil(height / rows), stop, `${field}: band`, `${field}: bands`) };
 }
+
+/**
+ * What there is to see of a file that is still arriving: {parts, rows}, how many layers or bands came whole, 0 as long as
+ * nothing can be shown, and how many rows they tell of.
+ */
+export function arrived(bytes) {
+  const { header, layers, pixels } = readFile(bytes, true);
+  if (!header.lossless) return { parts: layers.length > 1 ? layers.length : 0, rows: header.height }; // the map shows nothing
+  if (!pixels || pixels.start === pixels.end) return { parts: 0, rows: 0 };
+  const { rows, bands } = readPixels(bytes, pixels, header.height, header.channels, "PIXL", true);
+  return { parts: bands?.length ?? 0, rows: Math.min(header.height, rows * (bands?.length ?? 0)) };
+}

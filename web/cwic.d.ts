@@ -37,19 +37,25 @@ export interface Options {
   /**
    * Weights of the model that the file names: the bytes of its file (`ID.weights`), a function that gives them for an
    * id, or the folder that they lie in, as a URL that ends in a slash. By default they are fetched from `dist/` beside
-   * this module, once for each model, and only if a file needs them.
+   * this module, once for each model, and only if a file needs them; browsers keep them in a Cache, `cwic-weights`.
    */
   weights?: Uint8Array | ArrayBuffer | string | URL | null
     | ((id: string) => Uint8Array | ArrayBuffer | Promise<Uint8Array | ArrayBuffer>);
   /** Takes a file cut short, and shows what arrived: the layers before the cut, grey if there is none, opaque without
    * its alpha. */
   partial?: boolean;
+  /** The compiled decoder, if it is not to be fetched from `dist/cwic.wasm` beside this module. */
+  module?: WebAssembly.Module | Promise<WebAssembly.Module>;
   /** Larger pictures, counted with sides rounded up to multiples of 16, are refused: 2^28 by default, 2^30 at most. */
   maxPixels?: number;
 }
 
 /** What a file says about its picture; its first 46 bytes suffice. Throws CwicError. */
 export function info(bytes: Uint8Array | ArrayBuffer): Info;
+
+/** Fetches what decoding a file will need: the decoder, and weights if the file names a model; its first 46 bytes suffice.
+ * Rejects with CwicError. */
+export function prepare(bytes: Uint8Array | ArrayBuffer, options?: Pick<Options, "weights" | "module">): Promise<unknown>;
 
 /** Decodes a file; the work itself, once the weights are there, is done at once, so best in a worker. Rejects with
  * CwicError. */

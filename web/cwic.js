@@ -3,15 +3,14 @@
 import {
   BLOCK, CwicError, checkCrc, checkPixels, crc32, readFile, readHeader, readPixels, splitBlocks, splitTiles,
 } from "./container.js";
+import { bytesOf, compiled, unpacked, weightsOf } from "./fetched.js";
 
 export { CwicError };
 
 const MAX_PIXELS = 2 ** 28; // as large as canvases are
 const MAX_METADATA = 2 ** 24; // bytes, unpacked, all blocks together
-const MAX_WEIGHTS = 2 ** 28;
 const KEPT = 2 ** 26; // bytes of memory, up to which a decoder is kept for the next picture
 const MISSING = 128; // what is shown for samples that did not arrive
-const MAGIC = "cwicweb1";
 
 const MESSAGES = new Map([
   [-1, "out of memory"],
@@ -24,96 +23,6 @@ const MESSAGES = new Map([
 
 function check(result, what) {
   if (result !== 0) throw new CwicError(`${what}: ${MESSAGES.get(result) ?? `error ${result}`}`);
-}
-
-// ---- what is fetched, once ------------------------------------------------------------------------------------------
-
-const bytesOf = (given) => (given instanceof Uint8Array ? given : new Uint8Array(given));
-
-/** The bytes at a URL, of a file in Node. */
-async function fetched(url, what) {
-  try {
-    if (url.protocol === "file:") return await (await import("node:fs/promises")).readFile(url);
-    const response = await fetch(url);
-    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-    return new Uint8Array(await response.arrayBuffer());
-  } catch (error) {
-    throw new CwicError(`${what}: ${url} cannot be read: ${error.message}`, { cause: error });
-  }
-}
-
-/** Unpacks a gzip ("gzip") or zlib ("deflate") stream to at most so many bytes. */
-async function unpacked(bytes, format, most, field) {
-  const parts = [];
-  let size = 0;
-  try {
-    for await (const part of chunksOf(new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format)))) {
-      size += part.length;
-      if (size > most) break;
-      parts.push(part);
-    }
-  } catch (error) {
-    throw new CwicError(`${field}: its ${bytes.length} bytes are not one whole stream`, { cause: error });
-  }
-  if (size > most) throw new CwicError(`${field}: more than ${most} bytes when unpacked`);
-  const all = new Uint8Array(size);
-  size = 0;
-  for (const part of parts) {
-    all.set(part, size);
-    size += part.length;
-  }
-  return all;
-}
-
-async function* chunksOf(stream) { // not every browser can iterate over streams
-  const reader = stream.getReader();
-  try {
-    for (let next; !(next = await reader.read()).done;) yield next.value;
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
-
-const cache = new Map(); // by name: promises of the module, of weights by model id
-
-function once(name, make) {
-  if (!cache.has(name)) {
-    const promise = make();
-    cache.set(name, promise);
-    promise.catch(() => cache.delete(name)); // so that it is tried again
-  }
-  return cache.get(name);
-}
-
-const DIST = new URL("./dist/", import.meta.url);
-
-const compiled = () => once("module", async () => {
-  const place = new URL("cwic.wasm", DIST);
-  try {
-    if (place.protocol !== "file:") return await WebAssembly.compileStreaming(fetch(place)); // browsers cache the code
-  } catch {
-    // served as another type than application/wasm, or not at all, which fetching it says
-  }
-  return WebAssembly.compile(await fetched(place, "decoder"));
-});
-
-async function unpackedWeights(bytes, id) {
-  const data = bytes[0] === 0x1f && bytes[1] === 0x8b ? await unpacked(bytes, "gzip", MAX_WEIGHTS, `weights ${id}`) : bytes;
-  const magic = String.fromCharCode(...data.subarray(0, 8));
-  if (magic !== MAGIC) throw new CwicError(`weights ${id}: begin with ${JSON.stringify(magic)}, not ${MAGIC}`);
-  const found = Array.from(data.subarray(8, 14), (v) => v.toString(16).padStart(2, "0")).join("");
-  if (found !== id) throw new CwicError(`weights: those of model ${found}, the file names ${id}`);
-  return data;
-}
-
-/** The unpacked weights of a model, from what the caller gave or from beside this module. */
-async function weightsOf(id, given) {
-  if (given instanceof Uint8Array || given instanceof ArrayBuffer) return unpackedWeights(bytesOf(given), id);
-  return once(id, async () => {
-    const place = new URL(`${id}.weights`, typeof given === "function" ? DIST : given ?? DIST);
-    const found = typeof given === "function" ? await given(id) : await fetched(place, `model id: weights of ${id}`);
-    return unpackedWeights(bytesOf(found), id);
-  });
 }
 
 // ---- the decoder's memory -------------------------------------------------------------------------------------------
@@ -364,16 +273,21 @@ export function info(bytes) {
   return { width, height, mode, grey, lossless, rate: rate / 512, family, model: lossless ? null : modelId };
 }
 
+/** Fetches what decoding a file will need. See cwic.d.ts. */
+export async function prepare(bytes, { weights = null, module } = {}) {
+  const { family, model } = info(bytes);
+  if (family === "cw18") throw new CwicError("model family: cw18 (cwic2018) is not decoded in browsers");
+  return Promise.all([module ?? compiled(), model === null ? null : weightsOf(model, weights)]);
+}
+
 /** Decodes a file to RGBA. See cwic.d.ts. */
-export async function decode(bytes, { weights = null, partial = false, maxPixels = MAX_PIXELS } = {}) {
+export async function decode(bytes, { partial = false, maxPixels = MAX_PIXELS, ...needs } = {}) {
   const file = bytesOf(bytes);
   const said = info(file);
   checkPixels(said, maxPixels);
   const parsed = readFile(file, partial);
-  if (said.family === "cw18") throw new CwicError("model family: cw18 (cwic2018) is not decoded in browsers");
+  const [module, weights] = await prepare(file, needs);
   const metadata = await metadataOf(file, parsed.extra);
-  const model = said.model === null ? null : await weightsOf(said.model, weights);
-  const module = await compiled();
-  const data = withDecoder(module, said.model ?? "", model, (decoder) => decodePicture(decoder, file, parsed));
+  const data = withDecoder(module, said.model ?? "", weights, (decoder) => decodePicture(decoder, file, parsed));
   return { ...said, data, complete: parsed.complete, ...metadata };
 }

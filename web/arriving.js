@@ -1,0 +1,87 @@
+// A file as it comes over a slow network: what can be shown of it before it is whole.
+
+import { CwicError, arrived } from "./container.js";
+import { decode, prepare } from "./cwic.js";
+
+const HEADER_BYTES = 46;
+const PATIENCE = 300; // ms from the request to the first picture, and between two
+const MOST = 3; // coarser pictures before the whole one
+const SHARE = 3; // pauses are as many times as long as the picture before took
+
+/** What came so far of bytes of unknown number. */
+class Growing {
+  constructor(expected) {
+    this.all = new Uint8Array(Math.min(expected, 2 ** 22));
+    this.size = 0;
+  }
+
+  add(part) {
+    if (this.size + part.length > this.all.length) {
+      const larger = new Uint8Array(2 * (this.size + part.length));
+      larger.set(this.bytes);
+      this.all = larger;
+    }
+    this.all.set(part, this.size);
+    this.size += part.length;
+  }
+
+  get bytes() {
+    return this.all.subarray(0, this.size);
+  }
+}
+
+/** The picture of what arrived, transparent where nothing did. */
+async function coarse(bytes, rows, options) {
+  const picture = await decode(bytes, { ...options, partial: true });
+  if (rows === picture.height) return picture;
+  picture.data.fill(0, 4 * picture.width * rows);
+  return { ...picture, mode: picture.mode.startsWith("L") ? "LA" : "RGBA" };
+}
+
+/** Resolves with true `wait` ms from now and once `ready` has, if it gives true; `end` ends it. */
+function pause(wait, ready) {
+  let timer;
+  const over = new Promise((resolve) => {
+    timer = setTimeout(() => ready.then((sound) => sound && resolve(true)), wait);
+  });
+  return { over, end: () => clearTimeout(timer) };
+}
+
+/**
+ * All bytes of a response. If they take their time, `show(picture)` is called meanwhile, a few times, with what `decode`
+ * makes of those that are there; what is wrong with a file is not told before it is whole.
+ */
+export async function arriving(response, options, show) {
+  const got = new Growing(Number(response.headers.get("Content-Length")) || 2 ** 16);
+  const reader = response.body.getReader();
+  let ready = null; // once there is a header: whether all is there that decoding needs
+  let [left, due, seen] = [show ? MOST : 0, performance.now() + PATIENCE, 0];
+  for (let reading = reader.read(); ;) {
+    const idle = left && ready ? pause(due - performance.now(), ready) : null;
+    const next = await (idle ? Promise.race([reading, idle.over]) : reading);
+    idle?.end();
+    if (next !== true) {
+      if (next.done) return got.bytes;
+      got.add(next.value);
+      if (!ready && got.size >= HEADER_BYTES) {
+        ready = prepare(got.bytes.slice(0, HEADER_BYTES), options).then(() => true, () => false);
+      }
+      reading = reader.read();
+      continue;
+    }
+    const start = performance.now();
+    try {
+      const { parts, rows } = arrived(got.bytes);
+      if (parts > seen) {
+        show(await coarse(got.bytes, rows, options));
+        seen = parts;
+        left--;
+      }
+    } catch (error) {
+      if (!(error instanceof CwicError)) throw error;
+      left = 0;
+    }
+    const end = performance.now();
+    due = end + Math.max(PATIENCE, SHARE * (end - start));
+  }
+}
