@@ -94,3 +94,19 @@ def test_pictures_are_shown_before_they_are_whole(chromium: Browser, folder: Pat
             assert "CRC" in got["end"]["error"]
         else:
             assert got["end"] == whole, name
+
+
+def test_pictures_in_styles(chromium: Browser, folder: Path) -> None:
+    """In sheets and style attributes, there from the start and later; what nobody needs is not decoded."""
+    (folder / "files" / "linked.css").write_text("#linked { background-image: url(first.cwic) }")
+    (folder / "files" / "added.css").write_text("@import 'imported.css';")
+    (folder / "files" / "imported.css").write_text("#added { background-image: url(later.cwic) }")
+    with site(folder) as server:
+        found = chromium.shown(server, "web_styles.html")
+        assert "files/turned.cwic" not in server.asked
+    for name in ("sheet", "after", "inner", "variable", "linked", "set", "inserted"):
+        assert found[name] == shown(folder / "files" / "first.cwic"), name
+    for name in ("attribute", "changed", "added"):
+        assert found[name] == shown(folder / "files" / "later.cwic"), name
+    assert "bad.cwic: " in found["error"] and "left" in found["error"]
+    assert found["red"] == "red" and found["never"] == 'url("files/turned.cwic")'

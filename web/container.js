@@ -8,6 +8,8 @@ export class CwicError extends Error {
 
 class CutShort extends CwicError {} // the bytes end too early: the file is cut, or a length in it damaged
 
+export const NAMED = /\.cwic(?:[?#]|$)/i; // what URLs of files look like
+
 const SIGNATURE = [0x89, 0x43, 0x57, 0x49, 0x43, 0x0d, 0x0a, 0x1a];
 const START = 16; // of the first chunk
 const HEADER_BYTES = 46;

@@ -8,7 +8,8 @@ export interface InstallOptions {
 }
 
 /**
- * Shows every <img> whose file is named .cwic, those that are there and those to come; decoded in a worker. A file that
+ * Shows every <img> whose file is named .cwic, those that are there and those to come, and pictures of styles,
+ * `url(photo.cwic)`; decoded in a worker. A file that
  * arrives slowly is shown in coarser pictures before; `load` is told of the whole one. A bad file makes the element fire
  * `error`, a CustomEvent with the CwicError as `detail`. Returns a function that ends it.
  */

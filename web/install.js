@@ -1,9 +1,9 @@
-// Makes <img src="photo.cwic"> work in a page. Browsers try such a file, and say that they cannot show it: then it is
-// decoded in a worker and shown as a PNG. So loading="lazy" holds, and the file comes out of the browser's cache.
+// Makes <img src="photo.cwic"> work in a page, and url(photo.cwic) in its styles. Browsers try such a file, and say that
+// they cannot show it: then it is decoded in a worker and shown as a PNG. So loading="lazy" holds, and the file comes out
+// of the browser's cache.
 
-import { CwicError } from "./container.js";
-
-const NAME = /\.cwic(?:[?#]|$)/i;
+import { backgrounds } from "./backgrounds.js";
+import { CwicError, NAMED } from "./container.js";
 
 /** Decodes pictures in a worker of its own. */
 class Pictures {
@@ -90,7 +90,8 @@ class Showing {
 const coarse = new Set(); // URLs of pictures whose file is still arriving
 
 /**
- * Shows every <img> of `root` whose file is named .cwic, those that are there and those to come. A bad file makes the
+ * Shows every <img> of `root` whose file is named .cwic, those that are there and those to come, and such files in its
+ * styles. A bad file makes the
  * element fire `error`, as <img> does, with the CwicError as `detail`. Returns a function that ends it.
  */
 export function install({ root = document, weights = null, maxPixels } = {}) {
@@ -109,7 +110,7 @@ export function install({ root = document, weights = null, maxPixels } = {}) {
 
   function failed(event) {
     const img = event.target;
-    if (event instanceof CustomEvent || !(img instanceof HTMLImageElement) || !NAME.test(img.currentSrc)) return;
+    if (event instanceof CustomEvent || !(img instanceof HTMLImageElement) || !NAMED.test(img.currentSrc)) return;
     event.stopImmediatePropagation(); // nobody else needs to know yet
     show(img, img.currentSrc);
   }
@@ -123,7 +124,7 @@ export function install({ root = document, weights = null, maxPixels } = {}) {
     const found = node instanceof HTMLImageElement ? [node] : node.querySelectorAll?.("img") ?? [];
     for (const img of found) {
       const url = img.currentSrc;
-      if (img.complete && !img.naturalWidth && NAME.test(url) && begun.get(img) !== url) show(img, url);
+      if (img.complete && !img.naturalWidth && NAMED.test(url) && begun.get(img) !== url) show(img, url);
     }
   }
 
@@ -132,7 +133,9 @@ export function install({ root = document, weights = null, maxPixels } = {}) {
   root.addEventListener("load", loaded, true);
   observer.observe(root, { childList: true, subtree: true });
   look(root);
+  const end = backgrounds(root, get);
   return () => {
+    end();
     root.removeEventListener("error", failed, true);
     root.removeEventListener("load", loaded, true);
     observer.disconnect();
