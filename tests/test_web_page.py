@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
+from pillow_cwic import models
 from tests.web_browser import CHROMIUM, Browser, browser, site
 from tests.web_node import ROOT, make_weights, sha256
 
@@ -28,6 +31,21 @@ def photo() -> Image.Image:
         return im.convert("RGB").crop((100, 60, 421, 300))
 
 
+def wide_gamut() -> bytes:
+    """An ICC profile: sRGB's curves, and the primaries of Display P3."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    colours = {
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    for n in range(struct.unpack_from(">I", data, 128)[0]):
+        name, offset, _ = struct.unpack_from(">4sII", data, 132 + 12 * n)
+        if name in colours:
+            struct.pack_into(">3i", data, offset + 8, *(round(65536 * value) for value in colours[name]))
+    return bytes(data)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, photo: Image.Image) -> Path:
     """A site: the decoder, its weights, pages and pictures."""
@@ -41,12 +59,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photo: Image.Image) -> Path
     photo.save(files / "first.cwic")
     photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(files / "later.cwic", tuning="ssim")
     clear.save(files / "clear.cwic", lossless=True)
-    photo.save(files / "turned.cwic", exif=exif)
+    wide = {"exif": exif, "icc_profile": wide_gamut(), "dpi": (300, 150)}
+    photo.save(files / "turned.cwic", lossless=True, **wide)
+    photo.save(files / "turned.png", **wide)
     (files / "bad.cwic").write_bytes((files / "first.cwic").read_bytes()[:-40])
     photo.save(files / "plain.png")
-    (folder / "web").symlink_to(ROOT / "web")
-    (folder / "weights").mkdir()
-    make_weights(folder / "weights")
+    shutil.copytree(ROOT / "web", folder / "web", ignore=shutil.ignore_patterns("*.weights"))
+    make_weights(folder / "web" / "dist")
+    (folder / "weights").symlink_to("web/dist")
+    (folder / "worker.js").write_text('import "./web/service-worker.js";\n')
     for page in (ROOT / "tests").glob("web_*.[hj]*"):
         shutil.copy(page, folder)
     return folder
@@ -62,15 +83,26 @@ def shown(path: Path) -> dict[str, object]:
         return {"size": list(im.size), "rgba": rgba(im)}
 
 
+def treated_as_png(found: dict[str, Any], photo: Image.Image) -> None:
+    """Orientation and profile, whose colours are others than the file's numbers: as of a PNG that has both."""
+    assert found["turned"] == found["turned-png"] != found["png"]
+    assert found["turned"]["rgba"] not in (rgba(photo), rgba(photo.transpose(Image.Transpose.ROTATE_270)))
+    assert found["turned"]["size"] in (list(photo.size), list(photo.size[::-1]))  # PNG's EXIF is new to some browsers
+
+
 def test_a_page(chromium: Browser, folder: Path, photo: Image.Image) -> None:
     """Pictures there from the start, in srcset, <picture>, added later, changed, turned; bad files and missing ones."""
     with site(folder) as server:
         found = chromium.shown(server, "web_page.html")
+        chromium.shown(server, "web_page.html")
+        asked = [name for name in server.asked if name.endswith(".weights")]
+    assert len(asked) == len(set(asked)) == len(models.TUNINGS)  # they are kept for the next page
+    assert found["bitmap"] == found["turned"]
     assert found["first"] == found["chosen"] == shown(folder / "files" / "first.cwic")
     assert found["picture"] == found["later"] == found["changed"] == shown(folder / "files" / "later.cwic")
     assert found["png"]["rgba"] == rgba(photo)
     assert found["clear"]["size"] == [64, 48]
-    assert found["turned"]["size"] in (list(photo.size), list(photo.size[::-1]))  # PNG's EXIF is new to some browsers
+    treated_as_png(found, photo)
     assert "length" in found["bad"]["error"] or "left" in found["bad"]["error"], found["bad"]
     assert "HTTP status 404" in found["gone"]["error"]
 
@@ -110,3 +142,21 @@ def test_pictures_in_styles(chromium: Browser, folder: Path) -> None:
         assert found[name] == shown(folder / "files" / "later.cwic"), name
     assert "bad.cwic: " in found["error"] and "left" in found["error"]
     assert found["red"] == "red" and found["never"] == 'url("files/turned.cwic")'
+
+
+def test_a_service_worker(chromium: Browser, folder: Path, photo: Image.Image) -> None:
+    """Pages that know nothing of the format; what a script fetches is the file."""
+    (folder / "files" / "named.cwic").write_bytes((folder / "files" / "plain.png").read_bytes())
+    with site(folder) as server:
+        found = chromium.shown(server, "web_unaware.html")
+        asked = [name for name in server.asked if name.endswith((".weights", ".wasm"))]
+    assert found["first"] == found["sourced"] == shown(folder / "files" / "first.cwic")
+    assert found["later"] == shown(folder / "files" / "later.cwic")
+    assert found["clear"]["size"] == [64, 48]
+    assert found["png"]["rgba"] == found["named"]["rgba"] == rgba(photo)
+    treated_as_png(found, photo)
+    assert found["bad"] == found["gone"] == {"error": "plain"}
+    assert found["statuses"] == {"bad": 422, "gone": 404}
+    assert found["fetched"] == (folder / "files" / "first.cwic").stat().st_size
+    assert found["kept"] == {"cwic-module": 1, "cwic-weights": len(models.TUNINGS)}
+    assert sum(name.endswith(".weights") for name in asked) == len(models.TUNINGS), asked

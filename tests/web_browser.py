@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--force-color-profile=srgb")  # fmt: skip
 PATIENCE = 120.0  # seconds until the browser is there, and until a page has told what it saw
 
 
@@ -61,6 +62,10 @@ class Handler(SimpleHTTPRequestHandler):
         self.wfile.write(data[:size])
         self.server.released.wait(PATIENCE)
         self.wfile.write(data[size:])
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")  # so that all is asked for that is not kept elsewhere
+        super().end_headers()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -59,9 +59,11 @@ const u16 = (bytes, at) => bytes[at] * 256 + bytes[at + 1];
 const u32 = (bytes, at) => u16(bytes, at) * 65536 + u16(bytes, at + 2);
 const ascii = (bytes, at) => String.fromCharCode(...bytes.subarray(at, at + 4));
 
+export const isCwic = (bytes) => SIGNATURE.every((value, n) => bytes[n] === value);
+
 /** What a file says about its picture before the first coded byte. */
 export function readHeader(bytes) {
-  if (!SIGNATURE.every((value, n) => bytes[n] === value)) {
+  if (!isCwic(bytes)) {
     throw new CwicError(`signature: ${hex(bytes.subarray(0, 8))} instead of ${hex(SIGNATURE)}, not a CWIC file`);
   }
   if (bytes.length < HEADER_BYTES) throw new CwicError(`header: ${bytes.length} bytes instead of ${HEADER_BYTES}`);
