@@ -93,7 +93,7 @@ train-stop:
 
 # The decoder for browsers, which is committed: web/README.md says for which tools. Then the weights that it needs.
 web: $(WASM) $(INSTALLED)
-	$(PY) web/weights.py web/dist
+	$(PY) -m pillow_cwic.tools.web web/dist
 
 $(WASM): $(WEB_SOURCES) $(HEADERS) $(wildcard web/libc/*.h) Makefile
 	@mkdir -p $(@D)

@@ -1,7 +1,8 @@
-"""The build of the C coder, and the start-up hook. All metadata is in pyproject.toml."""
+"""The build of the C coder, the start-up hook, and the decoder for browsers. All metadata is in pyproject.toml."""
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
 import sysconfig
@@ -39,14 +40,28 @@ class BuildExt(build_ext):
 
 
 class BuildPy(build_py):
-    """``build_py`` that puts the start-up files beside the package; ``cwic autoload enable`` does it elsewhere."""
+    """``build_py`` that puts the start-up files beside the package, and the decoder for browsers into it.
+
+    ``cwic autoload enable`` and ``cwic web`` put them elsewhere.
+    """
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            hook = runpy.run_path(str(Path(__file__).with_name("_pillow_cwic_autoload.py")))
+            root = Path(__file__).parent
+            hook = runpy.run_path(str(root / "_pillow_cwic_autoload.py"))
             for name, content in hook["FILES"].items():
                 Path(self.build_lib, name).write_text(content, encoding="utf-8")
+            self.copy_web(root / "web", Path(self.build_lib, "pillow_cwic", "web"))
+
+    def copy_web(self, home: Path, target: Path) -> None:
+        """Those files that npm gets as well, but for the weights, which follow from those of the package."""
+        for pattern in json.loads((home / "package.json").read_text(encoding="utf-8"))["files"]:
+            for path in home.glob(pattern):
+                if path.suffix != ".weights":
+                    copy = target / path.relative_to(home)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
 
 
 # One wheel for CPython 3.11 and later, but for free-threaded builds, which have no limited API.

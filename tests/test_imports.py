@@ -23,7 +23,7 @@ PACKAGE = ROOT / "pillow_cwic"
 # row do not know each other.
 ROWS = [
     {"tools.cli"},
-    {"tools.compare", "tools.ray"},
+    {"tools.compare", "tools.ray", "tools.web"},
     {"tools.bulk"},
     {"__init__"},
     {"registration"},

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from _pillow_cwic_autoload import FILES
+from pillow_cwic.tools.web import runtime, site
 
 ROOT = Path(__file__).resolve().parents[1]
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -108,7 +109,9 @@ def test_wheel_holds_coder_weights_and_types(wheel: Path) -> None:
     assert len(coders) == 1
     weights = files("pillow_cwic/models", "*.safetensors")
     assert weights, "no released weights in pillow_cwic/models"
-    missing = (weights | files("pillow_cwic") | {"pillow_cwic/py.typed"}) - names
+    web = {f"pillow_cwic/web/{name}" for name in runtime()}
+    assert {"pillow_cwic/web/dist/cwic.wasm", "pillow_cwic/web/cwic.js", "pillow_cwic/web/index.html"} < web
+    missing = (weights | files("pillow_cwic") | {"pillow_cwic/py.typed"} | web) - names
     assert not missing
     tops = {name.split("/")[0] for name in names}
     hook = {"_pillow_cwic_autoload.py", *FILES}
@@ -125,6 +128,10 @@ def test_wheel_runs_without_the_source(wheel: Path, tmp_path: Path) -> None:
     file, functions = result.stdout.split()
     assert Path(file).is_relative_to(tmp_path)
     assert int(functions) > 0
+    result = run("-m", "pillow_cwic.tools.cli", "web", "made", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    made = {path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*") if path.is_file()}
+    assert made == set(site())
 
 
 def test_wheel_installs_the_hook_and_uninstalls_cleanly(wheel: Path, tmp_path: Path) -> None:

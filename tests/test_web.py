@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from test_cli import cwic
 
+import pillow_cwic
 from pillow_cwic import models
-from tests.web_node import GOLDEN, ROOT, decoded, make_weights, needs_node, sha256, web_weights
+from pillow_cwic.tools import web
+from tests.web_node import GOLDEN, ROOT, decoded, make_weights, needs_node, sha256
 from web import speed
 
 MODULE = ROOT / "web" / "dist" / "cwic.wasm"
@@ -106,8 +109,62 @@ def test_sizes(weights: Path) -> None:
 
 
 def test_weights_are_the_same_twice(weights: Path) -> None:
-    name, packed = web_weights.converted((GOLDEN / "golden1.safetensors").read_bytes())
+    name, packed = web.converted((GOLDEN / "golden1.safetensors").read_bytes())
     assert (weights / f"{name}.weights").read_bytes() == packed
+
+
+def test_the_command_writes_a_site(tmp_path: Path) -> None:
+    """All that is needed and nothing else, over nothing that is there unless it is told to."""
+    place = tmp_path / "new" / "web"
+    done = cwic("web", str(place))
+    names = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    ids = {models.by_name("cwic1", tuning).id.hex() for tuning in models.TUNINGS}
+    assert {f"dist/{identity}.weights" for identity in ids} == {name for name in names if name.endswith(".weights")}
+    assert names == set(web.site()) and not names & {"README.md", "speed.py", "decoder.c"}
+    assert done.stdout == f"{place}: {len(names)} files, {sum(map(len, web.site().values())):,} bytes\n"
+    page = place / "index.html"
+    (place / "cwic.js").unlink()
+    page.write_text("mine")
+    refused = cwic("web", str(place), code=1)
+    assert refused.stderr.startswith(f"cwic: {place}") and "exists already, --force overwrites it" in refused.stderr
+    assert page.read_text() == "mine" and not (place / "cwic.js").exists()
+    assert cwic("web", str(place), "--force", "--quiet").output == ""
+    assert page.read_bytes() == (ROOT / "web" / "index.html").read_bytes()
+    assert "is no folder" in cwic("web", str(page / "below"), code=1).stderr
+
+
+def test_the_site_is_whole() -> None:
+    """Whatever a module or page of it names is there, too."""
+    files = web.runtime()
+    named = re.compile(r"""(?:from |import |new URL\(|src=|href=)"\./([\w./-]+)\"""")
+    for name, data in files.items():
+        if name.endswith((".js", ".html")):
+            for other in named.findall(data.decode()):
+                assert other.rstrip("/") in {*files, "dist"}, (name, other)
+
+
+def test_the_npm_package() -> None:
+    """Its version is the package's, and what it exports is in it."""
+    said, files = json.loads((ROOT / "web" / "package.json").read_text()), web.runtime()
+    assert said["version"] == pillow_cwic.__version__ and not said.get("private")
+    assert (ROOT / "web" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    exports = re.findall(r'"\./([\w.-]+\.\w+)"', json.dumps(said["exports"]))
+    assert len(exports) > 4 and set(exports) <= {*files, "package.json"}
+    assert {"cwic.js", "cwic.d.ts", "install.d.ts", "container.js", "dist/cwic.wasm", "LICENSE"} <= set(files)
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_what_npm_packs(weights: Path, tmp_path: Path) -> None:
+    """The files of the site, the readme, and the weights where `make web` made them."""
+    copy = tmp_path / "web"
+    shutil.copytree(ROOT / "web", copy, ignore=shutil.ignore_patterns("*.weights"))
+    shutil.copy(next(weights.glob("*.weights")), copy / "dist")
+    command = ["npm", "pack", "--dry-run", "--json", "--offline", f"--cache={tmp_path / 'cache'}"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, encoding="utf-8", check=True)
+    (packed,) = json.loads(done.stdout)
+    found = {file["path"] for file in packed["files"]}
+    assert found == {*web.runtime(), "README.md", next((copy / "dist").glob("*.weights")).relative_to(copy).as_posix()}
+    assert (packed["name"], packed["version"]) == ("cwic", pillow_cwic.__version__)
 
 
 @needs_node

@@ -160,3 +160,20 @@ def test_a_service_worker(chromium: Browser, folder: Path, photo: Image.Image) -
     assert found["fetched"] == (folder / "files" / "first.cwic").stat().st_size
     assert found["kept"] == {"cwic-module": 1, "cwic-weights": len(models.TUNINGS)}
     assert sum(name.endswith(".weights") for name in asked) == len(models.TUNINGS), asked
+
+
+def test_the_viewer(chromium: Browser, folder: Path, photo: Image.Image) -> None:
+    """Two files dropped on the page, one of them bad, and then the original of the other."""
+    with site(folder) as server:
+        found = chromium.shown(server, "web_viewer.html")
+    size = (folder / "files" / "first.cwic").stat().st_size
+    assert found["empty"] and found["listed"] == [["first.cwic", ""], ["bad.cwic", "bad"]]
+    assert found["shown"] == shown(folder / "files" / "first.cwic")
+    assert found["facts"].startswith(f"321 × 240 · {size / 1000:.1f} kB · {8 * size / 321 / 240:.2f} bpp · decoded in ")
+    assert found["save"] == ["first.png", "image/png"]
+    assert not found["divider"] and found["original"]["rgba"] == rgba(photo)
+    assert found["tags"][0].startswith("first.png, ") and found["tags"][1] == f"CWIC, {size / 1000:.1f} kB"
+    assert found["fit"][2:] == [321, 240] and found["zoomed"][2:] == [1284, 960]
+    assert found["moved"] == pytest.approx([found["zoomed"][0] - 40, *found["zoomed"][1:]])
+    assert "blink" in found["blink"] and found["again"] == found["fit"]
+    assert "left" in found["error"] and found["back"] == ["", False]

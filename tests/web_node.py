@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,15 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pillow_cwic.tools import web
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "v1"
 OLDEST = 18  # version of Node
-
-spec = importlib.util.spec_from_file_location("web_weights", ROOT / "web" / "weights.py")
-assert spec is not None and spec.loader is not None
-web_weights = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(web_weights)
-
 
 def _missing() -> str:
     """Why Node cannot be used here; empty if it can."""
@@ -37,8 +32,8 @@ needs_node = pytest.mark.skipif(bool(_missing()), reason=_missing())
 
 def make_weights(folder: Path) -> Path:
     """Writes the weights of all released models, and of the golden files' own."""
-    web_weights.main(str(folder))
-    web_weights.main(str(folder), str(GOLDEN / "golden1.safetensors"))
+    web.main(str(folder))
+    web.main(str(folder), str(GOLDEN / "golden1.safetensors"))
     return folder
 
 

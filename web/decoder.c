@@ -8,7 +8,8 @@
 
 #define EXPORT(name) __attribute__((export_name(#name), visibility("default")))
 
-/* A file of weights, as weights.py writes it: integers are little-endian, and so is WebAssembly. */
+/* A file of weights, as pillow_cwic/tools/web.py writes it: integers are little-endian, and so is
+ * WebAssembly. */
 enum { MAGIC = 16, MAX_VALUES = 1 << 28 };
 typedef struct {
     int32_t wide, blocks, normalised, levels, hidden, map_hidden, group_count;

@@ -23,6 +23,7 @@ COMMANDS = {  # module and name of each; imported when it is asked for, as each 
     "shrink": ("shrink", "shrink"),
     "info": ("show", "info"),
     "compare": ("compare", "compare"),
+    "web": ("web", "web"),
     "models": ("show", "list_models"),
     "autoload": ("hook", "manage_autoload"),
 }
@@ -108,6 +109,7 @@ def main(ctx: click.Context) -> None:
     cwic decode photo.cwic           photo.png beside it
     cwic info photo.cwic             what is in it
     cwic compare photo.jpg           photo.html, with JPEG, WebP and AVIF of the same size
+    cwic web site/web                a decoder for web pages, to put on a server
 
     cwic COMMAND -h says more about a command. - stands for standard input and output. Nothing is overwritten without
     --force. The exit code is 0 if all is done, 1 if something failed, 2 for wrong usage.

@@ -1,6 +1,7 @@
-"""Weights of ``cwic1`` for browsers: the decoder's half, in a form that packs well.
+"""What a web server needs to show ``.cwic``: the decoder for browsers, and weights of ``cwic1``, the decoder's half
+alone, in a form that packs well.
 
-    python web/weights.py FOLDER [FILE ..]
+    python -m pillow_cwic.tools.web FOLDER [FILE ..]
 
 writes each weights file (the released ones by default) to ``FOLDER/ID.weights``, ID the 12 hexadecimal digits by which
 pictures name their model. The layout, integers little-endian, as one gzip stream:
@@ -17,9 +18,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +32,7 @@ from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
 
 MAGIC = b"cwicweb1"
-ARRAYS = {
+ARRAYS: dict[str, type[np.integer[Any]]] = {
     "synthesis.words": np.int32,
     "synthesis.halves": np.int16,
     "synthesis.bytes": np.int8,
@@ -52,10 +56,32 @@ def converted(data: bytes) -> tuple[str, bytes]:
     return identity.hex(), gzip.compress(packed, 9, mtime=0)
 
 
+def released() -> Iterator[tuple[str, bytes]]:
+    """Ids and weights for browsers of all released models of ``cwic1``."""
+    return (converted(model.read()) for model in models.released() if model.family == b"cwc1")
+
+
+def runtime() -> dict[str, bytes]:
+    """The files of the decoder and its pages by their names, with slashes; they work side by side in any folder.
+
+    Raises FileNotFoundError if the package was installed without them.
+    """
+    package = Path(__file__).resolve().parents[1]
+    homes = package / "web", package.parent / "web"  # of a wheel, of a checkout
+    home = next((home for home in homes if (home / "package.json").is_file()), homes[0])
+    named = json.loads((home / "package.json").read_bytes())["files"]
+    paths = sorted(path for pattern in named for path in home.glob(pattern) if path.suffix != ".weights")
+    return {path.relative_to(home).as_posix(): path.read_bytes() for path in paths}
+
+
+def site() -> dict[str, bytes]:
+    """All that a server needs: ``runtime``, and the weights of the released models."""
+    return {**runtime(), **{f"dist/{identity}.weights": packed for identity, packed in released()}}
+
+
 def main(folder: str, *files: str) -> None:
-    chosen = [Path(file).read_bytes() for file in files]
-    for data in chosen or [model.read() for model in models.released() if model.family == b"cwc1"]:
-        identity, packed = converted(data)
+    made = (converted(Path(file).read_bytes()) for file in files) if files else released()
+    for identity, packed in made:
         path = Path(folder) / f"{identity}.weights"
         path.write_bytes(packed)
         print(f"{path}: {len(packed)} bytes")

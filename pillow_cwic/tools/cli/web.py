@@ -1,0 +1,40 @@
+"""``cwic web``: the decoder for browsers, as a folder to put on a web server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pillow_cwic.tools.cli.files import a_name, for_output
+from pillow_cwic.tools.cli.places import check_free, complaint, say, write
+
+
+@click.command(short_help="Write what a web site needs to show .cwic.")
+@click.argument("folder", type=a_name)
+@for_output
+def web(folder: str, force: bool, quiet: bool) -> None:
+    """Write what a web site needs to show .cwic, to FOLDER, which is made if it is not there.
+
+    The decoder for browsers, the weights of the released models, and a page, index.html, that shows files dropped on
+    it, beside their originals if those are dropped, too. Nothing is written if one of the files is there already.
+
+    \b
+    cwic web site/web
+    python -m http.server -d site/web       http://localhost:8000 shows the page
+    """
+    from pillow_cwic.tools.web import site
+
+    place = Path(folder)
+    try:
+        files = {place / name: data for name, data in site().items()}
+        for place in files:
+            check_free(place, force)
+        for place, data in files.items():
+            write(place, data, force)
+    except OSError as error:
+        say(complaint(place, error), err=True)
+        sys.exit(1)
+    if not quiet:
+        say(f"{folder}: {len(files)} files, {sum(map(len, files.values())):,} bytes")
