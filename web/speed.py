@@ -1,4 +1,5 @@
-"""Seconds of CPU to decode a photograph of 768 x 512: in Node, one thread, and natively by plain C, in the same run.
+"""Seconds to decode a photograph of 768 x 512 in one thread: in Node, in Chromium, and natively by plain C, in the same
+run; of CPU, but for Chromium, which has only a clock.
 
     python -m web.speed [FOLDER]       FOLDER holds the weights, web/dist by default
 
@@ -7,6 +8,7 @@ Of several runs the quickest counts, as other work only adds to it.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable
 from json import dumps, loads
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -26,6 +29,7 @@ from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.native import Transforms
+from tests.web_browser import CHROMIUM, browser, site
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = ROOT / "tests" / "data" / "kodim23.png"
@@ -70,18 +74,46 @@ def in_node(path: Path, weights: Path) -> float:
     return min(float(loads(line)["seconds"]["cpu"]) for line in done.stdout.split("\n")[:-1])
 
 
-def measure(weights: Path) -> list[tuple[float, float, float]]:
-    """For each rate: bits per pixel, and seconds in Node and of plain C."""
+def in_chromium(paths: list[Path], weights: Path) -> list[float | None]:
+    """The same in pages of a headless Chromium; None where there is none."""
+    if CHROMIUM is None:
+        return [None] * len(paths)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "web").symlink_to(ROOT / "web")
+        (folder / "weights").symlink_to(weights.resolve())
+        for path in (ROOT / "tests" / "web_speed.html", ROOT / "tests" / "web_page.js", *paths):
+            shutil.copy(path, folder)
+        with site(folder) as server, browser() as chromium:
+            query = "".join(f"&file={path.name}" for path in paths)
+            found = chromium.shown(server, f"web_speed.html?runs={2 * RUNS}{query}")
+    return [min(found[path.name]) for path in paths]
+
+
+class Row(NamedTuple):
+    """Seconds at a rate in bits per pixel."""
+
+    rate: float
+    node: float
+    chromium: float | None
+    plain: float
+
+
+def measure(weights: Path) -> list[Row]:
     pillow_cwic.register()
-    decode, rows = plain_decoder(), []
+    decode = plain_decoder()
     with Image.open(PHOTO) as im, tempfile.TemporaryDirectory() as folder:
-        for rate in RATES:
-            path = Path(folder) / f"{rate}.cwic"
+        paths = [Path(folder) / f"{rate}.cwic" for rate in RATES]
+        for rate, path in zip(RATES, paths, strict=True):
             im.convert("RGB").save(path, rate=rate)
-            rows.append((rate, in_node(path, weights), native(decode, path.read_bytes())))
-    return rows
+        pages = in_chromium(paths, weights)
+        return [
+            Row(rate, in_node(path, weights), page, native(decode, path.read_bytes()))
+            for rate, path, page in zip(RATES, paths, pages, strict=True)
+        ]
 
 
 if __name__ == "__main__":
-    for rate, node, plain in measure(Path(*sys.argv[1:2] or [ROOT / "web" / "dist"])):
-        print(f"{rate} bpp: Node {node:.3f} s, plain C {plain:.3f} s, {node / plain:.2f} times")
+    for rate, node, page, plain in measure(Path(*sys.argv[1:2] or [ROOT / "web" / "dist"])):
+        browsers = "no Chromium" if page is None else f"Chromium {page:.3f} s"
+        print(f"{rate} bpp: Node {node:.3f} s, {browsers}, plain C {plain:.3f} s; Node {node / plain:.2f} times")
