@@ -87,6 +87,25 @@ def test_a_photograph(tuning: str, weights: Path, tmp_path: Path) -> None:
             assert got.get("pixels") == sha256(np.asarray(im)), (name, got)
 
 
+@needs_node
+def test_what_is_shown_of_a_file_that_arrives(weights: Path, tmp_path: Path) -> None:
+    """Nothing if it comes at once; else up to three pictures, each nearer to the whole one, and never an error."""
+    with Image.open(ROOT / "tests" / "data" / "kodim23.png") as photo:
+        small = photo.convert("RGB").crop((100, 60, 421, 300))
+    paths = [tmp_path / "layers.cwic", tmp_path / "rows.cwic"]
+    small.save(paths[0])
+    small.resize((642, 640)).save(paths[1], lossless=True)
+    command = ["node", str(ROOT / "tests" / "web_arriving.mjs"), str(weights), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=100)
+    for line in done.stdout.splitlines():
+        found = json.loads(line)
+        assert all(got["same"] for got in found.values())
+        assert found["fast"]["far"] == []
+        far = found["slow"]["far"]
+        assert 1 <= len(far) <= 3 and far == sorted(far, reverse=True) and far[-1] > 0, far
+        assert len(found["damaged"]["far"]) <= len(far)
+
+
 def test_the_module_is_what_the_sources_make(tmp_path: Path) -> None:
     """Byte for byte, by the tools that web/README.md names; others make another one, which is no worse."""
     for tool, version in TOOLS.items():
