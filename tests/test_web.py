@@ -140,7 +140,8 @@ def test_the_command_writes_a_site(tmp_path: Path) -> None:
     ids = {models.by_name("cwic1", tuning).id.hex() for tuning in models.TUNINGS}
     assert {f"dist/{identity}.weights" for identity in ids} == {name for name in names if name.endswith(".weights")}
     assert names == set(web.site()) and not names & {"README.md", "speed.py", "decoder.c"}
-    assert done.stdout == f"{place}: {len(names)} files, {sum(map(len, web.site().values())):,} bytes\n"
+    size = sum((place / name).stat().st_size for name in names)
+    assert done.stdout == f"{place}: {len(names)} files, {size:,} bytes\n"
     page = place / "index.html"
     (place / "cwic.js").unlink()
     page.write_text("mine")
@@ -156,9 +157,9 @@ def test_the_site_is_whole() -> None:
     """Whatever a module or page of it names is there, too."""
     files = web.runtime()
     named = re.compile(r"""(?:from |import |new URL\(|src=|href=)"\./([\w./-]+)\"""")
-    for name, data in files.items():
+    for name, path in files.items():
         if name.endswith((".js", ".html")):
-            for other in named.findall(data.decode()):
+            for other in named.findall(path.read_text(encoding="utf-8")):
                 assert other.rstrip("/") in {*files, "dist"}, (name, other)
 
 

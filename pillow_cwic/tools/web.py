@@ -21,7 +21,8 @@ import hashlib
 import json
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
 
 MAGIC = b"cwicweb1"
+FAMILY = b"cwc1"
 ARRAYS: dict[str, type[np.integer[Any]]] = {
     "synthesis.words": np.int32,
     "synthesis.halves": np.int16,
@@ -56,12 +58,7 @@ def converted(data: bytes) -> tuple[str, bytes]:
     return identity.hex(), gzip.compress(packed, 9, mtime=0)
 
 
-def released() -> Iterator[tuple[str, bytes]]:
-    """Ids and weights for browsers of all released models of ``cwic1``."""
-    return (converted(model.read()) for model in models.released() if model.family == b"cwc1")
-
-
-def runtime() -> dict[str, bytes]:
+def runtime() -> dict[str, Path]:
     """The files of the decoder and its pages by their names, with slashes; they work side by side in any folder.
 
     Raises FileNotFoundError if the package was installed without them.
@@ -71,17 +68,27 @@ def runtime() -> dict[str, bytes]:
     home = next((home for home in homes if (home / "package.json").is_file()), homes[0])
     named = json.loads((home / "package.json").read_bytes())["files"]
     paths = sorted(path for pattern in named for path in home.glob(pattern) if path.suffix != ".weights")
-    return {path.relative_to(home).as_posix(): path.read_bytes() for path in paths}
+    return {path.relative_to(home).as_posix(): path for path in paths}
 
 
-def site() -> dict[str, bytes]:
-    """All that a server needs: ``runtime``, and the weights of the released models."""
-    return {**runtime(), **{f"dist/{identity}.weights": packed for identity, packed in released()}}
+def site() -> dict[str, Callable[[], bytes]]:
+    """All that a server needs, by names, and what gives its bytes: ``runtime``, and weights of the released models."""
+    files: dict[str, Callable[[], bytes]] = {name: path.read_bytes for name, path in runtime().items()}
+    for model in models.released():
+        if model.family == FAMILY:
+            files[f"dist/{model.id.hex()}.weights"] = partial(_weights, model)
+    return files
+
+
+def _weights(model: models.Model) -> bytes:
+    return converted(model.read())[1]
 
 
 def main(folder: str, *files: str) -> None:
-    made = (converted(Path(file).read_bytes()) for file in files) if files else released()
-    for identity, packed in made:
+    given = (Path(file).read_bytes() for file in files)
+    ours = (model.read() for model in models.released() if model.family == FAMILY)
+    for data in given if files else ours:
+        identity, packed = converted(data)
         path = Path(folder) / f"{identity}.weights"
         path.write_bytes(packed)
         print(f"{path}: {len(packed)} bytes")

@@ -26,15 +26,17 @@ def web(folder: str, force: bool, quiet: bool) -> None:
     """
     from pillow_cwic.tools.web import site
 
-    place = Path(folder)
+    place, size = Path(folder), 0
     try:
-        files = {place / name: data for name, data in site().items()}
+        files = {place / name: make for name, make in site().items()}
         for place in files:
             check_free(place, force)
-        for place, data in files.items():
+        for place, make in files.items():
+            data = make()
             write(place, data, force)
+            size += len(data)
     except OSError as error:
         say(complaint(place, error), err=True)
         sys.exit(1)
     if not quiet:
-        say(f"{folder}: {len(files)} files, {sum(map(len, files.values())):,} bytes")
+        say(f"{folder}: {len(files)} files, {size:,} bytes")
