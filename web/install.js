@@ -1,6 +1,5 @@
 // Makes <img src="photo.cwic"> work in a page, and url(photo.cwic) in its styles. Browsers try such a file, and say that
-// they cannot show it: then it is decoded in a worker and shown as a PNG. So loading="lazy" holds, and the file comes out
-// of the browser's cache.
+// they cannot show it: then it is decoded in a worker and shown as a PNG. So loading="lazy" holds.
 
 import { backgrounds } from "./backgrounds.js";
 import { CwicError, NAMED } from "./container.js";
