@@ -15,13 +15,13 @@ from test_cwic2018 import TINY, lively, released  # noqa: F401  (a fixture)
 
 from benchmarks import paper as benchmark
 from pillow_cwic import models
-from pillow_cwic.cwic2018.networks import Paper
+from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.file import container
 from training import paper_context, paper_export
 from training.data import Crops
 from training.networks import cuboid
 from training.networks.cuboid import CuboidModel
-from training.paper import PaperRun, PaperSchedule, fallen, load_average, train
+from training.paper import PaperRun, PaperSchedule, counted_dead, fallen, initialise, load_average, train
 
 
 @pytest.fixture
@@ -33,6 +33,25 @@ def test_the_plateau_test() -> None:
     assert not fallen([5, 4, 3], 3, 0.01)
     assert fallen([5, 4, 3, 3.0, 2.99, 3.1], 3, 0.01)
     assert not fallen([5, 4, 3, 3.0, 2.9, 3.1], 3, 0.01)
+
+
+def test_it_begins_with_signals_of_one_size_and_no_dead_unit(photo: Image.Image) -> None:
+    torch.manual_seed(1)
+    model = Paper(PaperConfig(width=32))
+    picture = torch.from_numpy(np.asarray(photo.resize((128, 128)), np.float32)).permute(2, 0, 1)[None] / 255 - 0.5
+
+    def spread() -> tuple[float, float]:
+        with torch.no_grad(), counted_dead(model) as dead:
+            model(picture, use_map=False)
+            return float(model.encoder.features(picture).square().mean().sqrt()), dead()
+
+    faded, _ = spread()
+    initialise(model)
+    kept, dead = spread()
+    assert dead < 0.1 and kept > 3 * faded and 0.3 < kept / float((2 * picture).square().mean().sqrt()) < 3
+    with torch.no_grad():
+        model.decoder.get_submodule("trunk")[1].first.bias[:8] = -1e9
+    assert spread()[1] > dead
 
 
 def test_training_goes_through_the_stages_and_resumes(tmp_path: Path, photo: Image.Image, crops: Crops) -> None:

@@ -13,6 +13,8 @@ import argparse
 import csv
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from pillow_cwic.cwic2018.networks import Paper, PaperConfig, count_macs
+from pillow_cwic.cwic2018.networks import Paper, PaperConfig, Residual, count_macs
 from training.data import Crops, find_pictures, load_pictures
 from training.train import Run, flushed_denormals
 
 BUDGET = "its share of the budget is spent"
+LOG = ("step", "minutes", "stage", "train_loss", "loss", "mse", "psnr_of_mean_mse", "map", "dead")
 SCALE = 100.0  # the loss is divided by it, so that gradients are about 1 when they are clipped
 
 
@@ -71,6 +74,38 @@ class PaperSchedule:
         return [Stage("warm", self.warm, True, 0.6), *(replace(s, share=0.4 * s.share) for s in published)]
 
 
+def initialise(model: Paper) -> None:
+    """He's values, biases 0, the second convolutions of blocks 0. PyTorch's own let signals fade, and units die early.
+
+    He, Zhang, Ren, Sun, 2015: Delving deep into rectifiers.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            rectified = not name.endswith(".out") and layer.out_channels != 3
+            if not name.endswith(".second"):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if rectified else "linear")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+@contextmanager
+def counted_dead(model: Paper) -> Iterator[Callable[[], float]]:
+    """Gives the share of the residual blocks' hidden units that never fire in any forward pass within."""
+    largest: dict[nn.Module, Tensor] = {}
+
+    def seen(layer: nn.Module, _: object, result: Tensor) -> None:
+        found = result.detach().amax((0, 2, 3))
+        largest[layer] = torch.maximum(largest[layer], found) if layer in largest else found
+
+    blocks = [module for module in model.modules() if isinstance(module, Residual)]
+    hooks = [block.first.register_forward_hook(seen) for block in blocks]
+    try:
+        yield lambda: float((torch.cat([*largest.values()]) <= 0).float().mean())
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def fallen(losses: list[float], patience: int, falls: float) -> bool:
     """The plateau test: whether the last ``patience`` losses hold none below the best before by a share ``falls``."""
     if len(losses) <= patience:
@@ -87,6 +122,8 @@ class PaperRun(Run):
 
     def __init__(self, folder: Path, config: PaperConfig, schedule: PaperSchedule, device: torch.device) -> None:
         super().__init__(folder, config, schedule, device, Paper)
+        initialise(self.model)
+        self.average.load_state_dict(self.model.state_dict())
         self.stage, self.losses = 0, [[]]  # of each stage so far the validation losses
         self.ended: list[str] = []
         self.stage_began = 0.0
@@ -216,13 +253,14 @@ def train(run: PaperRun, crops: Crops, valid: list[Tensor]) -> None:
         if run.step % run.schedule.valid_every and run.seconds - run.stage_began < budget:
             continue
         mean, totals = np.mean(totals, axis=0), []
-        loss, mse, kept = run.validate(valid)
+        with counted_dead(run.average) as dead:
+            loss, mse, kept = run.validate(valid)
         row = [run.step, f"{run.seconds / 60:.2f}", stage.name, f"{mean[0]:.2f}", f"{loss:.3f}", f"{mse:.3f}"]
-        row += [f"{10 * math.log10(255**2 / mse):.3f}", f"{kept:.4f}"]
+        row += [f"{10 * math.log10(255**2 / mse):.3f}", f"{kept:.4f}", f"{dead():.3f}"]
         with log.open("a", newline="") as f:
             writer = csv.writer(f)
             if f.tell() == 0:
-                writer.writerow(["step", "minutes", "stage", "train_loss", "loss", "mse", "psnr_of_mean_mse", "map"])
+                writer.writerow(LOG)
             writer.writerow(row)
         print(*row, flush=True)
         run.after_validation(loss)
