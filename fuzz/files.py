@@ -132,7 +132,7 @@ def eight() -> dict[str, bytes]:
         "L": lambda: _saved(small(33, 17, "L"), rate=2.5),
         "LA": lambda: _saved(small(24, 24, "LA"), quality=30),
         "RGBA": lambda: _saved(constant, quality=20),
-        "1x1": lambda: _saved(small(1, 1), quality=50),
+        "15x13": lambda: _saved(small(15, 13), quality=20),
         "ssim": lambda: _saved(small(40, 40), rate=1.2, tuning="ssim"),
         "metadata": lambda: _saved(
             small(20, 20), quality=20, exif=META.exif, icc_profile=META.icc_profile, dpi=META.dpi

@@ -79,7 +79,9 @@ def card(path: Path, name: str, tuning: str, model: Cwic1, facts: dict, log: lis
     lines = [
         f"# {name}, tuning {tuning}",
         "",
-        f"Weights: `{path.name}`, {path.stat().st_size / 1e6:.2f} MB, written by `training/export.py`.",
+        f"Weights: `{path.name}`, {path.stat().st_size / 1e6:.2f} MB of integers, made by `training/quantise.py` and "
+        "`training/rounding.py` of the float weights in `training/masters`, which the rest of this page is about; what "
+        "that gives away is in `docs/results/integers.md`.",
         "",
         "## Network",
         "",
