@@ -239,7 +239,8 @@ def test_growth_measures_each_size_in_a_process_of_its_own(tmp_path: Path, monke
     growth.main()
     rows = [line.split("|")[1:-1] for line in (tmp_path / "growth.md").read_text().splitlines() if line[:3] == "| 0"]
     small, large = ([float(x) for x in row] for row in rows)
-    assert large[0] == pytest.approx(4 * small[0], rel=0.05) and large[1] > small[1] > 0 and large[3] > small[3]
+    assert large[0] == pytest.approx(4 * small[0], rel=0.05) and large[3] > small[3]
+    assert min(*small[1:3], *large[1:3], small[5], large[5]) > 0  # a busy machine may take longer for the smaller one
     assert (tmp_path / "growth.png").stat().st_size > 1000
 
 
