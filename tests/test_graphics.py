@@ -303,7 +303,7 @@ def test_a_bound_leaves_nothing_over_and_is_as_good_as_a_quality() -> None:
         by_size = opened(saved(im, size=len(data)))
         assert min(99, measures.psnr(np.asarray(im), np.asarray(by_size))) >= reached - 0.5
         for size in (whole * 5 // 8, whole * 7 // 8):
-            assert 0.95 * size <= len(saved(im, size=size)) <= size
+            assert 0.9 * size <= len(saved(im, size=size)) <= size  # a block is a twentieth
 
 
 def test_text_upon_nothing_is_as_cheap_as_upon_white() -> None:

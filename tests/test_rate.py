@@ -105,7 +105,7 @@ def test_a_photograph_takes_all_that_it_is_given(photo: Image.Image) -> None:
     shown = []
     for size in (whole // 2, whole * 3 // 4, whole):
         data = codec.encode(pixels, Options(size=size))
-        assert 0.98 * size <= len(data) <= size
+        assert 0.97 * size <= len(data) <= size  # one block more would be too many
         shown.append(measures.psnr(pixels, codec.decode(data)))
     assert shown == sorted(shown) and shown[0] > 40 and math.isinf(shown[2])
 

