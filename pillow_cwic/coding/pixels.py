@@ -15,7 +15,7 @@ from pillow_cwic.errors import EntropyError
 SAMPLE_BYTES = 2  # more than any that is known takes; if one takes more, there is another try with more
 SLACK = 4096
 BLOCK: int = lib.CWIC_BLOCK
-WORK = 1 << 15  # pixels between which an interrupt is heard
+WORK = 1 << 12  # pixels between which an interrupt is heard: 30 ms of noise at most
 
 
 def encode(
