@@ -177,4 +177,7 @@ def test_the_viewer(chromium: Browser, folder: Path, photo: Image.Image) -> None
     assert found["fit"][2:] == [321, 240] and found["zoomed"][2:] == [1284, 960]
     assert found["moved"] == pytest.approx([found["zoomed"][0] - 40, *found["zoomed"][1:]])
     assert "blink" in found["blink"] and found["again"] == found["fit"]
+    left, top = (2 * at - 100 for at in found["zoomed"][:2])  # what the finger at 100, 100 is on stays under it
+    assert found["pinched"] == pytest.approx([left, top, 2568, 1920], abs=0.01)
+    assert found["dragged"] == found["left"] == pytest.approx([left - 10, top + 5, 2568, 1920], abs=0.01)
     assert "left" in found["error"] and found["back"] == ["", False]

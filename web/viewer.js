@@ -181,27 +181,43 @@ function step(up) {
 
 // ---- hands ----------------------------------------------------------------------------------------------------------
 
-/** `moved(dx, dy, event)` while a pointer that went down on an element moves. */
+/** `moved(dx, dy, event, other)` while a pointer that went down on an element moves; `other` is a second one's place. */
 function drag(element, moved) {
+  const held = new Map(); // where each pointer was last
   element.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     event.stopPropagation();
     element.setPointerCapture(event.pointerId);
+    held.set(event.pointerId, event);
   });
   element.addEventListener("pointermove", (event) => {
-    if (element.hasPointerCapture(event.pointerId)) moved(event.movementX, event.movementY, event);
+    const before = held.get(event.pointerId);
+    if (!before) return;
+    const other = [...held.values()].find(({ pointerId }) => pointerId !== event.pointerId);
+    held.set(event.pointerId, event);
+    moved(event.clientX - before.clientX, event.clientY - before.clientY, event, other);
   });
+  for (const name of ["pointerup", "pointercancel"]) element.addEventListener(name, ({ pointerId }) => held.delete(pointerId));
 }
 
-drag(frame, move);
+/** Zooms by a factor, about a place of the page. */
+function scale(factor, { clientX, clientY }) {
+  if (!item?.picture) return;
+  const level = sizes().scale * devicePixelRatio * factor;
+  const { left, top } = frame.getBoundingClientRect();
+  zoom(Math.min(32, Math.max(1 / 16, level)), clientX - left, clientY - top);
+}
+
+drag(frame, (dx, dy, { clientX, clientY }, other) => {
+  if (!other) return move(dx, dy);
+  const [x, y] = [clientX - other.clientX, clientY - other.clientY]; // two fingers
+  return scale(Math.hypot(x, y) / Math.max(1, Math.hypot(x - dx, y - dy)), other);
+});
 drag($("handle"), (dx, dy, { clientX }) => split((100 * (clientX - frame.getBoundingClientRect().left)) / frame.clientWidth));
 
 frame.addEventListener("wheel", (event) => {
   event.preventDefault();
-  if (!item?.picture) return;
-  const whole = sizes().scale * devicePixelRatio;
-  const { left, top } = frame.getBoundingClientRect();
-  zoom(Math.min(32, Math.max(1 / 16, whole * (event.deltaY < 0 ? STEP : 1 / STEP))), event.clientX - left, event.clientY - top);
+  scale(event.deltaY < 0 ? STEP : 1 / STEP, event);
 }, { passive: false });
 
 for (const button of document.querySelectorAll("[data-zoom]")) {
