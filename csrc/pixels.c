@@ -330,22 +330,22 @@ static int looks_rich(const uint8_t *pixels, int32_t width, int32_t height, int3
     return other > 0 && other * 20 > (size_t)(height - 1) * (size_t)(width - 2) * 9 && 2 * near > other;
 }
 
-/* Tables in proportion to the pixels, up to 2^18 of them: then 2.6 MB in rich tiles and 8.3 MB in others. 0 without
+/* Tables in proportion to the pixels, up to 2^18 of them: then 11 MB in rich tiles and 8.3 MB in others. 0 without
  * memory; free_coder frees what there is. */
 static int new_tables(coder *s, int rich)
 {
     const int m = s->memory_bits;
     s->colour_bits = m - 2 < 12 + rich ? m - 2 : 12 + rich;
-    s->colours = cwic_zeros((size_t)RICH_CONTEXTS << s->colour_bits, NODES, 1, sizeof(uint32_t));
+    s->value_bits = rich ? m - 1 : m - 2;
+    s->colours = cwic_zeros((size_t)NEAR_CONTEXTS << s->colour_bits, NODES, 1, sizeof(uint32_t));
+    s->values = cwic_zeros((size_t)1 << s->value_bits, 16, 1, sizeof(uint32_t));
     if (rich)
-        return s->colours != NULL;
+        return s->colours && s->values;
     s->near_bits = m < 17 ? m : 17;
     s->hit_bits = m;
-    s->value_bits = m - 2;
     s->near = cwic_zeros((size_t)1 << s->near_bits, 1, 1, sizeof(memory));
     s->far = cwic_zeros((size_t)1 << s->near_bits, 1, 1, sizeof(memory));
     s->hits = cwic_zeros((size_t)1 << s->hit_bits, 1, 1, sizeof(uint32_t));
-    s->values = cwic_zeros((size_t)1 << s->value_bits, 16, 1, sizeof(uint32_t));
     return s->colours && s->near && s->far && s->hits && s->values;
 }
 

@@ -12,8 +12,9 @@ enum {
     ROWS = 3,       /* of history, this one included */
     SOURCES = 8,    /* of candidates */
     PIXEL_CONTEXTS = 7,
-    RICH_CONTEXTS = 5,   /* of residuals in photographs */
-    COLOUR_CONTEXTS = 9, /* and elsewhere, where four more are hashes of pixels */
+    NEAR_CONTEXTS = 5,   /* of residuals, of how large and how sure neighbours' are */
+    RICH_CONTEXTS = 6,   /* in photographs, with the very values of the channels before */
+    COLOUR_CONTEXTS = 9, /* elsewhere, with those and pixels around */
     VALUE_CONTEXTS = 6,
     NODES = 16, /* mixed decisions of a channel's residual: one cache line of slots */
     FILTERS = 2, /* adaptive predictors */

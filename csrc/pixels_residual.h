@@ -65,8 +65,8 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
     trace *t0 = s->trace[0] + x, *t1 = s->trace[1] + x;
     int32_t W = at(r0, -1, c), N = at(r1, 0, c), p[PREDICTORS], i, k, total = 0, mean = 0, centre, r;
     int32_t cross = 0, cross2 = 0, qa, qg, sc, fraction;
-    uint32_t h[RICH_CONTEXTS];
-    uint64_t inverse;
+    uint32_t h[NEAR_CONTEXTS];
+    uint64_t inverse, here, exact = (uint64_t)now * mul[4], l[COLOUR_CONTEXTS];
     surroundings g;
     if (c > 0) { /* the two differences that come late */
         int32_t late = 2 * channel_of(now, c - 1) - a->base[c - 1];
@@ -113,20 +113,20 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
     h[3] = (uint32_t)((signed_log(s, t0[-1].error[c] >> 3) * 16 + signed_log(s, t1[0].error[c] >> 3)) * 16 +
                       signed_log(s, t1[1].error[c] >> 3));
     h[4] = (uint32_t)((sc * 16 + signed_log(s, cross2)) * 16 + qg);
-    for (i = 0; i < RICH_CONTEXTS; i++) {
+    for (i = 0; i < NEAR_CONTEXTS; i++) {
         uint32_t line = ((h[i] + 1) << 2 | (uint32_t)c) * 0x9e3779b1u >> (32 - s->colour_bits);
         g.group[i] = s->colours + (size_t)NODES * (line | (uint32_t)i << s->colour_bits);
     }
+    here = ((uint64_t)(c + 1) << 40) + (uint64_t)centre;
+    /* What there is at all beside the channels before: few colours, where those of another space were made into these. */
+    l[RICH_CONTEXTS - 1] = l[8] = here + exact;
     if (contexts == COLOUR_CONTEXTS) {
-        const uint64_t here = ((uint64_t)(c + 1) << 40) + (uint64_t)centre;
-        uint64_t l[COLOUR_CONTEXTS];
         l[5] = here + (uint64_t)now * mul[3] + key;
-        l[6] = here + (uint64_t)now * mul[4] + (uint64_t)r0[-1] * mul[2];
-        l[7] = here + (uint64_t)now * mul[4] + (uint64_t)r1[0] * mul[2];
-        l[8] = here + (uint64_t)now * mul[4];
-        for (i = RICH_CONTEXTS; i < contexts; i++)
-            g.group[i] = s->values + 16 * (size_t)slot_index(l[i], i, s->value_bits);
+        l[6] = here + exact + (uint64_t)r0[-1] * mul[2];
+        l[7] = here + exact + (uint64_t)r1[0] * mul[2];
     }
+    for (i = NEAR_CONTEXTS; i < contexts; i++)
+        g.group[i] = s->values + 16 * (size_t)slot_index(l[i], i, s->value_bits);
     k = contexts > 7 ? 16 : 8;
     g.wa = s->colour_weights[0][c][NODES * k / CWIC_MIX_LANES * qa].w; /* in halves if there are 8 */
     g.wb = s->colour_weights[1][c][NODES * k / CWIC_MIX_LANES * (c ? sc : qg)].w;

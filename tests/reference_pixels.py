@@ -295,10 +295,11 @@ class PixelDecoder(Mixer):
             )
             shift = 32 - min(self.bits - 2, 12 + self.rich)
             lines = [("line", i, (4 * (h + 1) + c) * 0x9E3779B1 % 2**32 >> shift) for i, h in enumerate(hashes)]
-            if not self.rich:
-                start, before = ((c + 1) << 40) + centre, number(now)
-                more = before * M[3] + h1, before * M[4] + a.w * M[2], before * M[4] + a.n * M[2], before * M[4]
-                lines += [("value", index_of(start + h, 5 + i, self.bits - 2)) for i, h in enumerate(more)]
+            start, before = ((c + 1) << 40) + centre, number(now)
+            more = before * M[3] + h1, before * M[4] + a.w * M[2], before * M[4] + a.n * M[2], before * M[4]
+            of_pixels = more[3:] if self.rich else more
+            bits = self.bits - 1 if self.rich else self.bits - 2
+            lines += [("value", index_of(start + h, 5 + i, bits)) for i, h in enumerate(of_pixels)]
             places = c, activity, cross if c > 0 else gradient
             value = (centre + self.residual(centre, lines, places, channel(known, c) - centre)) & 255
             now.append(value)
