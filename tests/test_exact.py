@@ -148,7 +148,7 @@ def test_damaged_bands() -> None:
             decoded(pixels.write(48, [Band(data, crc)]), picture)
     with pytest.raises(EntropyError, match=r"PIXL: band 0: CRC of its pixels is [0-9a-f]{8}, the file says 00000007"):
         decoded(pixels.write(48, [Band(stream, 7)]), picture)
-    for at in range(0, len(stream), 97):
+    for at in range(0, len(stream) - 4, 97):  # of the last bytes not all bits matter
         changed = bytearray(stream)
         changed[at] ^= 4
         with pytest.raises(EntropyError, match="PIXL: band 0: "):
@@ -182,7 +182,7 @@ def test_lossless_files_keep_every_pixel_of_every_mode(channels: int, size: tupl
     assert np.array_equal(codec.decode(data).reshape(picture.shape), picture)
     with Image.open(io.BytesIO(data)) as im:
         assert im.mode == ("L", "LA", "RGB", "RGBA")[channels - 1]
-        assert im.info == {"lossless": True, "bpp": 8 * len(data) / size[0] / size[1]}
+        assert im.info == {"lossless": True, "bpp": pytest.approx(8 * len(data) / size[0] / size[1])}
         im.verify()
     assert np.array_equal(pillow_cwic.decode([data, data])[1].reshape(picture.shape), picture)
 
