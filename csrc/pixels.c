@@ -331,7 +331,7 @@ static int looks_rich(const uint8_t *pixels, int32_t width, int32_t height, int3
 }
 
 /* Tables in proportion to the pixels, up to 2^18 of them: then 11 MB in rich tiles and 8.3 MB in others. 0 without
- * memory; free_coder frees what there is. */
+ * memory; cwic_pixels_free frees what there is. */
 static int new_tables(coder *s, int rich)
 {
     const int m = s->memory_bits;

@@ -117,14 +117,12 @@ INLINE int code_channel(coder *s, around *a, int32_t x, int c, uint32_t now, int
         uint32_t line = ((h[i] + 1) << 2 | (uint32_t)c) * 0x9e3779b1u >> (32 - s->colour_bits);
         g.group[i] = s->colours + (size_t)NODES * (line | (uint32_t)i << s->colour_bits);
     }
+    /* Beside the very channels before: of the colours there are, few where they were made of those of another space. */
     here = ((uint64_t)(c + 1) << 40) + (uint64_t)centre;
-    /* What there is at all beside the channels before: few colours, where those of another space were made into these. */
-    l[RICH_CONTEXTS - 1] = l[8] = here + exact;
-    if (contexts == COLOUR_CONTEXTS) {
-        l[5] = here + (uint64_t)now * mul[3] + key;
-        l[6] = here + exact + (uint64_t)r0[-1] * mul[2];
-        l[7] = here + exact + (uint64_t)r1[0] * mul[2];
-    }
+    l[5] = here + (contexts == RICH_CONTEXTS ? exact : (uint64_t)now * mul[3] + key);
+    l[6] = here + exact + (uint64_t)r0[-1] * mul[2];
+    l[7] = here + exact + (uint64_t)r1[0] * mul[2];
+    l[8] = here + exact;
     for (i = NEAR_CONTEXTS; i < contexts; i++)
         g.group[i] = s->values + 16 * (size_t)slot_index(l[i], i, s->value_bits);
     k = contexts > 7 ? 16 : 8;

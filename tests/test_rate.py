@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pillow_cwic import CwicError, codec, measures, rate
+from pillow_cwic import CwicError, codec, measures, models, rate
 from pillow_cwic.codec import search
+from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options
 
 DATA = Path(__file__).parent / "data"
@@ -108,6 +110,17 @@ def test_a_photograph_takes_all_that_it_is_given(photo: Image.Image) -> None:
         assert 0.97 * size <= len(data) <= size  # one block more would be too many
         shown.append(measures.psnr(pixels, codec.decode(data)))
     assert shown == sorted(shown) and shown[0] > 40 and math.isinf(shown[2])
+
+
+@pytest.mark.parametrize("tuning", ["mse", "ssim"])
+def test_a_higher_rate_is_not_worse_where_it_is_dark(photo: Image.Image, tuning: str) -> None:
+    """Codes of dark places are large at high rates, where the context model may be sure that they are others."""
+    dark = np.asarray(photo.crop((0, 0, 192, 128))) // 12
+    encoder = Encoder(dark, False, models.by_name("cwic1", tuning), EFFORTS[DEFAULT_EFFORT], None, None, None, 0, None)
+    made = [encoder.at(t) for t in (512, 640, 832)]
+    qualities = [measures.psnr(dark, encoder.shown(coded)) for coded in made]
+    assert all(more > less - 0.3 for less, more in itertools.pairwise(qualities)), qualities
+    assert made[0].size < made[2].size and made[2].rate <= 832
 
 
 def test_predictions_move_towards_the_size() -> None:

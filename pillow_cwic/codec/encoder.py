@@ -16,7 +16,7 @@ from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.coding.symbols import Coded, encode_symbols, join, rounded, split
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
-from pillow_cwic.models.config import CODE_LIMIT
+from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT
 from pillow_cwic.progress import Progress
 from pillow_cwic.rate import DECIBEL_SLOPE, LOWEST, decibel, guess_rate
 
@@ -29,6 +29,8 @@ UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothin
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
 MOST_DECIBEL = 120.0  # of any quality, in a search
+FORESEEN = 64  # the largest code that the context model is used to; beyond, it may be sure of what is not so
+MOVED, MOST_MOVED = 2.0, 1 / 8  # steps that only it moves codes by, and what share of squared errors may be due to it
 
 
 class Effort(NamedTuple):
@@ -164,19 +166,37 @@ class Encoder:
         self._forget()
 
     def code(self, t: int, weight: float) -> Coded | None:
-        """The layers at rate parameter t, from the last analysis; None if codes would pass the format's limit."""
+        """The layers at rate parameter t, from the last analysis; None if that is too high for the picture.
+
+        So it is if codes would pass the format's limit, or the context model does not let them be what they are.
+        """
         networks, entropy = self.runtime
         with stage(self.timings, "analysis"):
             exact = networks.codes(self.analysed, t)
             codes = rounded(exact)
-        if max(int(codes.max()), -int(codes.min())) > CODE_LIMIT:
+            largest = max(int(codes.max()), -int(codes.min()))
+        if largest > CODE_LIMIT:
             return None
         symbols = [networks.levels(self.analysed, t), *split(codes, entropy.groups)]
         chosen = weight or self.uneven
         choices = [None, *split(exact, entropy.groups)] if chosen else [None] * len(symbols)
         with stage(self.timings, "entropy"):
             weights = self._weights(t, weight)
-            return encode_symbols(entropy, symbols, choices, weights, t, TILE_EXPONENT, self.inserted)
+            coded = encode_symbols(entropy, symbols, choices, weights, t, TILE_EXPONENT, self.inserted)
+        return None if largest > FORESEEN and self._moved(coded, exact) > MOST_MOVED else coded
+
+    def _moved(self, coded: Coded, exact: NDArray[np.int16]) -> float:
+        """The share of codes' squared error, where they are coded and count, by those moved farther than by choice."""
+        levels, *groups = coded.symbols
+        n = self.runtime.entropy.codes_per_level
+        reach = levels[0] if self.exact is None else np.where(self.exact.blocks, -1, levels[0])
+        reach = reach.repeat(n, axis=0).repeat(n, axis=1)
+        moved = every = 0.0
+        for index, (codes, wanted) in enumerate(zip(groups, split(exact, self.runtime.entropy.groups), strict=True)):
+            errors = np.square(codes[:, reach >= index] - wanted[:, reach >= index] / np.float32(EXACT_UNIT))
+            every += float(errors.sum())
+            moved += float(errors[errors > MOVED**2].sum())
+        return moved / every if every else 0.0
 
     def within(self, size: int) -> Coded:
         """The best layers of a file of at most ``size`` bytes; if there are none, those at the lowest rate.
