@@ -291,6 +291,19 @@ def test_a_bound_is_used_as_well_as_a_quality() -> None:
     assert psnr[1] >= psnr[0] - 0.5
 
 
+def test_a_bound_suits_a_photograph_beside_a_chart() -> None:
+    """What is left beside exact blocks has a far higher rate than the transform alone: blocks are weighed at that."""
+    im = photo(320, 240)
+    draw = ImageDraw.Draw(im)
+    draw.rectangle((0, 0, 159, 239), fill="white")
+    for row in range(12):
+        draw.text((10, 10 + 18 * row), f"The quick brown fox {37 * row} jumps"[:24], fill=(20 * row, 0, 255 - 20 * row))
+    draw.line((0, 0, 159, 120), fill="green", width=2)
+    data = saved(im, quality=75)
+    psnr = [measures.psnr(np.asarray(im), np.asarray(opened(each))) for each in (data, saved(im, size=len(data)))]
+    assert psnr[1] >= psnr[0] - 0.3, psnr
+
+
 def test_a_bound_leaves_nothing_over_and_is_as_good_as_a_quality() -> None:
     """Dithered pictures, columns of small text, text: what one block costs is much of them."""
     shades = Image.linear_gradient("L").resize((100, 80)).convert("1").convert("RGB")

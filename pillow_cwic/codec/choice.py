@@ -30,6 +30,7 @@ SCANNED = 1 << 14  # pixels of graphics for which everything is tried
 # reached, and for either of small graphics; within a bound powers of two, and how far apart they are at first.
 USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
 MOST_DOUBLINGS, STRIDE = 10, 2
+RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 FILLINGS = 6  # as what is exact leaves the transform less to code
 
@@ -167,23 +168,38 @@ class _Work:
 
     def _with_blocks(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
-        spent, usual = graphics.spent(plain.coded), plain.weight
         known: dict[bytes, _Made | None] = {}
 
-        def made(more: float) -> _Made | None:
-            weight = more * usual
-            with stage(self.timings, "graphics"):
-                blocks = picture.chosen(spent + weight * plain.losses, weight)
-            if blocks is None:
-                return None
-            if blocks.payload not in known:
-                known[blocks.payload] = self._beside(blocks)
-            return known[blocks.payload]
+        def among(alone: _Made) -> Callable[[float], _Made | None]:
+            """What comes of errors that cost so many times as much as at the rate of ``alone``, beside which it is."""
+            spent, usual = graphics.spent(alone.coded), alone.weight
+
+            def made(more: float) -> _Made | None:
+                weight = more * usual
+                with stage(self.timings, "graphics"):
+                    blocks = picture.chosen(spent + weight * alone.losses, weight)
+                if blocks is None:
+                    return None
+                if blocks.payload not in known:
+                    known[blocks.payload] = self._beside(blocks)
+                return known[blocks.payload]
+
+            return made
 
         if self.bound is None:
             wanted: tuple[float, ...] = BETTER if self.source.options.quality is None else USUAL
             wanted = WIDE if self.pixels <= SCANNED else wanted
-            return [each for more in wanted if (each := made(more))]
+            return [each for more in wanted if (each := among(plain)(more))]
+        found = self._climbed(among(plain), plain)
+        # Exact blocks leave the rest a higher rate, at which it is to be weighed against them.
+        rate = found.coded.rate
+        if found.encoder.exact is not None and rate - plain.coded.rate > RISEN:
+            alone = self._encoder(plain.encoder.model, None)
+            found = self._climbed(among(_Made(alone, alone.at(rate))), found)
+        return [found, *self._filled(found, picture)]
+
+    def _climbed(self, made: Callable[[float], _Made | None], plain: _Made) -> _Made:
+        """The best of what is ``made`` of powers of two, and of ``plain``."""
         powers: dict[int, _Made | None] = {}
 
         def cost(power: int) -> float:
@@ -195,9 +211,8 @@ class _Work:
         if self.pixels <= SCANNED:
             best = min(range(-MOST_DOUBLINGS, MOST_DOUBLINGS + 1), key=cost)
         else:
-            best = search.climb(cost, STRIDE, MOST_DOUBLINGS)  # exact blocks leave the rest a higher rate
-        found = min((each for each in (powers[best], plain) if each), key=self._cost)
-        return [found, *self._filled(found, picture)]
+            best = search.climb(cost, STRIDE, MOST_DOUBLINGS)
+        return min((each for each in (powers[best], plain) if each), key=self._cost)
 
     def _filled(self, made: _Made, picture: graphics.Graphics) -> list[_Made]:
         """The same with more that is exact, if the bound leaves more than the transform can use."""
@@ -239,22 +254,21 @@ class _Work:
             )
             return container.write_file(header, coded.layers(), source.extra, source.alpha, held)
 
+    def _encoder(self, model: models.Model, blocks: Exact | None) -> Encoder:
+        return Encoder(
+            self.colour, self.grey, model, EFFORTS[self.source.options.effort], self.progress, self.timings,
+            self.source.importance, self.inserted, blocks,
+        )  # fmt: skip
+
     def _coded(self, blocks: Exact | None) -> _Made:
         """The layers that meet the target, of the operating point that suits it best.
 
         If the target is a bound and no point is within it, the smallest.
         """
-        source, options, bound = self.source, self.source.options, self.bound
-
-        def encoder(model: models.Model) -> Encoder:
-            effort = EFFORTS[options.effort]
-            return Encoder(
-                self.colour, self.grey, model, effort, self.progress, self.timings, source.importance, self.inserted,
-                blocks,
-            )  # fmt: skip
+        options, bound = self.source.options, self.bound
 
         def made(model: models.Model, work: Callable[[Encoder], Coded]) -> _Made:
-            of_model = encoder(model)
+            of_model = self._encoder(model, blocks)
             return _Made(of_model, work(of_model))
 
         if bound is not None:
