@@ -29,10 +29,10 @@ class Options:
     """How a picture becomes a file; metadata and the importance mask, which are of the picture, are apart.
 
     ``rate`` in bits per pixel, above 0 and up to 100, bounds the file but for its metadata, ``size`` in bytes all of
-    it; ``quality`` is 1 to 100; ``psnr`` in dB over all samples and ``ssim``, that of the luma, are lower bounds. One
-    of the five is set: ``quality`` if none is given. ``effort`` is 0 to 9. ``lossless`` keeps every pixel: that
-    reaches any quality, and a ``rate`` or ``size`` if the file happens to be small enough. What is None takes its
-    default. Raises ValueError, which names the option, its value and the range.
+    it; ``quality`` is 1 to 100; ``psnr`` in dB over all samples and ``ssim``, that of the luma, are lower bounds,
+    where alpha hides nothing. One of the five is set: ``quality`` if none is given. ``effort`` is 0 to 9. ``lossless``
+    keeps every pixel: that reaches any quality, and a ``rate`` or ``size`` if the file happens to be small enough. What
+    is None takes its default. Raises ValueError, which names the option, its value and the range.
     """
 
     rate: float | None = None

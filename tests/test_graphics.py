@@ -155,6 +155,11 @@ def test_gradients_are_graphics() -> None:
     assert np.array_equal(np.asarray(opened(data)), shades)
     assert data == saved(Image.fromarray(shades), lossless=True) and len(data) < 400
     assert not graphics.is_graphics(shades[:1])
+    waves = [128 + 100 * np.sin(x / 90), 128 + 80 * np.cos(y / 70), 128 + 60 * np.sin((x + y) / 120)]
+    curved = np.dstack(waves).astype(np.uint8)
+    assert graphics.is_graphics(curved)
+    data = saved(Image.fromarray(curved), quality=90)
+    assert np.array_equal(np.asarray(opened(data)), curved) and len(data) < 1000
 
 
 def test_what_is_even_or_dark_costs_more_than_its_squared_error() -> None:

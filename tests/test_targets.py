@@ -72,8 +72,38 @@ def test_quality_out_of_reach_of_the_transform_is_met_without_loss() -> None:
         encoder.reaching("psnr", 60)
     _, back = saved(noise, psnr=60)
     assert np.array_equal(np.asarray(back), np.asarray(noise))
-    with pytest.raises(ValueError, match="ssim: a picture of 10 x 20 is smaller than the window of 11"):
-        saved(noise.crop((0, 0, 10, 20)), ssim=0.9)
+    thin = noise.crop((0, 0, 10, 20))
+    encoder = Encoder(np.asarray(thin), False, models.by_name("cwic1", "mse"), EFFORTS[0])
+    said = "ssim: a picture of 10 x 20 is smaller than the window of 11, and 0.9 is nothing that it can have"
+    with pytest.raises(pillow_cwic.CwicError, match=said):
+        encoder.reaching("ssim", 0.9)
+    for ssim_wanted in (0.1, 0.9):  # exact, as nothing else can be said to have it
+        assert np.array_equal(np.asarray(saved(thin, ssim=ssim_wanted)[1]), np.asarray(thin))
+
+
+@pytest.mark.parametrize(("option", "wanted"), [("psnr", 46.0), ("psnr", 50.0), ("ssim", 0.99), ("ssim", 0.998)])
+def test_quality_beyond_the_transform_takes_some_exact_blocks(photo: Image.Image, option: str, wanted: float) -> None:
+    crop = photo.crop((40, 60, 232, 188))
+    whole, _ = saved(crop, lossless=True)
+    size, back = saved(crop, **{option: wanted})
+    found = {"psnr": psnr, "ssim": ssim}[option](crop, back)
+    assert wanted <= found < wanted + {"psnr": 0.3, "ssim": (1 - wanted) / 8}[option]
+    assert size < 0.95 * whole
+
+
+def test_quality_is_that_of_what_is_seen(photo: Image.Image) -> None:
+    """Most of the picture is hidden, which is smooth then, and says nothing of the rest."""
+    crop = photo.crop((0, 0, 192, 192))
+    seen = np.zeros((192, 192), bool)
+    seen[48:112, 64:136] = True
+    crop.putalpha(Image.fromarray(np.where(seen, 255, 0).astype(np.uint8)))
+    colour = crop.convert("RGB")
+    for wanted in (34.0, 42.0):
+        _, back = saved(crop, psnr=wanted)
+        assert wanted <= psnr(colour, back.convert("RGB"), seen) < wanted + 0.6
+    _, back = saved(crop, ssim=0.96)
+    inner = (64, 48, 136, 112)
+    assert ssim(colour.crop(inner), back.convert("RGB").crop(inner)) > 0.955
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,16 @@ def encode(
         if importance is not None:
             _check_importance(importance, height, width)
         shown = planes = pixels.reshape(height, width, -1)
-        payload = None
+        payload = seen = None
         if mode in container.ALPHA_MODES:
             with stage(timings, "alpha"):
                 payload = exact.encode(planes[..., -1:])
                 planes, plane = planes[..., :-1], planes[..., -1]
+                seen = None if plane.all() else plane != 0
                 shown = planes if options.lossless else _with_cheap_ground(planes, plane)
         grey = bool((shown[..., :1] == shown[..., 1:]).all())
         held = np.ascontiguousarray(shown[..., :1] if grey else shown)
-        source = choice.Source(held, planes, mode, options, importance, extra, payload)
+        source = choice.Source(held, planes, mode, options, importance, extra, payload, seen)
         return choice.make(source, progress, timings)
 
 

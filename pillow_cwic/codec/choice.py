@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic import models
-from pillow_cwic.codec import exact, filling, graphics, search
+from pillow_cwic import measures, models
+from pillow_cwic.codec import exact, graphics, search
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
+from pillow_cwic.codec.filling import Filling, Split
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress
-from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
+from pillow_cwic.rate import HIGHEST, guess_rate, quality_to_rate, typical_bpp
 from pillow_cwic.saving import Options
 
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
@@ -32,14 +32,14 @@ USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
-FILLINGS = 6  # as what is exact leaves the transform less to code
 
 
 class Source(NamedTuple):
     """What a file is made of.
 
     ``planes`` (H, W, 1) if all is grey, else (H, W, 3), contiguous; ``original`` (H, W, C), with what alpha hides;
-    ``alpha`` is the payload of ALPH; ``importance`` and ``extra`` as ``codec.encode`` takes them.
+    ``alpha`` is the payload of ALPH; ``importance`` and ``extra`` as ``codec.encode`` takes them. ``seen`` (H, W) is
+    where alpha is not 0, None if that is everywhere.
     """
 
     planes: NDArray[np.uint8]
@@ -49,6 +49,7 @@ class Source(NamedTuple):
     importance: NDArray[np.uint8] | None
     extra: Sequence[tuple[bytes, bytes]]
     alpha: bytes | None
+    seen: NDArray[np.bool_] | None
 
 
 class _Made:
@@ -57,11 +58,14 @@ class _Made:
     def __init__(self, encoder: Encoder, coded: Coded) -> None:
         self.encoder, self.coded = encoder, coded
 
+    def lost(self, loss: graphics.Loss) -> NDArray[np.float64]:
+        """What the blocks lose, summed over their pixels."""
+        return loss.of(self.encoder.pixels, self.encoder.shown(self.coded))
+
     @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """What the blocks lose, summed over their pixels."""
-        original = self.encoder.pixels
-        return graphics.LOSSES[self.encoder.model.tuning].of(original, self.encoder.shown(self.coded))
+        """What they lose of what the tuning keeps low."""
+        return self.lost(graphics.LOSSES[self.encoder.model.tuning])
 
     @property
     def loss(self) -> float:
@@ -86,8 +90,8 @@ def make(source: Source, progress: Progress | None, timings: Timings | None) -> 
     if model.family != FAMILY:
         return work.alone()
     with stage(timings, "graphics"):
-        drawn = graphics.is_graphics(source.planes)
-    mixed = drawn or work.falls_short
+        work.drawn = graphics.is_graphics(source.planes)
+    mixed = work.drawn or work.falls_short
     return work.best(graphics.LOSSES[model.tuning], mixed) if mixed or work.pixels <= SMALL else work.alone()
 
 
@@ -103,6 +107,8 @@ class _Work:
         self.metadata = len(container.between(source.extra))
         self.inserted = len(container.between((), source.alpha))
         self.bound = source.options.bytes_for(self.pixels, self.metadata)
+        self.drawn = False  # whether it is graphics
+        self.known: dict[bytes, _Made | None] = {}  # beside exact blocks, by their payload
 
     def lossless(self, held: bytes) -> bytes:
         """The file of the very pixels, which are ``held`` by this payload."""
@@ -146,11 +152,9 @@ class _Work:
         except ModelError:  # which no quality and no block would mend
             return whole
         except CwicError:  # the transform alone is not enough; beside exact blocks it may be
-            finest = replace(self.source.options, psnr=None, ssim=None, quality=100)
-            plain = _Work(self.source._replace(options=finest), self.progress, self.timings)._plain
-            candidates = []
-        if mixed:
-            candidates += self._with_blocks(plain, picture)
+            candidates = self._beyond(picture)
+        else:
+            candidates += self._with_blocks(plain, picture) if mixed else []
         if not candidates:
             return whole
         made = min(candidates, key=self._cost)
@@ -166,37 +170,93 @@ class _Work:
             return []
         return [exact.encode(original[..., : self.source.planes.shape[2]])]
 
+    def _among(self, alone: _Made, picture: graphics.Graphics) -> Callable[[float], _Made | None]:
+        """What comes of errors that cost so many times as much as at the rate of ``alone``: layers and exact blocks."""
+        spent, usual = graphics.spent(alone.coded), alone.weight
+
+        def made(more: float) -> _Made | None:
+            weight = more * usual
+            with stage(self.timings, "graphics"):
+                blocks = picture.chosen(spent + weight * alone.losses, weight)
+            if blocks is None:
+                return None
+            if blocks.payload not in self.known:
+                self.known[blocks.payload] = self._beside(blocks)
+            return self.known[blocks.payload]
+
+        return made
+
     def _with_blocks(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
-        known: dict[bytes, _Made | None] = {}
-
-        def among(alone: _Made) -> Callable[[float], _Made | None]:
-            """What comes of errors that cost so many times as much as at the rate of ``alone``, beside which it is."""
-            spent, usual = graphics.spent(alone.coded), alone.weight
-
-            def made(more: float) -> _Made | None:
-                weight = more * usual
-                with stage(self.timings, "graphics"):
-                    blocks = picture.chosen(spent + weight * alone.losses, weight)
-                if blocks is None:
-                    return None
-                if blocks.payload not in known:
-                    known[blocks.payload] = self._beside(blocks)
-                return known[blocks.payload]
-
-            return made
-
+        made = self._among(plain, picture)
         if self.bound is None:
             wanted: tuple[float, ...] = BETTER if self.source.options.quality is None else USUAL
             wanted = WIDE if self.pixels <= SCANNED else wanted
-            return [each for more in wanted if (each := among(plain)(more))]
-        found = self._climbed(among(plain), plain)
+            return [each for more in wanted if (each := made(more))]
+        if plain.coded.size < CLOSE * self.bound and not self.drawn:  # more bits are of no use to the transform
+            return self._filled(plain, picture)
+        found = self._climbed(made, plain)
         # Exact blocks leave the rest a higher rate, at which it is to be weighed against them.
-        rate = found.coded.rate
-        if found.encoder.exact is not None and rate - plain.coded.rate > RISEN:
-            alone = self._encoder(plain.encoder.model, None)
-            found = self._climbed(among(_Made(alone, alone.at(rate))), found)
-        return [found, *self._filled(found, picture)]
+        if found.encoder.exact is not None and (rate := found.coded.rate) - plain.coded.rate > RISEN:
+            alone = self._finest(None, rate)
+            found = self._climbed(self._among(alone, picture), found)
+        return [found, *(self._filled(plain, picture) if found.coded.size < CLOSE * self.bound else [])]
+
+    def _filled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
+        """Beside the transform's finest as much that is exact as the bound allows."""
+        assert self.bound is not None
+        loss, least = picture.loss, container.file_size([0], self.inserted)
+        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.losses)
+        tried = self._tried(
+            filling, filling.within, 8 * (self.bound - least), lambda made: 8 * (made.coded.size - least)
+        )
+        best = min(tried, key=lambda made: (self._cost(made), made.coded.size))
+        exactly = None if best.encoder.exact is None else self._beside(best.encoder.exact)
+        return [best, *([exactly] if exactly else [])]
+
+    def _beyond(self, picture: graphics.Graphics) -> list[_Made]:
+        """What reaches a quality that the transform alone does not: its finest, and as little that is exact as does."""
+        options, (height, width) = self.source.options, self.source.planes.shape[:2]
+        name, wanted = ("psnr", options.psnr) if options.ssim is None else ("ssim", options.ssim)
+        assert wanted is not None
+        margin = measures.WINDOW - 1 if name == "ssim" else 0
+        if min(height, width) <= margin:
+            return []  # an exact picture alone can be said to have it
+        places = (height - margin) * (width - margin) * (1.0 if self.source.seen is None else self.source.seen.mean())
+
+        def lost(value: float) -> float:
+            """What a picture with this quality loses altogether."""
+            return float(places) * (255**2 / 10 ** (value / 10) if name == "psnr" else 1 - value)
+
+        loss, plain = graphics.MEASURED[name], self._finest(None)
+        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss))
+        tried = self._tried(
+            filling, filling.reaching, lost(wanted), lambda made: lost(made.encoder.measured(name, made.coded))
+        )
+        found = [made for made in tried if made.encoder.measured(name, made.coded) >= wanted]
+        blocks = min(found, key=self._cost).encoder.exact if found else None
+        others = [] if blocks is None else [self._beside(blocks)]  # which a coarser transform may reach, too
+        others += [self._among(plain, picture)(more) for more in WIDE] if self.pixels <= SCANNED else []
+        return [*found, *(made for made in others if made)]
+
+    def _tried(
+        self, filling: Filling, choose: Callable[[float], Split], goal: float, amount: Callable[[_Made], float]
+    ) -> list[_Made]:
+        """What came of the trials of ``Filling.search`` with the transform's finest."""
+        tried: list[_Made] = []
+
+        def code(blocks: Exact | None) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+            rate = tried[-1].coded.rate if tried and self.bound else HIGHEST
+            tried.append(made := self._finest(blocks, rate))
+            return amount(made), graphics.spent(made.coded), made.lost(filling.loss)
+
+        filling.search(choose, goal, code)
+        return tried
+
+    def _finest(self, blocks: Exact | None, rate: int = HIGHEST) -> _Made:
+        """What the transform makes at this rate parameter, or near it, beside exact blocks."""
+        encoder = self._encoder(models.by_name(self.source.options.model, self.source.options.tuning), blocks)
+        return _Made(encoder, encoder.at(rate))
 
     def _climbed(self, made: Callable[[float], _Made | None], plain: _Made) -> _Made:
         """The best of what is ``made`` of powers of two, and of ``plain``."""
@@ -213,20 +273,6 @@ class _Work:
         else:
             best = search.climb(cost, STRIDE, MOST_DOUBLINGS)
         return min((each for each in (powers[best], plain) if each), key=self._cost)
-
-    def _filled(self, made: _Made, picture: graphics.Graphics) -> list[_Made]:
-        """The same with more that is exact, if the bound leaves more than the transform can use."""
-        better = []
-        for _ in range(FILLINGS):
-            if self.bound is None or made.coded.size >= CLOSE * self.bound:
-                break
-            bound, blocks = self.bound, made.encoder.exact
-            with stage(self.timings, "graphics"):
-                more = filling.filled(picture, blocks, made.losses, bound - made.coded.size)
-            if more is None or (filled := self._beside(more)) is None or filled.coded.size > bound:
-                break
-            better.append(made := filled)
-        return better
 
     def _beside(self, blocks: Exact) -> _Made | None:
         """Layers that meet the target beside exact blocks; None if none do."""
@@ -257,7 +303,7 @@ class _Work:
     def _encoder(self, model: models.Model, blocks: Exact | None) -> Encoder:
         return Encoder(
             self.colour, self.grey, model, EFFORTS[self.source.options.effort], self.progress, self.timings,
-            self.source.importance, self.inserted, blocks,
+            self.source.importance, self.inserted, blocks, self.source.seen,
         )  # fmt: skip
 
     def _coded(self, blocks: Exact | None) -> _Made:

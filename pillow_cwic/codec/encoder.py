@@ -76,7 +76,8 @@ class Encoder:
     """One picture on its way to layers: runs the analysis transform as seldom as the search allows.
 
     ``pixels`` (H, W, 3); a ``grey`` picture has three equal channels. ``inserted`` are the bytes of alpha, which
-    sizes count. In ``exact`` blocks the transform works on something smooth, and codes it as cheaply as it can.
+    sizes count. In ``exact`` blocks the transform works on something smooth, and codes it as cheaply as it can. Errors
+    count where pixels are ``seen`` (H, W), by default everywhere.
     """
 
     def __init__(
@@ -90,8 +91,9 @@ class Encoder:
         importance: NDArray[np.uint8] | None = None,
         inserted: int = 0,
         exact: Exact | None = None,
+        seen: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.pixels, self.grey, self.model, self.timings = pixels, grey, model, timings
+        self.pixels, self.grey, self.model, self.timings, self.seen = pixels, grey, model, timings, seen
         self.effort, self.progress, self.inserted, self.exact = effort, progress, inserted, exact
         self.transformed = pixels
         if exact is not None:
@@ -263,7 +265,10 @@ class Encoder:
 
         Raises CwicError, which names both values, if none has.
         """
-        measure: Callable[..., float] = getattr(quality, name)
+        if name == "ssim" and min(self.pixels.shape[:2]) < measures.WINDOW:
+            height, width = self.pixels.shape[:2]
+            said = f"a picture of {width} x {height} is smaller than the window of {measures.WINDOW}"
+            raise CwicError(f"ssim: {said}, and {wanted:.12g} is nothing that it can have")
         similar = name == "ssim"
         goal, close = wanted, CLOSE[name]
         if similar:
@@ -277,7 +282,7 @@ class Encoder:
                 self.analyse(t)
             if (made := self.code(t, weight)) is None:
                 return None
-            reached.append(self._compared(made, measure))
+            reached.append(self.measured(name, made))
             shown = min(decibel(reached[-1]) if similar else reached[-1], MOST_DECIBEL)  # equal pictures have infinite
             if shown >= goal and (not found or made.size < found[0].size):
                 found[:] = [made]
@@ -301,16 +306,23 @@ class Encoder:
                     smallest(weight, t, False)
         return found[0]
 
+    def measured(self, name: str, coded: Coded) -> float:
+        """The ``psnr`` or ``ssim`` of the decoded picture, where it is seen."""
+        share = 1.0 if self.seen is None else float(self.seen.mean()) or 1.0
+        measure: Callable[..., float] = getattr(quality, name)
+        return self._compared(coded, lambda *pair: measure(*pair, share))
+
     def _compared(self, coded: Coded, measure: Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]) -> float:
         """What a measure says of the original and the decoded picture."""
         with stage(self.timings, "comparison"):
             return measure(self.pixels, self.shown(coded))
 
     def shown(self, coded: Coded) -> NDArray[np.uint8]:
-        """The decoded picture (H, W, 3); of one that is grey, all channels are the same."""
+        """The decoded picture (H, W, 3); of one that is grey, all channels are the same. What is not seen is right."""
         made = self.runtime.networks.synthesise(join(coded.symbols[1:]), coded.rate, *self.pixels.shape[:2])
         shown = np.repeat(quality.grey(made)[..., None], 3, axis=2) if self.grey else made
-        return shown if self.exact is None else self.exact.over(shown)
+        shown = shown if self.exact is None else self.exact.over(shown)
+        return shown if self.seen is None else np.where(self.seen[..., None], shown, self.pixels)
 
     def at(self, t: int) -> Coded:
         """The layers at rate parameter t, or at the highest below it at which all codes are within the limit."""

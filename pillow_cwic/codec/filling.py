@@ -1,87 +1,142 @@
-"""What a bound leaves over when the transform can use no more: more colours in exact blocks, then more such blocks."""
+"""Exact blocks beyond the transform's finest: for what a bound leaves over, or for a quality that it does not reach."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.codec import exact, search
-from pillow_cwic.codec.graphics import ITSELF, Exact, Graphics
-from pillow_cwic.file import container
+from pillow_cwic.codec import exact
+from pillow_cwic.codec.graphics import ITSELF, Exact, Graphics, Loss
 
-ENOUGH = 0.99  # the share of the bytes that ends a search
+Floats = NDArray[np.float64]
+
+Code = Callable[[Exact | None], tuple[float, Floats, Floats]]
+
+LEAST, MOST = -12.0, 24.0  # powers of 2, between which lies what a unit of loss is worth in bits
+HALVINGS = 24  # of what is between them
+TRIALS, LEARNT = 7, 2  # of splits, and after how many what is expected stays
+CLOSE, AIM = 0.985, 0.995  # the shares of a goal that end the trials, and that they aim at
 
 
-def filled(picture: Graphics, made: Exact | None, losses: NDArray[np.float64], room: int) -> Exact | None:
-    """``made`` with as much more that is exact as takes ``room`` bytes; None if nothing fits.
+class Split(NamedTuple):
+    """How each block is coded, and what all of them take, in bits, and lose: expected, not yet seen."""
 
-    ``losses`` is what each block of the whole picture loses with ``made``. Those that gain most come first.
+    ways: NDArray[np.intp]  # 0 by the transform, 1 exact in so many colours, 2 exact in its own
+    colours: int
+    bits: float
+    loss: float
+
+
+class Filling:
+    """Which blocks of a picture are best exact, in their own or in fewer colours, and which are left to the transform.
+
+    ``bits`` and ``losses`` are what each block takes and loses by the transform alone, errors of which cost ``loss``.
+    Beside exact blocks it takes and loses more in those that are left, and these take more than in a picture that is
+    exact as a whole, from which their bits are known: so what is expected follows what was seen.
     """
-    filling = _Filling(picture, made, losses, room)
-    found = filling.coloured(made) if made is not None and made.colours != ITSELF else filling.extended(made)
-    return None if _size(found) == _size(made) else found
 
+    def __init__(self, picture: Graphics, loss: Loss, bits: Floats, losses: Floats) -> None:
+        self.picture, self.loss, self.bits, self.losses = picture, loss, bits, losses
+        self._off = {ITSELF: np.zeros(losses.shape)}  # what blocks lose in so many colours
+        for size in reversed(picture.sizes):
+            off = loss.of(picture.planes, picture.shown(size))
+            if off.sum() >= losses.sum():
+                break
+            self._off[size] = off
+        # Of exact blocks: how many times what they were expected to they take, and what each takes by the transform.
+        self.more, self.beside = 1.0, 0.0
 
-def _size(made: Exact | None) -> int:
-    """Bytes in a file."""
-    return 0 if made is None else container.exact_size(made.payload)
+    def within(self, bits: float) -> Split:
+        """What loses least of all that takes so many bits at most, or next to none."""
+        splits = (self._searched(size, lambda it: it.bits <= bits, LEAST, MOST) for size in self._off)
+        return min(chain(*splits), key=lambda it: (it.bits > bits, it.loss))
 
+    def reaching(self, loss: float) -> Split:
+        """What takes fewest bits of all that lose so much at most."""
+        splits = (self._searched(size, lambda it: it.loss <= loss, MOST, LEAST) for size in self._off)
+        return min(chain(*splits), key=lambda it: (it.loss > loss, it.bits))
 
-class _Filling:
-    """Exact blocks that may take so many more bytes."""
+    def exact(self, split: Split) -> Exact | None:
+        """The exact blocks of a split; None if there are none."""
+        blocks, fewer = split.ways > 0, split.ways == 1
+        if not blocks.any():
+            return None
+        planes = self.picture.planes
+        if split.colours == ITSELF or not fewer.any():
+            return self.picture.made(blocks, planes, None, ITSELF)
+        where = exact.spread(fewer, *planes.shape[:2])[..., None]
+        shown = np.where(where, self.picture.shown(split.colours), planes)
+        return self.picture.made(blocks, shown, None, split.colours)
 
-    def __init__(self, picture: Graphics, made: Exact | None, losses: NDArray[np.float64], room: int) -> None:
-        self.picture, self.losses = picture, losses
-        self.blocks: exact.Blocks = np.zeros(losses.shape, np.bool_) if made is None else made.blocks
-        self.bound, self.enough = _size(made) + room, _size(made) + int(ENOUGH * room)
+    def search(self, choose: Callable[[float], Split], goal: float, code: Code) -> None:
+        """Codes splits that ``choose`` makes of bits or losses, until what comes of one is close below the ``goal``.
 
-    def coloured(self, made: Exact) -> Exact | None:
-        """The blocks of ``made`` in as many colours as fit, some of them in more."""
-        base = made
-        for colours in self.picture.finer(made.colours):
-            finer = self.picture.made(self.blocks, self.picture.shown(colours), None, colours)
-            if _size(finer) > self.bound:
-                return self._mixed(base, finer)
-            base = finer
-        return self.extended(base)
+        ``code`` gives that, in the unit of the goal, and what each block then takes and loses by the transform.
+        """
+        below = above = None
+        aim = AIM * goal
+        for trial in range(TRIALS):
+            split = choose(aim)
+            blocks = self.exact(split)
+            found, bits, losses = code(blocks)
+            if CLOSE * goal <= found <= goal:
+                break
+            if trial < LEARNT:
+                self._learn(split, 0 if blocks is None else 8 * len(blocks.payload), bits, losses)
+                continue
+            if found <= goal:
+                below = aim, found
+            else:
+                above = aim, found
+            if below and above:
+                share = (AIM * goal - below[1]) / (above[1] - below[1])
+                aim = below[0] + min(max(share, 0.1), 0.9) * (above[0] - below[0])
+            else:
+                aim *= AIM * goal / max(found, goal / 4)
 
-    def _mixed(self, coarse: Exact, finer: Exact) -> Exact | None:
-        """Some of the blocks as in ``finer``, the others as in ``coarse``."""
-        channels = self.picture.planes.shape[2]
-        gains = np.where(self.blocks, self.picture.losses(coarse) - self.picture.losses(finer), 0)
+    def _learn(self, split: Split, taken: float, bits: Floats, losses: Floats) -> None:
+        """How it was: bits ``taken`` by exact blocks, and what each of the others took and lost by the transform."""
+        left = split.ways == 0
+        if not left.all():
+            expected = np.take_along_axis(self._ways(split.colours)[0] - self.beside, split.ways[None], axis=0)[0]
+            self.more *= taken / max(float(expected[~left].sum()), 1.0)
+        if left.any():
+            self.beside = float(bits[~left].mean()) if not left.all() else 0.0
+            pairs = (bits, self.bits), (losses, self.losses)
+            more, worse = (float(new[left].sum() / max(old[left].sum(), 1e-9)) for new, old in pairs)
+            self.bits = np.where(left, bits, self.bits * more)
+            self.losses = np.where(left, losses, self.losses * worse)
 
-        def make(chosen: exact.Blocks) -> Exact:
-            where = exact.spread(chosen, *self.picture.planes.shape[:2])
-            shown = np.where(where[..., None], finer.shown, coarse.shown)[..., :channels]
-            return self.picture.made(self.blocks, shown, None, coarse.colours)
+    def _ways(self, colours: int) -> tuple[Floats, Floats]:
+        """What each block takes and loses in each way, two arrays (3, rows, columns)."""
+        none = np.zeros(self.losses.shape)
+        fewer, itself = (self.more * self.picture.bits(size) + self.beside for size in (colours, ITSELF))
+        return np.stack([self.bits, fewer, itself]), np.stack([self.losses, self._off[colours], none])
 
-        return self._most(make, gains, coarse, _size(finer))
+    def _searched(self, colours: int, fits: Callable[[Split], bool], start: float, end: float) -> list[Split]:
+        """Of the splits that fit, those whose weight of losses is farthest from ``start``, where all do.
 
-    def extended(self, base: Exact | None) -> Exact | None:
-        """Some more blocks, all as they are."""
+        One leaves nothing to the transform, which then takes nothing beside exact blocks.
+        """
+        bits, losses = self._ways(colours)
 
-        def make(chosen: exact.Blocks) -> Exact:
-            return self.picture.made(self.blocks | chosen, self.picture.planes, None, ITSELF)
+        def split(power: float, first: int) -> Split:
+            ways = first + np.argmin(bits[first:] + 2.0**power * losses[first:], axis=0)
+            taken, lost = (float(np.take_along_axis(each, ways[None], axis=0).sum()) for each in (bits, losses))
+            return Split(ways, colours, taken if (ways == 0).any() else taken - self.beside * ways.size, lost)
 
-        return self._most(
-            make, np.where(self.blocks, 0, self.losses), base, container.exact_size(self.picture.lossless)
-        )
+        def farthest(first: int) -> Split:
+            low, high, found = start, end, split(start, first)
+            for _ in range(HALVINGS):
+                tried = split((low + high) / 2, first)
+                if fits(tried):
+                    low, found = (low + high) / 2, tried
+                else:
+                    high = (low + high) / 2
+            return found
 
-    def _most(
-        self, make: Callable[[exact.Blocks], Exact], gains: NDArray[np.float64], base: Exact | None, size: int
-    ) -> Exact | None:
-        """What is made of as many blocks as fit, from ``base`` with none to ``size`` bytes with all that gain."""
-        order = np.argsort(-gains, axis=None, kind="stable")
-        found: dict[int, Exact | None] = {0: base}
-
-        def measure(n: int) -> int:
-            chosen = np.zeros(gains.shape, np.bool_)
-            chosen.ravel()[order[:n]] = True
-            found[n] = make(chosen)
-            return _size(found[n])
-
-        low = 0, _size(base)
-        high = int((gains > 0).sum()), max(size, self.bound + 1)
-        return found[search.largest(measure, low, high, self.bound, self.enough)]
+        return [farthest(first) for first in (0, 1)]

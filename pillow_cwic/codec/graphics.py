@@ -24,8 +24,8 @@ from pillow_cwic.coding.symbols import Coded
 # small steps; photographs have those. So it is if grounds that are even but for dithering fill a large share.
 FLAT, EVEN, SHARE = 0.25, 8, 0.1
 DITHERED, SHARE_DITHERED = 0.8, 0.3
-# And if so many pixels lie on the plane through three neighbours, as in gradients; seen in every so many rows.
-PLANAR, EVERY = 0.4, 16
+# And if patches of so many rows and columns, together, take few bits a pixel without loss, as gradients do.
+PATCH, CHEAP = (16, 32), 2.0
 SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; what is drawn or
 # written in few colours shall be exact, if that is most of what fewer colours would show, unless the rate is very low.
@@ -57,6 +57,7 @@ class Loss(NamedTuple):
 # ``mse`` needs more bits for equal squared error. MS-SSIM, which ``ssim`` is for, loses a third of what SSIM does.
 _SIMILAR = measures.SSIM_SCALE + measures.MS_SSIM_SCALE / 3
 LOSSES = {"mse": Loss(1.0, 600.0), "ssim": Loss(measures.MSE_SHARE, _SIMILAR)}
+MEASURED = {"psnr": Loss(1.0, 0.0), "ssim": Loss(0.0, 1.0)}  # what is lost of what is asked for
 
 
 class Exact(NamedTuple):
@@ -108,16 +109,16 @@ def is_graphics(planes: NDArray[np.uint8], hidden: NDArray[np.bool_] | None = No
     dithered = equal >= DITHERED * area
     if drawn.mean() >= SHARE or dithered.mean() >= SHARE_DITHERED:
         return True
-    return hidden is None and _planar(planes) >= PLANAR
+    return hidden is None and _cheap(planes)
 
 
-def _planar(planes: NDArray[np.uint8]) -> float:
-    """The share of pixels that are the sum of the left and the upper neighbour less the one between them."""
-    rows = planes[1::EVERY].astype(np.int16)
-    above = planes[:-1:EVERY].astype(np.int16)
-    if not rows[:, 1:].size:
-        return 0.0
-    return float((rows[:, 1:] - rows[:, :-1] == above[:, 1:] - above[:, :-1]).all(axis=2).mean())
+def _cheap(planes: NDArray[np.uint8]) -> bool:
+    """Whether the middles of the four quarters are cheap without loss: by the coder itself, in a millisecond."""
+    rows, columns = PATCH
+    pairs = zip(planes.shape[:2], PATCH, strict=True)
+    tops, lefts = ([max(0, min(at * side // 4 - long // 2, side - long)) for at in (1, 3)] for side, long in pairs)
+    patches = np.concatenate([planes[y : y + rows, x : x + columns] for y in tops for x in lefts])
+    return 8 * len(coder.encode(patches)) < CHEAP * patches[..., 0].size
 
 
 class Graphics:
@@ -164,17 +165,18 @@ class Graphics:
         rest = np.broadcast_to(left_to_transform(self.planes, blocks), colour)
         return Exact(blocks, exact.with_mask(blocks, payload), np.broadcast_to(shown, colour), rest, colours)
 
-    def finer(self, colours: int) -> list[int]:
-        """The sizes of larger palettes than this, and last that of none."""
-        return [] if colours == ITSELF else [*(size for size in self._palettes.sizes if size > colours), ITSELF]
+    @property
+    def sizes(self) -> list[int]:
+        """Of the palettes that it may be shown in."""
+        return self._palettes.sizes
 
-    def shown(self, colours: int) -> NDArray[np.uint8]:
+    def shown(self, size: int) -> NDArray[np.uint8]:
         """The picture (H, W, C) in so many colours."""
-        return self.planes if colours == ITSELF else self._palettes.apply(self.planes, colours)
+        return self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
 
-    def losses(self, made: Exact) -> NDArray[np.float64]:
-        """What each block would lose if all were shown as ``made`` shows them."""
-        return self.loss.of(self.planes, made.shown[..., : self.planes.shape[2]])
+    def bits(self, size: int) -> NDArray[np.float64]:
+        """What each block takes if all are exact, in so many colours."""
+        return self._version(size).bits
 
     def _cheapest(self, lost: NDArray[np.float64], weight: float) -> _Version:
         """The picture as it is, or in few colours if that is much cheaper: tried from the middle, while costs fall."""
@@ -240,14 +242,14 @@ def _of_one_colour(planes: NDArray[np.uint8]) -> Blocks:
 
 
 def spent(coded: Coded) -> NDArray[np.float64]:
-    """About how many bits each block takes in a file, (rows, columns) of the map."""
+    """About how many bits of the layers each block takes, (rows, columns) of the map."""
     levels, *groups = coded.symbols
     shares = SIGNALLED * (1.0 + levels[0])
     for codes in groups:
         magnitude = np.log2(1 + 2 * np.abs(codes).astype(np.float32)).sum(axis=0)
         rows, columns = magnitude.shape
         shares += magnitude.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
-    bits: NDArray[np.float64] = shares * (8 * coded.size / shares.sum())
+    bits: NDArray[np.float64] = shares * (8 * sum(map(len, coded.streams)) / shares.sum())
     return bits
 
 

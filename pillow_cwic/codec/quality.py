@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from pillow_cwic import measures
 from pillow_cwic.file import container
-from pillow_cwic.measures import psnr, ssim
 
-__all__ = ["dressed", "grey", "psnr", "ssim"]
+
+def psnr(original: NDArray[np.uint8], made: NDArray[np.uint8], seen: float = 1.0) -> float:
+    """In dB, of the pixels that are seen, this share of all, above 0; the others must be equal."""
+    return measures.psnr(original, made) + 10 * math.log10(seen)
+
+
+def ssim(original: NDArray[np.uint8], made: NDArray[np.uint8], seen: float = 1.0) -> float:
+    """As ``psnr``: what the whole picture loses is what the pixels lose that are seen."""
+    return 1 - (1 - measures.ssim(original, made)) / seen
 
 
 def grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, TYPICAL_SLOPE
 AIM = 0.996  # the share of the wanted size that guesses aim at, to land below it
 ENOUGH = 0.99  # a file this close below the wanted size ends the search
 MAX_TRIALS = 16
+COARSE = 8  # how near a search comes to a rate that is too high for the picture
 
 
 def predict(rate: int, size: int | None, wanted: int) -> int:
@@ -120,7 +121,7 @@ def _bracket(
         if rate >= HIGHEST if is_below else rate <= LOWEST:
             break
         if below and above:
-            if above[0] - below[0] <= 1:
+            if above[0] - below[0] <= (1 if math.isfinite(above[1]) else COARSE):
                 break
             share = (goal - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else 0.5
             share = min(max(share, 0.05), 0.95) if straight else 0.5
