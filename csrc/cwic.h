@@ -159,6 +159,8 @@ cwic_pixels *cwic_pixels_decoder(const uint8_t *data, size_t length, uint8_t *pi
                                  int32_t channels, size_t stride, const uint8_t *blocks, int32_t *result);
 /* Codes so many rows more, at most those that are left. A failed call leaves it unusable. */
 int32_t cwic_pixels_rows(cwic_pixels *pixels, int32_t count);
+/* Of a decoder, whose data may be the start of a stream: 1 if the rows so far are the same whatever follows, else 0. */
+int32_t cwic_pixels_settled(const cwic_pixels *pixels);
 /* After all rows; written: bytes produced, may be NULL. */
 int32_t cwic_pixels_finish(cwic_pixels *pixels, size_t *written);
 void cwic_pixels_free(cwic_pixels *pixels);

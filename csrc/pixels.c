@@ -511,6 +511,8 @@ int32_t cwic_pixels_rows(cwic_pixels *p, int32_t count)
     return p->result;
 }
 
+int32_t cwic_pixels_settled(const cwic_pixels *p) { return cwic_decoder_settled(&p->d); }
+
 int32_t cwic_pixels_finish(cwic_pixels *p, size_t *written_bytes)
 {
     int32_t result = p->result;

@@ -87,6 +87,13 @@ uint32_t cwic_decoder_fetch_slow(cwic_decoder *d)
  * the start. So an intact stream is fetched whole and at most eight bytes past its end. */
 int32_t cwic_decoder_short(const cwic_decoder *d) { return d->past > 8 ? CWIC_ERROR_SHORT : CWIC_OK; }
 
+/* Values of the interval, and no others, give the decisions that led to it. The missing bytes, the last `past` ones
+ * fetched, would add up to 2^(8 past) - 1 to dif; range < 2^64, so that eight of them are too many. */
+int cwic_decoder_settled(const cwic_decoder *d)
+{
+    return d->past < 8 && d->dif < d->range && (d->range - d->dif) >> (8 * d->past) > 0;
+}
+
 int32_t cwic_decoder_finish(const cwic_decoder *d)
 {
     if (cwic_decoder_short(d) != CWIC_OK)

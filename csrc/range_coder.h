@@ -30,6 +30,8 @@ void cwic_decoder_init(cwic_decoder *d, const uint8_t *data, size_t length);
 int32_t cwic_decoder_finish(const cwic_decoder *d);
 /* Returns CWIC_ERROR_SHORT once the stream has ended too early, so that nobody decodes a picture out of nothing. */
 int32_t cwic_decoder_short(const cwic_decoder *d);
+/* Whether all decisions so far stay the same, whatever bytes follow those that there are, of a stream that was cut. */
+int cwic_decoder_settled(const cwic_decoder *d);
 uint32_t cwic_decoder_fetch_slow(cwic_decoder *d);
 
 /* Writes one decision; p is the probability of 1, 1 <= p <= 65535.

@@ -121,6 +121,19 @@ static void test_round_trips(void)
     selftest_pinned("streams of pixels", hash, EXPECTED_PIXELS_HASH);
 }
 
+/* How many rows of 4 channels the start of a stream tells for sure; -1 if one of them is not as in `whole`. */
+static int32_t settled(const uint8_t *data, size_t length, uint8_t *pixels, const uint8_t *whole, int32_t width,
+                       int32_t height)
+{
+    const size_t stride = (size_t)width * 4;
+    int32_t result = 0, row = 0;
+    cwic_pixels *p = cwic_pixels_decoder(data, length, pixels, height, width, 4, stride, NULL, &result);
+    while (p && row < height && cwic_pixels_rows(p, 1) == CWIC_OK && cwic_pixels_settled(p))
+        row++;
+    cwic_pixels_free(p);
+    return memcmp(pixels, whole, stride * (size_t)row) ? -1 : row;
+}
+
 /* Rubbish gives an error or pixels, and nothing is read or written beyond (which sanitizers see). */
 static void test_rubbish(void)
 {
@@ -143,6 +156,13 @@ static void test_rubbish(void)
     for (length = 977; length < written / 2; length += 977)
         good &= decode(out, length, pixels, WIDTH, HEIGHT, 4, WIDTH * 4) == CWIC_ERROR_SHORT;
     selftest_check(good, "cut streams are short");
+    good = settled(out, written, pixels, data, WIDTH, HEIGHT) == HEIGHT - 1;
+    for (length = 0, i = 0; length < written; length += 577) {
+        const int32_t rows = settled(out, length, pixels, data, WIDTH, HEIGHT);
+        good &= rows >= i && rows < HEIGHT && rows * (written / HEIGHT) <= length + written / 8;
+        i = rows;
+    }
+    selftest_check(good && i > HEIGHT * 3 / 4, "rows before a cut come back");
     for (i = 0; i < 30; i++) {
         uint8_t *at = out + random32() % written;
         *at ^= (uint8_t)(1 + random32() % 255);

@@ -156,6 +156,23 @@ static uint8_t *decode(const shape *s, const uint8_t *data, size_t length, uint3
     return pixels;
 }
 
+/* What the start of a stream tells for sure is what all of it does, whose pixels are given. */
+static void require_settled(const shape *s, const uint8_t *data, size_t length, const uint8_t *pixels)
+{
+    uint8_t *start = exactly(length), *found = exactly(s->size);
+    int32_t result, row = 0;
+    cwic_pixels *p;
+    memcpy(start, data, length);
+    p = cwic_pixels_decoder(start, length, found, s->height, s->width, s->channels, s->stride, s->blocks, &result);
+    REQUIRE(p != NULL);
+    while (row < s->height && cwic_pixels_rows(p, 1) == CWIC_OK && cwic_pixels_settled(p))
+        row++;
+    REQUIRE(row == 0 || memcmp(found, pixels, s->stride * (size_t)(row - 1) + (size_t)(s->width * s->channels)) == 0);
+    cwic_pixels_free(p);
+    free(start);
+    free(found);
+}
+
 /* One argument of many that are refused, before anything is read or written. */
 static void refuse(const shape *s, uint32_t which, uint8_t *none)
 {
@@ -215,6 +232,7 @@ static void streams(input *in)
             REQUIRE(other == CWIC_OK && memcmp(pixels, again, s.size) == 0);
             free(again);
         }
+        require_settled(&s, stream, length - length / (2 + wrong % 8), pixels);
         free(pixels);
     }
     free(stream);
@@ -249,6 +267,8 @@ static void damage(input *in, const shape *s, const uint8_t *stream, size_t leng
         data[place] ^= (uint8_t)(1 + byte(in) % 255);
     }
     found = decode(s, data, size, how >> 3, &result);
+    if (!(how & 4))
+        require_settled(s, stream, length - cut, pixels);
     if (!(how & 4) && !cut) { /* the same, and zeros behind it */
         REQUIRE(memcmp(found, pixels, s->size) == 0);
         REQUIRE((result == CWIC_OK && more <= 8) || (result == CWIC_ERROR_LONG && more > 0));

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from reference_mixing import Key, Mixer
@@ -384,3 +385,11 @@ def decode_pixels(
     rows = list(decoder.rows(width, height, blocks))
     decoder.finish()
     return rows
+
+
+def settled_rows(
+    start: bytes, width: int, height: int, channels: int, blocks: Blocks | None = None
+) -> list[list[Pixel | None]]:
+    """The rows of a stream that its start tells, if the end is missing."""
+    decoder = PixelDecoder(start, width, height, channels)
+    return list(takewhile(lambda _: decoder.settled(), decoder.rows(width, height, blocks)))

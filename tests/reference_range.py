@@ -45,6 +45,11 @@ class RangeDecoder:
             self.dif = (self.dif << 32 | self.fetch(4)) % 2**64  # 64 bits hold it, unless the stream is damaged
         return bit
 
+    def settled(self) -> bool:
+        """Whether the decisions so far stay what they are, whatever follows the data."""
+        missing = max(0, self.fetched - len(self.data))
+        return missing < 8 and self.range - self.dif >= 2 ** (8 * missing)
+
     def finish(self) -> None:
         """To be called after the last decision: whether the stream has the length that the decisions took."""
         require(self.fetched - len(self.data) <= 8, "stream: too short")

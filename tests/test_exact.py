@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFile
+from PIL import Image, ImageDraw
 
 import pillow_cwic
 from pillow_cwic import codec, measures
@@ -244,26 +244,6 @@ def test_drafts_are_means() -> None:
         im.draft("RGB", (10, 5))
         assert im.size == (11, 6)
         assert np.array_equal(np.asarray(im), exact.reduced(picture, 8))
-
-
-def test_a_cut_file_shows_the_bands_that_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = photo(60, 80)
-    bands = [Band(coder.encode(part), pixels.crc(part)) for part in (picture[:32], picture[32:64], picture[64:])]
-    header = container.Header.without_model(60, 80, "RGB", False)
-    data = container.write_file(header, [], (), None, pixels.write(32, bands))
-    assert np.array_equal(codec.decode(data), picture)
-    start = len(data) - 16 - sum(len(band.data) for band in bands)
-    for size in range(container.HEADER_BYTES, len(data), 29):
-        with Image.open(io.BytesIO(data[:size])) as im, pytest.raises(CwicError):
-            im.load()
-        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-        with Image.open(io.BytesIO(data[:size])) as im:
-            shown = np.asarray(im)
-        monkeypatch.undo()
-        ends = [start + sum(len(band.data) for band in bands[: k + 1]) for k in range(3)]
-        arrived = 32 * sum(size >= end for end in ends)
-        assert np.array_equal(shown[:arrived], picture[:arrived])
-        assert (shown[arrived:] == MISSING).all()
 
 
 def test_a_whole_file_without_pixels_is_damaged() -> None:

@@ -178,6 +178,24 @@ def test_damaged_streams_are_told_alike(channels: int) -> None:
     agree(b"\xff" * 30, picture.shape)
 
 
+@pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.parametrize("kind", ["photograph", "drawing", "noise"])
+def test_the_rows_of_cut_streams(kind: str, chosen: bool) -> None:
+    """Both decoders stop at the same one."""
+    picture = {"photograph": photo(18, 20, 3), "drawing": drawing(24, 3), "noise": random(20, 17, 1)}[kind]
+    blocks = np.array([[1, 0], [0, 1]], np.bool_) if chosen else None
+    stream, (height, width, channels) = coder.encode(picture, blocks), picture.shape
+    for size in [*range(0, len(stream), len(stream) // 6), len(stream) - 1]:
+        for start in (stream[:size], b"\xff" * (size % 11) + stream[size % 11 : size]):
+            made = np.zeros_like(picture)
+            rows = coder.decode_start(start, made, blocks)
+            given = None if blocks is None else blocks.astype(int).tolist()
+            told = reference_pixels.settled_rows(start, width, height, channels, given)
+            assert len(told) == rows
+            found = np.array([[(0,) * channels if p is None else p for p in row] for row in told], np.uint8)
+            assert np.array_equal(found.reshape(rows, width, channels), made[:rows])
+
+
 # 8.2 and 8.3
 
 

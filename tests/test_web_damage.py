@@ -79,7 +79,7 @@ def test_random_damage(partial: bool, weights: Path, tmp_path: Path) -> None:
 
 def test_files_cut_anywhere(weights: Path, tmp_path: Path) -> None:
     names = ("golden1-RGBA-40x40-q50-grey-blocks", "golden1-LA-33x64-q30", "pixels-RGBA-50x40-q100-lossless")
-    whole = [(GOLDEN / f"{name}.cwic").read_bytes() for name in names]
+    whole = [(GOLDEN / f"{name}.cwic").read_bytes() for name in (*names, "golden1-RGB-70x50-q50-blocks")]
     cut = [data[:size] for data in whole for size in range(0, len(data), 7)]
     assert "shown" in compare(weights, tmp_path, cut, True)
     assert "shown" not in compare(weights, tmp_path, cut, False)

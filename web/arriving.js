@@ -32,10 +32,10 @@ class Growing {
 }
 
 /** The picture of what arrived, transparent where nothing did. */
-async function coarse(bytes, rows, options) {
+async function coarse(bytes, options) {
   const picture = await decode(bytes, { ...options, partial: true });
-  if (rows === picture.height) return picture;
-  picture.data.fill(0, 4 * picture.width * rows);
+  if (picture.rows === picture.height) return picture;
+  picture.data.fill(0, 4 * picture.width * picture.rows);
   return { ...picture, mode: picture.mode.startsWith("L") ? "LA" : "RGBA" };
 }
 
@@ -70,9 +70,9 @@ class Early {
     this.due = now + PATIENCE;
     const { width, height } = info(bytes);
     if (busy || this.rest(bytes.length, now) < (this.took ?? COST * width * height)) return;
-    const { parts, rows } = arrived(bytes);
+    const parts = arrived(bytes);
     if (parts <= this.parts) return;
-    this.show(await coarse(bytes, rows, this.options));
+    this.show(await coarse(bytes, this.options));
     this.parts = parts;
     this.left--;
     this.took = performance.now() - now;

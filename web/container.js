@@ -108,7 +108,7 @@ export function checkPixels({ width, height }, most) {
 /**
  * Takes a whole file apart: {header, layers, extra, alpha, pixels, complete, trailing}. Layers have a crc as well;
  * `extra` maps the types of ancillary chunks to their places. With `partial`, a file cut anywhere behind its header gives
- * what arrived whole, with `complete` false.
+ * what arrived, with `complete` false.
  */
 export function readFile(bytes, partial = false) {
   const header = readHeader(bytes);
@@ -127,7 +127,7 @@ export function readFile(bytes, partial = false) {
       throw new CwicError(`chunk ${kind}: not what mode ${header.mode} has before ${picture}`);
     }
     if (kind === "ALPH") {
-      found.alpha = readChunk(bytes, offset);
+      found.alpha = openChunk(bytes, offset, partial);
       offset = found.alpha.next;
       kind = chunkStart(bytes, offset).kind;
       if (kind !== picture) throw new CwicError(`chunk ${kind}: follows ALPH instead of ${picture}`);
@@ -188,7 +188,7 @@ function readChunk(bytes, offset, stop = bytes.length) {
   return { kind, start, end, stop: end, next: end + 4 };
 }
 
-/** The picture's chunk: up to `end` arrived of what is stated to go to `stop`. */
+/** A chunk of pixels or codes: up to `end` arrived of what is stated to go to `stop`. */
 function openChunk(bytes, offset, partial) {
   const { length, kind } = chunkStart(bytes, offset);
   const start = offset + 8;
@@ -200,7 +200,7 @@ function openChunk(bytes, offset, partial) {
 function readCode(bytes, { start, end, stop }) {
   if (start >= end) throw new CutShort("CODE: 0 bytes, too few for the number of layers");
   checkRange("layers", bytes[start], 1, 255);
-  return splitStreams(bytes, start + 1, end, bytes[start], stop, "layer", "CODE: layers");
+  return splitStreams(bytes, start + 1, end, bytes[start], stop, "layer", "CODE: layers")[0];
 }
 
 const TAIL = [0, 0, 0, 0, 0x54, 0x41, 0x49, 0x4c, 0x4a, 0xa2, 0x59, 0xe9];
@@ -235,8 +235,8 @@ function varint(bytes, offset, end, field) {
 }
 
 /**
- * The streams behind a table of `count` lengths and CRCs at `at`, those that arrived up to `end`. `stop` is where they
- * end as it is stated, or null if they may end anywhere.
+ * The streams behind a table of `count` lengths and CRCs at `at`, those that arrived whole up to `end`, and what arrived
+ * of the next one, if it did not. `stop` is where they end as it is stated, or null if they may end anywhere.
  */
 function splitStreams(bytes, at, end, count, stop, name, whole) {
   const table = [];
@@ -255,11 +255,11 @@ function splitStreams(bytes, at, end, count, stop, name, whole) {
   }
   const streams = [];
   for (const { size, crc } of table) {
-    if (size > end - at) break;
+    if (size > end - at) return [streams, { start: at, end, crc }];
     streams.push({ start: at, end: at + size, crc });
     at += size;
   }
-  return streams;
+  return [streams, null];
 }
 
 /** The streams of a layer's tiles, which fill it exactly. */
@@ -293,19 +293,23 @@ export function splitBlocks(bytes, { start, end }, partial) {
   }
 }
 
-/** A pixel payload: {colour} of all pixels, or {rows, bands} of so many rows each; `partial` takes one cut short. */
+/**
+ * A pixel payload: {colour} of all pixels, or {rows, bands, cut}: bands of so many rows each, and what arrived of the one
+ * behind them, or null; `partial` takes one cut short.
+ */
 export function readPixels(bytes, { start, end }, height, channels, field, partial) {
   try {
     return pixelPayload(bytes, start, end, height, channels, field, partial);
   } catch (error) {
-    if (partial && error instanceof CutShort) return { rows: BLOCK, bands: [] };
+    if (partial && error instanceof CutShort) return { rows: BLOCK, bands: [], cut: null };
     throw error;
   }
 }
 
 function pixelPayload(bytes, start, end, height, channels, field, partial) {
   const size = end - start;
-  const method = size > 0 ? bytes[start] : "missing";
+  if (!size) throw new CutShort(`${field}: method missing is neither 0 nor 2`);
+  const method = bytes[start];
   if (method !== 0 && method !== 2) throw new CwicError(`${field}: method ${method} is neither 0 nor 2`);
   if (method === 0) {
     const Kind = size < 1 + channels ? CutShort : CwicError;
@@ -316,17 +320,14 @@ function pixelPayload(bytes, start, end, height, channels, field, partial) {
   checkRange(`${field}: rows of a band, in units of ${BLOCK}`, units, 1, Math.ceil(height / BLOCK));
   const rows = BLOCK * units;
   const stop = partial ? null : end;
-  return { rows, bands: splitStreams(bytes, at, end, Math.ceil(height / rows), stop, `${field}: band`, `${field}: bands`) };
+  const count = Math.ceil(height / rows);
+  const [bands, cut] = splitStreams(bytes, at, end, count, stop, `${field}: band`, `${field}: bands`);
+  return { rows, bands, cut };
 }
 
-/**
- * What there is to see of a file that is still arriving: {parts, rows}, how many layers or bands came whole, 0 as long as
- * nothing can be shown, and how many rows they tell of.
- */
+/** How much there is to see of a file that is still arriving: layers, or quarters of pixels; 0 as long as nothing is. */
 export function arrived(bytes) {
   const { header, layers, pixels } = readFile(bytes, true);
-  if (!header.lossless) return { parts: layers.length > 1 ? layers.length : 0, rows: header.height }; // the map shows nothing
-  if (!pixels || pixels.start === pixels.end) return { parts: 0, rows: 0 };
-  const { rows, bands } = readPixels(bytes, pixels, header.height, header.channels, "PIXL", true);
-  return { parts: bands?.length ?? 0, rows: Math.min(header.height, rows * (bands?.length ?? 0)) };
+  if (!header.lossless) return layers.length > 1 ? layers.length : 0; // the map shows nothing
+  return pixels ? Math.floor((4 * (pixels.end - pixels.start)) / Math.max(1, pixels.stop - pixels.start)) : 0;
 }

@@ -24,6 +24,8 @@ export interface Picture extends Info {
   data: Uint8ClampedArray;
   /** False if the file was cut short, and `partial` set. */
   complete: boolean;
+  /** How many rows, from the top, there are to see: all, but of a lossless file cut short. */
+  rows: number;
   /** From the TIFF header on. */
   exif?: Uint8Array;
   icc?: Uint8Array;
@@ -41,8 +43,8 @@ export interface Options {
    */
   weights?: Uint8Array | ArrayBuffer | string | URL | null
     | ((id: string) => Uint8Array | ArrayBuffer | Promise<Uint8Array | ArrayBuffer>);
-  /** Takes a file cut short, and shows what arrived: the layers before the cut, grey if there is none, opaque without
-   * its alpha. */
+  /** Takes a file cut short, and shows what arrived: the layers before the cut, grey if there is none; exact pixels and
+   * alpha row by row, grey and opaque where they are missing. */
   partial?: boolean;
   /** The compiled decoder, if it is not to be fetched from `dist/cwic.wasm` beside this module. */
   module?: WebAssembly.Module | Promise<WebAssembly.Module>;

@@ -10,7 +10,7 @@ export { CwicError };
 const MAX_PIXELS = 2 ** 28; // as large as canvases are
 const MAX_METADATA = 2 ** 24; // bytes, unpacked, all blocks together
 const KEPT = 2 ** 26; // bytes of memory, up to which a decoder is kept for the next picture
-const MISSING = 128; // what is shown for samples that did not arrive
+const [MISSING, OPAQUE] = [128, 255]; // what is shown for samples that did not arrive, of colour and of alpha
 
 const MESSAGES = new Map([
   [-1, "out of memory"],
@@ -149,7 +149,10 @@ function bandCrc(pixels, rows, width, channels, blocks) {
   return crc;
 }
 
-/** Writes a pixel payload to `at`, all of it or those blocks that the bytes at `blocks` name. */
+/**
+ * Writes a pixel payload to `at`, all of it or those blocks that the bytes at `blocks` name; returns how many rows there
+ * were, all unless it is `partial`.
+ */
 function decodePixels(decoder, file, base, place, field, { width, height }, channels, at, blocks, partial) {
   const payload = readPixels(file, place, height, channels, field, partial);
   const across = Math.ceil(width / BLOCK);
@@ -161,18 +164,27 @@ function decodePixels(decoder, file, base, place, field, { width, height }, chan
         if (!chosen || chosen[(y >> 4) * across + (x >> 4)]) pixels.set(payload.colour, i);
       }
     }
-    return;
+    return height;
   }
-  payload.bands.forEach(({ start, end, crc }, k) => {
+  let there = 0;
+  const { bands, cut } = payload;
+  (cut ? [...bands, cut] : bands).forEach((band, k) => {
+    const { start, end, crc } = band;
     const rows = Math.min(payload.rows, height - k * payload.rows);
     const first = at + k * payload.rows * width * channels;
     const mine = blocks && blocks + ((k * payload.rows) / BLOCK) * across;
     const what = `${field}: band ${k}`;
-    check(decoder.calls.pixels(base + start, end - start, first, rows, width, channels, mine), `${what}: pixels`);
+    const decoded = decoder.calls[band === cut ? "rows" : "pixels"](
+      base + start, end - start, first, rows, width, channels, mine,
+    );
+    check(Math.min(decoded, 0), `${what}: pixels`);
+    there += band === cut ? decoded : rows;
+    if (band === cut && decoded < rows) return; // no CRC tells of some
     const chosen = mine ? decoder.view(mine, across * Math.ceil(rows / BLOCK)) : null;
     const found = bandCrc(decoder.view(first, rows * width * channels), rows, width, channels, chosen);
     checkCrc(`${what}: CRC of its pixels`, found, crc);
   });
+  return there;
 }
 
 /** Writes the exact blocks of a picture with layers over its pixels at `at`. */
@@ -186,49 +198,47 @@ function decodeBlocks(decoder, file, base, parsed, at) {
   check(decoder.calls.pixels(base + mask.start, mask.end - mask.start, blocks, rows, columns, 1, 0), "pixels");
   const most = decoder.view(blocks, rows * columns).reduce((a, b) => Math.max(a, b));
   if (most !== 1) throw new CwicError(`blocks: values up to ${most}, wanted 0 and 1`);
-  if (rest.end > rest.start || complete) {
-    decodePixels(decoder, file, base, rest, "PIXL", header, header.channels, at, blocks, !complete);
-  }
+  decodePixels(decoder, file, base, rest, "PIXL", header, header.channels, at, blocks, !complete);
   decoder.give(blocks);
 }
 
-/** Colour at `at`, of 1 or 3 channels as the result says. */
+/** Colour, of the header's channels: where it lies, and how many rows of it there are to see. */
 function decodeColour(decoder, file, base, parsed) {
-  const { header } = parsed;
+  const { header, pixels, complete } = parsed;
   const { width, height } = header;
   const count = width * height;
   if (header.lossless) {
     const at = decoder.take(count * header.channels, "pixels");
-    if (!parsed.complete) decoder.view(at, count * header.channels).fill(MISSING);
-    if (parsed.complete || parsed.pixels?.end > parsed.pixels?.start) {
-      decodePixels(decoder, file, base, parsed.pixels, "PIXL", header, header.channels, at, 0, !parsed.complete);
-    }
-    return at;
+    if (!complete) decoder.view(at, count * header.channels).fill(MISSING);
+    const rows = pixels
+      ? decodePixels(decoder, file, base, pixels, "PIXL", header, header.channels, at, 0, !complete) : 0;
+    return { at, rows };
   }
   const codes = decodeSymbols(decoder, file, parsed, base);
   const at = decoder.take(3 * count, "pixels");
   check(decoder.calls.synthesis(header.rate, codes, at, height, width), "picture");
   decoder.give(codes);
   if (header.grey) {
-    const pixels = decoder.view(at, 3 * count);
+    const made = decoder.view(at, 3 * count);
     for (let i = 0, k = 0; i < count; i++, k += 3) {
-      pixels[i] = ((2 * (pixels[k] + pixels[k + 1] + pixels[k + 2]) + 3) / 6) | 0;
+      made[i] = ((2 * (made[k] + made[k + 1] + made[k + 2]) + 3) / 6) | 0;
     }
   }
-  if (parsed.pixels) decodeBlocks(decoder, file, base, parsed, at);
-  return at;
+  if (pixels) decodeBlocks(decoder, file, base, parsed, at);
+  return { at, rows: height };
 }
 
-/** The picture as RGBA. */
+/** The picture as RGBA, and how many rows of it there are to see. */
 function decodePicture(decoder, file, parsed) {
   const { header } = parsed;
   const count = header.width * header.height;
   const base = decoder.put(file, "file");
-  const at = decodeColour(decoder, file, base, parsed);
+  const { at, rows } = decodeColour(decoder, file, base, parsed);
   let alpha = 0;
   if (parsed.alpha) {
     alpha = decoder.take(count, "alpha");
-    decodePixels(decoder, file, base, parsed.alpha, "ALPH", header, 1, alpha, 0, false);
+    if (!parsed.complete) decoder.view(alpha, count).fill(OPAQUE);
+    decodePixels(decoder, file, base, parsed.alpha, "ALPH", header, 1, alpha, 0, !parsed.complete);
   }
   const colour = decoder.view(at, count * header.channels);
   const opacity = alpha ? decoder.view(alpha, count) : null;
@@ -238,9 +248,9 @@ function decodePicture(decoder, file, parsed) {
     data[to] = colour[k];
     data[to + 1] = colour[k + green];
     data[to + 2] = colour[k + blue];
-    data[to + 3] = opacity ? opacity[i] : 255;
+    data[to + 3] = opacity ? opacity[i] : OPAQUE;
   }
-  return data;
+  return { data, rows };
 }
 
 /** EXIF, ICC profile, XMP and resolution; nothing if one of them is damaged in a way that its CRC does not show. */
@@ -288,6 +298,6 @@ export async function decode(bytes, { partial = false, maxPixels = MAX_PIXELS, .
   const parsed = readFile(file, partial);
   const [module, weights] = await prepare(file, needs);
   const metadata = await metadataOf(file, parsed.extra);
-  const data = withDecoder(module, said.model ?? "", weights, (decoder) => decodePicture(decoder, file, parsed));
-  return { ...said, data, complete: parsed.complete, ...metadata };
+  const made = withDecoder(module, said.model ?? "", weights, (decoder) => decodePicture(decoder, file, parsed));
+  return { ...said, ...made, complete: parsed.complete, ...metadata };
 }

@@ -152,3 +152,25 @@ EXPORT(pixels) int32_t web_pixels(const uint8_t *data, size_t length, uint8_t *p
     cwic_pixels_free(p);
     return result;
 }
+
+/* The same of the start of a stream: how many rows are the same whatever its end was, or a cwic_result; others stay. */
+EXPORT(rows) int32_t web_rows(const uint8_t *data, size_t length, uint8_t *pixels, int32_t height, int32_t width,
+                              int32_t channels, const uint8_t *blocks)
+{
+    const size_t stride = (size_t)width * (size_t)channels;
+    int32_t result, row;
+    uint8_t *before = cwic_zeros(stride, 1, 1, 1);
+    cwic_pixels *p = cwic_pixels_decoder(data, length, pixels, height, width, channels, stride, blocks, &result);
+    for (row = 0; before && p && row < height; row++, pixels += stride) {
+        memcpy(before, pixels, stride);
+        cwic_pixels_rows(p, 1);
+        if (!cwic_pixels_settled(p)) {
+            memcpy(pixels, before, stride);
+            break;
+        }
+    }
+    result = !p ? result : before ? row : CWIC_ERROR_MEMORY;
+    cwic_pixels_free(p);
+    free(before);
+    return result;
+}

@@ -92,7 +92,8 @@ def decode(
 ) -> NDArray[np.uint8]:
     """The bytes of a ``.cwic`` file to its picture, uint8, of the same shape as ``encode`` takes.
 
-    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, opaque without its alpha.
+    ``partial`` accepts a file cut short and shows the layers that arrived, grey if none did, and the rows of exact
+    pixels and of alpha, which is opaque where it is missing.
     ``scale`` 4 or 8 makes a picture with sides divided by it and rounded up, from the first layers alone and many
     times faster, close to the mean over squares of the whole one. ``progress(done, all)`` is called after each step,
     from whichever thread took it. Raises a CwicError if the file is damaged, in the layers it needs.

@@ -53,7 +53,8 @@ def decode(
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Writes a payload's pixels to ``planes`` (H, W, C), those of ``blocks`` if they are given; returns ``planes``.
 
-    With ``partial`` those of bands that did not arrive whole stay as they are. Raises ContainerError or EntropyError,
+    With ``partial`` those stay as they are that did not arrive; of the band in which the payload ends, which no CRC
+    guards then, rows are written as far as no missing byte could change them. Raises ContainerError or EntropyError,
     which begins with ``field``, if it is damaged.
     """
     height, width, channels = planes.shape
@@ -62,20 +63,24 @@ def decode(
         where = slice(None) if blocks is None else spread(blocks, height, width)
         planes[where] = np.frombuffer(parsed.colour, np.uint8)
         return planes
-    steps = Steps(progress, len(parsed.bands))
+    bands = parsed.bands if parsed.cut is None else [*parsed.bands, parsed.cut]
+    steps = Steps(progress, len(bands))
 
     def band(k: int) -> None:
         part, chosen = _cut(planes, blocks, parsed.rows, k)
+        rows, (data, said) = len(part), bands[k]
         try:
-            coder.decode(parsed.bands[k].data, part, chosen)
+            if bands[k] is parsed.cut:
+                rows = coder.decode_start(data, part, chosen)
+            else:
+                coder.decode(data, part, chosen)
         except EntropyError as error:
             raise EntropyError(f"{field}: band {k}: {error}") from error
-        found, said = _crc(part, chosen), parsed.bands[k].crc
-        if found != said:
+        if rows == len(part) and (found := _crc(part, chosen)) != said:
             raise EntropyError(f"{field}: band {k}: CRC of its pixels is {found:08x}, the file says {said:08x}")
         steps()
 
-    threads.each(band, len(parsed.bands), _lanes())
+    threads.each(band, len(bands), _lanes())
     return planes
 
 
@@ -91,8 +96,7 @@ def decode_blocks(payload: bytes, planes: NDArray[np.uint8], *, partial: bool = 
     if mask is None:
         return np.zeros((-(-height // UNIT), -(-width // UNIT)), np.bool_)
     blocks = coder.decode_mask(mask, height, width)
-    if rest or not partial:
-        decode(rest, planes, "PIXL", blocks=blocks, partial=partial)
+    decode(rest, planes, "PIXL", blocks=blocks, partial=partial)
     return blocks
 
 

@@ -9,12 +9,11 @@ from pillow_cwic.codec import exact
 from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.quality import as_grey
 from pillow_cwic.codec.session import Timings, stage
-from pillow_cwic.coding import pixels as coder
 from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress, Steps
 
-MISSING = 128  # what is shown for samples that did not arrive
+MISSING, OPAQUE = 128, 255  # what is shown for samples that did not arrive, of colour and of alpha
 
 
 def reconstruct(
@@ -49,14 +48,12 @@ def with_exact(colour: NDArray[np.uint8], parsed: container.Parsed, scale: int =
     header = parsed.header
     if parsed.pixels is None:
         return colour
-    made = np.ascontiguousarray(as_grey(colour) if header.grey else colour)
-    if scale == 1:
-        exact.decode_blocks(parsed.pixels, made, partial=not parsed.complete)
-        return made
-    whole = np.zeros((header.height, header.width, header.channels), np.uint8)
-    blocks = exact.decode_blocks(parsed.pixels, whole, partial=not parsed.complete)
-    cells = exact.spread(blocks, made.shape[0], made.shape[1], coder.BLOCK // scale)
-    return np.where(cells[..., None], exact.reduced(whole, scale), made)
+    made = as_grey(colour) if header.grey else colour
+    if scale > 1:  # so that the mean over a square is the sample that it had, but where pixels are exact
+        made = made.repeat(scale, axis=0)[: header.height].repeat(scale, axis=1)[:, : header.width]
+    whole = np.ascontiguousarray(made)
+    exact.decode_blocks(parsed.pixels, whole, partial=not parsed.complete)
+    return exact.reduced(whole, scale)
 
 
 def exact_colour(parsed: container.Parsed, progress: Progress | None = None) -> NDArray[np.uint8]:
@@ -66,8 +63,6 @@ def exact_colour(parsed: container.Parsed, progress: Progress | None = None) -> 
     """
     header = parsed.header
     made = np.full((header.height, header.width, header.channels), MISSING, np.uint8)
-    if not parsed.pixels and not parsed.complete:  # the file is cut before them
-        return made
     return exact.decode(parsed.pixels or b"", made, "PIXL", partial=not parsed.complete, progress=progress)
 
 
@@ -75,4 +70,5 @@ def alpha_of(parsed: container.Parsed) -> NDArray[np.uint8] | None:
     """The alpha of a file, (H, W, 1); None if it has none, or is cut before it. Raises as ``exact_colour``."""
     if parsed.alpha is None:
         return None
-    return exact.decode(parsed.alpha, np.empty((parsed.header.height, parsed.header.width, 1), np.uint8), "ALPH")
+    made = np.full((parsed.header.height, parsed.header.width, 1), OPAQUE, np.uint8)
+    return exact.decode(parsed.alpha, made, "ALPH", partial=not parsed.complete)

@@ -56,6 +56,27 @@ def decode(data: bytes, pixels: NDArray[np.uint8], blocks: NDArray[np.bool_] | N
     _run(coder, result, height, width)
 
 
+def decode_start(data: bytes, pixels: NDArray[np.uint8], blocks: NDArray[np.bool_] | None = None) -> int:
+    """As ``decode``, of a stream whose end is missing: how many rows are the same whatever it was; others stay."""
+    height, width, channels, stride = _shape(pixels)
+    chosen, result, stream = _blocks(blocks, height, width), ffi.new("int32_t *"), ffi.from_buffer(data)
+    given = ffi.cast("uint8_t *", pixels.ctypes.data)
+    coder = lib.cwic_pixels_decoder(stream, len(data), given, height, width, channels, stride, chosen, result)
+    try:
+        if not coder:
+            check(result[0], "pixels")
+        for row, made in enumerate(pixels):
+            threads.check()
+            before = made.copy()
+            lib.cwic_pixels_rows(coder, 1)
+            if not lib.cwic_pixels_settled(coder):
+                made[:] = before
+                return row
+        return height
+    finally:
+        lib.cwic_pixels_free(coder)
+
+
 def encode_mask(blocks: NDArray[np.bool_]) -> bytes:
     """Which blocks are exact, (rows, columns), to their stream."""
     return encode(blocks[..., None].astype(np.uint8))

@@ -112,8 +112,8 @@ class Parsed(NamedTuple):
     ``layers`` are those that arrived whole, in order; ``extra`` holds the ancillary chunks by type, in file order;
     ``alpha`` is the payload of ALPH, None unless the mode has alpha; ``complete`` is False if the file was cut short;
     ``trailing`` counts the bytes behind its end, which belong to nothing. ``pixels`` is the payload of PIXL,
-    which lossless files have in place of layers, and others may have behind them; None without, and of a file that is
-    cut within it what arrived.
+    which lossless files have in place of layers, and others may have behind them; None without. Of a file that is cut
+    within either payload it is what arrived, and None if the file is cut before.
     """
 
     header: Header
@@ -230,10 +230,10 @@ def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = Non
 def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed:
     """Take a whole file apart; every byte of it is accounted for, and those behind its end are counted.
 
-    With ``allow_truncated``, a file cut anywhere behind its header gives what arrived whole, with ``complete`` False:
-    no layers, and no alpha, if it is cut before them. The chunk CRC of a cut CODE, or PIXL, is missing, so that its
-    layers, or bands, are guarded by their own CRCs alone. A file that is damaged rather than cut raises
-    ContainerError either way.
+    With ``allow_truncated``, a file cut anywhere behind its header gives what arrived, with ``complete`` False: no
+    layers, and no alpha, if it is cut before them. The chunk CRC of a cut ALPH, CODE or PIXL is missing, so that its
+    layers, or bands, are guarded by their own CRCs alone, and what arrived of the band that is cut by none. A file
+    that is damaged rather than cut raises ContainerError either way.
     """
     view = memoryview(data).cast("B")
     header = read_header(view)
@@ -251,8 +251,8 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
         if (kind == b"ALPH") != (header.mode in ALPHA_MODES):
             raise ContainerError(f"chunk {kind!r}: not what mode {header.mode} has before {picture.decode()}")
         if kind == b"ALPH":
-            _, payload, offset = _read_chunk(view, offset)
-            alpha = bytes(payload)
+            start, end, offset = _open_chunk(view, offset, allow_truncated)
+            alpha = bytes(view[start:end])
             if (kind := _chunk_start(view, offset)[1]) != picture:
                 raise ContainerError(f"chunk {kind!r}: follows ALPH instead of {picture.decode()}")
         if not header.lossless:
@@ -318,7 +318,8 @@ _TAIL = _chunk(b"TAIL", b"")
 def _chunk_start(view: memoryview, offset: int) -> tuple[int, bytes]:
     """Length (not yet checked) and type of the chunk at ``offset``."""
     if len(view) - offset < _CHUNK.size:
-        raise CutShortError(f"chunk at byte {offset}: {len(view) - offset} bytes left of {_CHUNK_OVERHEAD} or more")
+        left = max(0, len(view) - offset)
+        raise CutShortError(f"chunk at byte {offset}: {left} bytes left of {_CHUNK_OVERHEAD} or more")
     length, kind = _CHUNK.unpack_from(view, offset)
     _check_type(kind)
     return length, kind
@@ -340,7 +341,7 @@ def _read_chunk(view: memoryview, offset: int) -> tuple[bytes, memoryview, int]:
 
 
 def _open_chunk(view: memoryview, offset: int, allow_truncated: bool) -> tuple[int, int, int]:
-    """Where the payload of the picture's chunk starts, where what arrived of it ends, and where the next chunk is."""
+    """Where the payload of a chunk of pixels or codes starts, what arrived of it ends, and the next chunk is."""
     length, _ = _chunk_start(view, offset)
     start = offset + _CHUNK.size
     stop = start + length
@@ -355,7 +356,7 @@ def _read_code(view: memoryview, start: int, stop: int) -> list[Layer]:
         raise CutShortError("CODE: 0 bytes, too few for the number of layers")
     count = view[start]
     check_range("layers", count, 1, MAX_LAYERS)
-    return split_streams(view, start + 1, count, stop, "layer", "CODE: layers")
+    return split_streams(view, start + 1, count, stop, "layer", "CODE: layers")[0]
 
 
 def _read_tail(view: memoryview, offset: int, picture: bytes, allow_truncated: bool) -> bool:

@@ -25,11 +25,15 @@ Band = Stream  # rows of a picture; its CRC is that of their pixels
 
 
 class Payload(NamedTuple):
-    """A payload taken apart: the one ``colour`` of all pixels, or ``bands`` of so many ``rows``, those that arrived."""
+    """A payload taken apart: the one ``colour`` of all pixels, or ``bands`` of so many ``rows``, those that arrived.
+
+    ``cut`` is what arrived of the band behind them, None if they are all.
+    """
 
     colour: bytes | None
     rows: int
     bands: list[Band]
+    cut: Band | None = None
 
 
 def crc(data: bytes | memoryview) -> int:
@@ -69,7 +73,7 @@ def read_blocks(payload: bytes, partial: bool = False) -> tuple[bytes | None, by
 
 
 def read(payload: bytes, height: int, channels: int, field: str, partial: bool = False) -> Payload:
-    """A payload for a picture of so many rows and channels; ``partial`` takes one cut short, and the bands before.
+    """A payload for a picture of so many rows and channels; ``partial`` takes what arrived of one cut short.
 
     Raises ContainerError, its message beginning with ``field``.
     """
@@ -82,9 +86,10 @@ def read(payload: bytes, height: int, channels: int, field: str, partial: bool =
 
 
 def _read(payload: bytes, height: int, channels: int, field: str, partial: bool) -> Payload:
-    if not payload or payload[0] not in (CONSTANT, BANDS):
-        found = f"{payload[0]}" if payload else "missing"
-        raise ContainerError(f"{field}: method {found} is neither {CONSTANT} nor {BANDS}")
+    if not payload:
+        raise CutShortError(f"{field}: method missing is neither {CONSTANT} nor {BANDS}")
+    if payload[0] not in (CONSTANT, BANDS):
+        raise ContainerError(f"{field}: method {payload[0]} is neither {CONSTANT} nor {BANDS}")
     if payload[0] == CONSTANT:
         if len(payload) < 1 + channels:
             raise CutShortError(f"{field}: {len(payload)} bytes instead of the {1 + channels} of one colour")
@@ -96,5 +101,5 @@ def _read(payload: bytes, height: int, channels: int, field: str, partial: bool)
     rows = UNIT * units
     stop = None if partial else len(payload)
     return Payload(
-        None, rows, split_streams(payload, at, -(-height // rows), stop, f"{field}: band", f"{field}: bands")
+        None, rows, *split_streams(payload, at, -(-height // rows), stop, f"{field}: band", f"{field}: bands")
     )

@@ -67,8 +67,10 @@ def join_streams(streams: Sequence[Stream]) -> bytes:
 
 def split_streams(
     data: bytes | memoryview, at: int, count: int, stop: int | None, name: str, whole: str
-) -> list[Stream]:
-    """The reverse of ``join_streams`` for what stands at ``at``: so many streams, or those that arrived.
+) -> tuple[list[Stream], Stream | None]:
+    """The reverse of ``join_streams`` for what stands at ``at``: so many streams, or those that arrived whole.
+
+    What arrived of the next one, if it did not, is the second result.
 
     ``stop`` is where they end, as it is stated; ``data`` may end before, or anywhere if it is None. Raises
     ContainerError, which calls each stream ``name`` and all of them ``whole``, unless table and streams go up to there.
@@ -84,13 +86,14 @@ def split_streams(
     # Compared with what is stated, not with the bytes that arrived: a cut file passes, a wrong one fails.
     if total < left or (total > left and stop is not None):
         raise ContainerError(f"{whole} of {total} bytes in all do not fill the {left} bytes behind the table")
-    streams = []
+    streams: list[Stream] = []
     for size, crc in table:
+        stream = Stream(bytes(data[at : at + size]), crc)
         if size > end - at:
-            break
-        streams.append(Stream(bytes(data[at : at + size]), crc))
+            return streams, stream
+        streams.append(stream)
         at += size
-    return streams
+    return streams, None
 
 
 def join_tiles(streams: Sequence[bytes]) -> bytes:
