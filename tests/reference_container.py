@@ -84,11 +84,15 @@ def read_head(payload: bytes, lossless: bool) -> Fields:
     return dict(zip(("width", "height", "mode", "grey", "tile_exponent", "rate", "model_id"), fields, strict=True))
 
 
-def read_payload(payload: bytes, height: int, channels: int) -> tuple[bytes | None, list[tuple[int, bytes, int]]]:
-    """1.2: the one colour of all pixels, or bands from the top, (rows, stream, CRC of the pixels)."""
+def read_payload(
+    payload: bytes, height: int, channels: int, coarse: bool
+) -> tuple[bytes | None, int, list[tuple[int, bytes, int]]]:
+    """1.2: the one colour of all pixels, or their step and bands from the top, (rows, stream, CRC of the pixels)."""
     source = BytesIO(payload)
     method = read(source, 1)[0]
-    require(method in (0, 2), f"pixels: method {method}")
+    require(method in (0, 2) or (method == 3 and coarse), f"pixels: method {method}")
+    step = read(source, 1)[0] if method == 3 else 1
+    require(step > 1 or method != 3, f"pixels: step {step}")
     if method == 0:
         colour, bands = read(source, channels), []
     else:
@@ -98,7 +102,7 @@ def read_payload(payload: bytes, height: int, channels: int) -> tuple[bytes | No
         table = [(count, read_varint(source), int.from_bytes(read(source, 4), "big")) for count in heights]
         bands = [(count, read(source, length), crc) for count, length, crc in table]
     require(source.read() == b"", "pixels: bytes left over")
-    return colour, bands
+    return colour, step, bands
 
 
 def read_code(source: BytesIO) -> list[tuple[bytes, int]]:

@@ -38,7 +38,7 @@ def decode_payload(
     payload: bytes, width: int, height: int, channels: int, blocks: Blocks | None = None
 ) -> list[list[Pixel | None]]:
     """Rows of pixels; None for those of blocks that are not exact, if ``blocks`` are given."""
-    colour, bands = read_payload(payload, height, channels)
+    colour, step, bands = read_payload(payload, height, channels, blocks is not None)
     if colour is not None:
         return [
             [tuple(colour) if blocks is None or blocks[y // 16][x // 16] else None for x in range(width)]
@@ -49,7 +49,7 @@ def decode_payload(
         band = decode_pixels(stream, width, count, channels, blocks and blocks[len(rows) // 16 :])
         samples = bytes(value for row in band for pixel in row if pixel is not None for value in pixel)
         require(zlib.crc32(samples) == crc, f"band at row {len(rows)}: CRC differs")
-        rows += band
+        rows += [[pixel and tuple(min(255, value * step) for value in pixel) for pixel in row] for row in band]
     return rows
 
 

@@ -114,8 +114,8 @@ TWO = [Band(b"abc", 1), Band(b"", 2)]
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        (b"", "ALPH: method missing is neither 0 nor 2"),
-        (b"\1\0", "ALPH: method 1 is neither 0 nor 2"),
+        (b"", "ALPH: method missing is none of 0, 2 and 3"),
+        (b"\1\0", "ALPH: method 1 is none of 0, 2 and 3"),
         (b"\0", "1 bytes instead of the 2 of one colour"),
         (b"\0\1\2", "3 bytes instead of the 2 of one colour"),
         (b"\2", "rows of a band: number cut short"),
@@ -126,6 +126,8 @@ TWO = [Band(b"abc", 1), Band(b"", 2)]
         (pixels.write(16, TWO)[:-1], "bands of 3 bytes in all do not fill the 2 bytes"),
         (pixels.write(16, TWO) + b"x", "bands of 3 bytes in all do not fill the 4 bytes"),
         (pixels.write(16, [Band(b"", 0)]), "band 1: length: number cut short"),
+        (b"\3", "ALPH: step of its samples missing"),
+        (b"\3\1", "ALPH: step of its samples: 1 is outside 2 to 255"),
     ],
 )
 def test_damaged_payloads(payload: bytes, message: str) -> None:
@@ -290,3 +292,33 @@ def test_what_blocks_take_adds_up_to_the_payload(kind: str, masked: bool) -> Non
     elif kind == "text":
         assert bits[2:4, 3:].sum() > 0.8 * bits[1:].sum()
     assert payload == exact.encode(planes, blocks)
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 8, 100, 255])
+def test_coarse_samples_are_the_nearest_that_there_are(step: int) -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    shown = exact.coarse(values, step)
+    there = np.minimum(np.arange(256) * step, 255)
+    wanted = np.abs(there[:, None] - np.arange(256)).min(axis=0)
+    assert np.array_equal(np.abs(shown.astype(int) - values).ravel(), wanted)
+    assert shown.min() == 0 and shown.max() == 255
+    assert np.array_equal(exact.coarse(shown, step), shown)
+
+
+def test_coarse_samples_come_back_in_some_blocks(photo: Image.Image) -> None:
+    planes = np.asarray(photo.crop((0, 0, 90, 70)))
+    shown = exact.coarse(planes, 3)
+    blocks = np.arange(5 * 6).reshape(5, 6) % 3 == 0
+    payload = exact.with_mask(blocks, exact.encode(shown, blocks, step=3))
+    with pytest.raises(ContainerError, match="ALPH: step 3 between samples that are to be exact, wanted 1"):
+        exact.decode(exact.encode(shown, step=3), np.empty_like(planes), "ALPH")
+    back = np.full_like(planes, 7)
+    assert np.array_equal(exact.decode_blocks(payload, back), blocks)
+    where = exact.spread(blocks, 70, 90)
+    assert np.array_equal(back[where], shown[where]) and (back[~where] == 7).all()
+    assert len(payload) < 0.75 * len(exact.with_mask(blocks, exact.encode(planes, blocks)))
+    cut = np.full_like(planes, 7)
+    exact.decode_blocks(payload[: len(payload) * 3 // 4], cut, partial=True)
+    whole_rows = [y for y in range(70) if where[y].any() and np.array_equal(cut[y][where[y]], shown[y][where[y]])]
+    assert whole_rows[-1] > 30 and all(row in whole_rows for row in range(whole_rows[-1]) if where[row].any())
+    assert (cut[whole_rows[-1] + 1 :] == 7).all()

@@ -210,7 +210,7 @@ def test_bounds_and_qualities_hold() -> None:
     for rate in (0.4, 0.8, 1.6):
         data = saved(window(), rate=rate)
         assert len(data) <= rate * count / 8
-        assert len(data) >= 0.98 * rate * count / 8
+        assert len(data) >= 0.9 * rate * count / 8  # coarse samples may be better than all of it
     assert len(saved(window(), size=whole)) == whole  # nothing is better than that
     for psnr in (25, 32, 40):
         shown = np.asarray(opened(saved(window(), psnr=psnr)))
@@ -384,7 +384,7 @@ def test_damaged_blocks_are_told(mixed: bytes) -> None:
     for payload, message in (
         (b"", "PIXL: blocks: length: number cut short"),
         (b"\x7f", "PIXL: blocks: length 127 exceeds the 0 bytes left"),
-        (pixels.write_blocks(mask, b""), "PIXL: method missing is neither 0 nor 2"),
+        (pixels.write_blocks(mask, b""), "PIXL: method missing is none of 0, 2 and 3"),
         (pixels.write_blocks(mask, rest[:-1]), "do not fill"),
         (pixels.write_blocks(mask + bytes(16), rest), "bytes are left over"),
         (pixels.write_blocks(coder.encode(np.full((12, 15, 1), 2, np.uint8)), rest), "values up to 2, wanted 0 and 1"),

@@ -107,9 +107,9 @@ def test_a_photograph_takes_all_that_it_is_given(photo: Image.Image) -> None:
     shown = []
     for size in (whole // 2, whole * 3 // 4, whole):
         data = codec.encode(pixels, Options(size=size))
-        assert 0.97 * size <= len(data) <= size  # one block more would be too many
+        assert 0.9 * size <= len(data) <= size  # samples that are a little coarse may be better than all of it
         shown.append(measures.psnr(pixels, codec.decode(data)))
-    assert shown == sorted(shown) and shown[0] > 40 and math.isinf(shown[2])
+    assert shown == sorted(shown) and shown[0] > 45 and shown[1] > 49 and math.isinf(shown[2])
 
 
 @pytest.mark.parametrize("tuning", ["mse", "ssim"])

@@ -234,6 +234,7 @@ def test_payloads() -> None:
         (b"\1\0", "method 1"),
         (b"\0\1", "cut short"),
         (b"\0\1\2\3\4", "left over"),
+        (b"\3\2\1", "method 3"),
         (b"\2\0", "bands of 0 rows"),
         (b"\2\4", "bands of 64 rows"),
         (good[:9], "cut short"),

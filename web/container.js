@@ -294,35 +294,39 @@ export function splitBlocks(bytes, { start, end }, partial) {
 }
 
 /**
- * A pixel payload: {colour} of all pixels, or {rows, bands, cut}: bands of so many rows each, and what arrived of the one
- * behind them, or null; `partial` takes one cut short.
+ * A pixel payload: {colour} of all pixels, or {rows, bands, cut, step}: bands of so many rows each, what arrived of the
+ * one behind them, or null, and how many times as much as a sample is shown; `partial` takes one cut short.
  */
 export function readPixels(bytes, { start, end }, height, channels, field, partial) {
   try {
     return pixelPayload(bytes, start, end, height, channels, field, partial);
   } catch (error) {
-    if (partial && error instanceof CutShort) return { rows: BLOCK, bands: [], cut: null };
+    if (partial && error instanceof CutShort) return { rows: BLOCK, bands: [], cut: null, step: 1 };
     throw error;
   }
 }
 
 function pixelPayload(bytes, start, end, height, channels, field, partial) {
   const size = end - start;
-  if (!size) throw new CutShort(`${field}: method missing is neither 0 nor 2`);
+  if (!size) throw new CutShort(`${field}: method missing is none of 0, 2 and 3`);
   const method = bytes[start];
-  if (method !== 0 && method !== 2) throw new CwicError(`${field}: method ${method} is neither 0 nor 2`);
+  if (![0, 2, 3].includes(method)) throw new CwicError(`${field}: method ${method} is none of 0, 2 and 3`);
   if (method === 0) {
     const Kind = size < 1 + channels ? CutShort : CwicError;
     if (size !== 1 + channels) throw new Kind(`${field}: ${size} bytes instead of the ${1 + channels} of one colour`);
     return { colour: bytes.slice(start + 1, end) };
   }
-  const [units, at] = varint(bytes, start + 1, end, `${field}: rows of a band`);
+  const coarse = method === 3;
+  if (coarse && size < 2) throw new CutShort(`${field}: step of its samples missing`);
+  const step = coarse ? bytes[start + 1] : 1;
+  if (coarse) checkRange(`${field}: step of its samples`, step, 2, 255);
+  const [units, at] = varint(bytes, start + (coarse ? 2 : 1), end, `${field}: rows of a band`);
   checkRange(`${field}: rows of a band, in units of ${BLOCK}`, units, 1, Math.ceil(height / BLOCK));
   const rows = BLOCK * units;
   const stop = partial ? null : end;
   const count = Math.ceil(height / rows);
   const [bands, cut] = splitStreams(bytes, at, end, count, stop, `${field}: band`, `${field}: bands`);
-  return { rows, bands, cut };
+  return { rows, bands, cut, step };
 }
 
 /** How much there is to see of a file that is still arriving: layers, or quarters of pixels; 0 as long as nothing is. */

@@ -149,6 +149,17 @@ function bandCrc(pixels, rows, width, channels, blocks) {
   return crc;
 }
 
+/** Shows coarse samples, those of `blocks`, in so many rows. */
+function spreadSamples(pixels, rows, width, channels, blocks, step) {
+  const across = Math.ceil(width / BLOCK);
+  for (let y = 0, i = 0; y < rows; y++) {
+    for (let x = 0; x < width; x++, i += channels) {
+      if (!blocks[(y >> 4) * across + (x >> 4)]) continue;
+      for (let c = i; c < i + channels; c++) pixels[c] = Math.min(255, pixels[c] * step);
+    }
+  }
+}
+
 /**
  * Writes a pixel payload to `at`, all of it or those blocks that the bytes at `blocks` name; returns how many rows there
  * were, all unless it is `partial`.
@@ -167,7 +178,10 @@ function decodePixels(decoder, file, base, place, field, { width, height }, chan
     return height;
   }
   let there = 0;
-  const { bands, cut } = payload;
+  const { bands, cut, step } = payload;
+  if (step > 1 && !blocks) {
+    throw new CwicError(`${field}: step ${step} between samples that are to be exact, wanted 1`);
+  }
   (cut ? [...bands, cut] : bands).forEach((band, k) => {
     const { start, end, crc } = band;
     const rows = Math.min(payload.rows, height - k * payload.rows);
@@ -179,10 +193,11 @@ function decodePixels(decoder, file, base, place, field, { width, height }, chan
     );
     check(Math.min(decoded, 0), `${what}: pixels`);
     there += band === cut ? decoded : rows;
-    if (band === cut && decoded < rows) return; // no CRC tells of some
     const chosen = mine ? decoder.view(mine, across * Math.ceil(rows / BLOCK)) : null;
-    const found = bandCrc(decoder.view(first, rows * width * channels), rows, width, channels, chosen);
-    checkCrc(`${what}: CRC of its pixels`, found, crc);
+    const some = band === cut && decoded < rows; // of which no CRC tells
+    const pixels = decoder.view(first, rows * width * channels);
+    if (!some) checkCrc(`${what}: CRC of its pixels`, bandCrc(pixels, rows, width, channels, chosen), crc);
+    if (step > 1) spreadSamples(pixels, some ? decoded : rows, width, channels, chosen, step);
   });
   return there;
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pillow_cwic import measures, models
 from pillow_cwic.codec import exact, graphics, search
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
-from pillow_cwic.codec.filling import Filling, Split
+from pillow_cwic.codec.filling import Filling
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import Coded
@@ -207,9 +207,7 @@ class _Work:
         assert self.bound is not None
         loss, least = picture.loss, container.file_size([0], self.inserted)
         filling = Filling(picture, loss, graphics.spent(plain.coded), plain.losses)
-        tried = self._tried(
-            filling, filling.within, 8 * (self.bound - least), lambda made: 8 * (made.coded.size - least)
-        )
+        tried = self._tried(filling, 8 * (self.bound - least), True, lambda made: 8 * (made.coded.size - least))
         best = min(tried, key=lambda made: (self._cost(made), made.coded.size))
         exactly = None if best.encoder.exact is None else self._beside(best.encoder.exact)
         return [best, *([exactly] if exactly else [])]
@@ -230,27 +228,23 @@ class _Work:
 
         loss, plain = graphics.MEASURED[name], self._finest(None)
         filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss))
-        tried = self._tried(
-            filling, filling.reaching, lost(wanted), lambda made: lost(made.encoder.measured(name, made.coded))
-        )
+        tried = self._tried(filling, lost(wanted), False, lambda made: lost(made.encoder.measured(name, made.coded)))
         found = [made for made in tried if made.encoder.measured(name, made.coded) >= wanted]
         blocks = min(found, key=self._cost).encoder.exact if found else None
         others = [] if blocks is None else [self._beside(blocks)]  # which a coarser transform may reach, too
         others += [self._among(plain, picture)(more) for more in WIDE] if self.pixels <= SCANNED else []
         return [*found, *(made for made in others if made)]
 
-    def _tried(
-        self, filling: Filling, choose: Callable[[float], Split], goal: float, amount: Callable[[_Made], float]
-    ) -> list[_Made]:
+    def _tried(self, filling: Filling, goal: float, by_bits: bool, amount: Callable[[_Made], float]) -> list[_Made]:
         """What came of the trials of ``Filling.search`` with the transform's finest."""
         tried: list[_Made] = []
 
         def code(blocks: Exact | None) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-            rate = tried[-1].coded.rate if tried and self.bound else HIGHEST
+            rate = tried[-1].coded.rate if tried and by_bits else HIGHEST
             tried.append(made := self._finest(blocks, rate))
             return amount(made), graphics.spent(made.coded), made.lost(filling.loss)
 
-        filling.search(choose, goal, code)
+        filling.search(goal, by_bits, code)
         return tried
 
     def _finest(self, blocks: Exact | None, rate: int = HIGHEST) -> _Made:

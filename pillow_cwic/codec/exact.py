@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic import settings, threads
 from pillow_cwic.coding import pixels as coder
-from pillow_cwic.errors import EntropyError
+from pillow_cwic.errors import ContainerError, EntropyError
 from pillow_cwic.file import pixels as payloads
 from pillow_cwic.file.pixels import UNIT, Band
 from pillow_cwic.progress import Progress, Steps
@@ -26,8 +26,9 @@ def encode(
     planes: NDArray[np.uint8],
     blocks: Blocks | None = None,
     bits: NDArray[np.uint32] | None = None,
+    step: int = 1,
 ) -> bytes:
-    """Pixels (H, W, C), uint8 with C from 1 to 4, to a payload of ALPH or PIXL.
+    """Pixels (H, W, C), uint8 with C from 1 to 4, to a payload of ALPH or PIXL; all are as ``coarse`` makes them.
 
     If ``blocks`` (ceil(H / 16), ceil(W / 16)) is given, those that are True are coded, one or more. What each block
     takes is added to ``bits``, of the same shape, in 1/256.
@@ -38,13 +39,33 @@ def encode(
     if (coded == coded[0, 0]).all():
         return payloads.write_constant(coded[0, 0].tobytes())
     rows = _band_rows(planes, coded.shape[0] * coded.shape[1])
+    planes = _nearest(step)[planes] if step > 1 else planes
 
     def band(k: int) -> Band:
         part, chosen = _cut(planes, blocks, rows, k)
         taken = None if bits is None else bits[k * rows // UNIT : (k + 1) * rows // UNIT]
         return Band(coder.encode(part, chosen, taken), _crc(part, chosen))
 
-    return payloads.write(rows, threads.each(band, -(-height // rows), _lanes()))
+    return payloads.write(rows, threads.each(band, -(-height // rows), _lanes()), step)
+
+
+def coarse(planes: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Pixels with each sample as the nearest that has so large a ``step``; 0 and 255 stay."""
+    shown: NDArray[np.uint8] = _shown(step)[_nearest(step)][planes]
+    return shown
+
+
+def _shown(step: int) -> NDArray[np.uint8]:
+    """What is shown of coded samples 0 to 255."""
+    return np.minimum(step * np.arange(256), 255).astype(np.uint8)
+
+
+def _nearest(step: int) -> NDArray[np.uint8]:
+    """The sample that each of 0 to 255 is coded as."""
+    values = np.arange(256)
+    below = values // step
+    off = [abs(np.minimum(step * sample, 255) - values) for sample in (below, below + 1)]
+    return (below + (off[1] < off[0])).astype(np.uint8)
 
 
 def decode(
@@ -59,6 +80,8 @@ def decode(
     """
     height, width, channels = planes.shape
     parsed = payloads.read(payload, height, channels, field, partial)
+    if parsed.step > 1 and blocks is None:
+        raise ContainerError(f"{field}: step {parsed.step} between samples that are to be exact, wanted 1")
     if parsed.colour is not None:
         where = slice(None) if blocks is None else spread(blocks, height, width)
         planes[where] = np.frombuffer(parsed.colour, np.uint8)
@@ -78,6 +101,9 @@ def decode(
             raise EntropyError(f"{field}: band {k}: {error}") from error
         if rows == len(part) and (found := _crc(part, chosen)) != said:
             raise EntropyError(f"{field}: band {k}: CRC of its pixels is {found:08x}, the file says {said:08x}")
+        if parsed.step > 1:
+            where = slice(rows) if chosen is None else spread(chosen, rows, width)
+            part[:rows][where] = _shown(parsed.step)[part[:rows][where]]
         steps()
 
     threads.each(band, len(bands), _lanes())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic.codec import exact
-from pillow_cwic.codec.graphics import ITSELF, Exact, Graphics, Loss
+from pillow_cwic.codec.graphics import ITSELF, Exact, Graphics, Look, Loss
 
 Floats = NDArray[np.float64]
 
@@ -18,21 +17,21 @@ Code = Callable[[Exact | None], tuple[float, Floats, Floats]]
 
 LEAST, MOST = -12.0, 24.0  # powers of 2, between which lies what a unit of loss is worth in bits
 HALVINGS = 24  # of what is between them
-TRIALS, LEARNT = 7, 2  # of splits, and after how many what is expected stays
+LEARNT, BEST, TRIALS = 2, 2, 5  # splits after which what is expected stays, looks that go on, and splits of each
 CLOSE, AIM = 0.985, 0.995  # the shares of a goal that end the trials, and that they aim at
 
 
 class Split(NamedTuple):
     """How each block is coded, and what all of them take, in bits, and lose: expected, not yet seen."""
 
-    ways: NDArray[np.intp]  # 0 by the transform, 1 exact in so many colours, 2 exact in its own
-    colours: int
+    ways: NDArray[np.intp]  # 0 by the transform, 1 exact with this look, 2 exact with its own
+    look: Look
     bits: float
     loss: float
 
 
 class Filling:
-    """Which blocks of a picture are best exact, in their own or in fewer colours, and which are left to the transform.
+    """Which blocks of a picture are best exact, as they are or nearly so, and which are left to the transform.
 
     ``bits`` and ``losses`` are what each block takes and loses by the transform alone, errors of which cost ``loss``.
     Beside exact blocks it takes and loses more in those that are left, and these take more than in a picture that is
@@ -41,53 +40,57 @@ class Filling:
 
     def __init__(self, picture: Graphics, loss: Loss, bits: Floats, losses: Floats) -> None:
         self.picture, self.loss, self.bits, self.losses = picture, loss, bits, losses
-        self._off = {ITSELF: np.zeros(losses.shape)}  # what blocks lose in so many colours
-        for size in reversed(picture.sizes):
-            off = loss.of(picture.planes, picture.shown(size))
-            if off.sum() >= losses.sum():
-                break
-            self._off[size] = off
+        self._off = {ITSELF: np.zeros(losses.shape)}  # what blocks lose with each look
+        for looks in picture.looks:
+            for look in looks:
+                off = loss.of(picture.planes, picture.shown(look))
+                if off.sum() >= losses.sum():
+                    break
+                self._off[look] = off
         # Of exact blocks: how many times what they were expected to they take, and what each takes by the transform.
         self.more, self.beside = 1.0, 0.0
-
-    def within(self, bits: float) -> Split:
-        """What loses least of all that takes so many bits at most, or next to none."""
-        splits = (self._searched(size, lambda it: it.bits <= bits, LEAST, MOST) for size in self._off)
-        return min(chain(*splits), key=lambda it: (it.bits > bits, it.loss))
-
-    def reaching(self, loss: float) -> Split:
-        """What takes fewest bits of all that lose so much at most."""
-        splits = (self._searched(size, lambda it: it.loss <= loss, MOST, LEAST) for size in self._off)
-        return min(chain(*splits), key=lambda it: (it.loss > loss, it.bits))
 
     def exact(self, split: Split) -> Exact | None:
         """The exact blocks of a split; None if there are none."""
         blocks, fewer = split.ways > 0, split.ways == 1
         if not blocks.any():
             return None
-        planes = self.picture.planes
-        if split.colours == ITSELF or not fewer.any():
-            return self.picture.made(blocks, planes, None, ITSELF)
+        planes, shown = self.picture.planes, self.picture.shown(split.look)
         where = exact.spread(fewer, *planes.shape[:2])[..., None]
-        shown = np.where(where, self.picture.shown(split.colours), planes)
-        return self.picture.made(blocks, shown, None, split.colours)
+        return self.picture.made(blocks, np.where(where, shown, planes), None, split.look if fewer.any() else ITSELF)
 
-    def search(self, choose: Callable[[float], Split], goal: float, code: Code) -> None:
-        """Codes splits that ``choose`` makes of bits or losses, until what comes of one is close below the ``goal``.
+    def search(self, goal: float, by_bits: bool, code: Code) -> None:
+        """Codes splits until what they take, or else what they lose, is close below the ``goal``.
 
-        ``code`` gives that, in the unit of the goal, and what each block then takes and loses by the transform.
+        They lose least of those that take so much, or take least of those that lose so much, as far as it is known.
+        ``code`` gives what comes of exact blocks, in the unit of the goal, and what each block then takes and loses by
+        the transform.
         """
-        below = above = None
-        aim = AIM * goal
-        for trial in range(TRIALS):
-            split = choose(aim)
+        for _ in range(LEARNT):
+            split = min(self._ranked(AIM * goal, by_bits))[-1]
             blocks = self.exact(split)
             found, bits, losses = code(blocks)
             if CLOSE * goal <= found <= goal:
+                return
+            self._learn(split, 0 if blocks is None else 8 * len(blocks.payload), bits, losses)
+        for *_, split in sorted(self._ranked(AIM * goal, by_bits))[:BEST]:
+            self._approach(split, goal, by_bits, code)
+
+    def _ranked(self, aim: float, by_bits: bool) -> Iterator[tuple[bool, float, int, Split]]:
+        """The split of each look, behind how good it is, least first, and its number."""
+        for n, look in enumerate(self._off):
+            split = self._searched(look, aim, by_bits)
+            taken, lost = (split.bits, split.loss) if by_bits else (split.loss, split.bits)
+            yield taken > aim, lost, n, split
+
+    def _approach(self, split: Split, goal: float, by_bits: bool, code: Code) -> None:
+        """Codes splits of one look, whose aims come nearer to the goal."""
+        below = above = None
+        aim = AIM * goal
+        for _ in range(TRIALS):
+            found, _, _ = code(self.exact(split))
+            if CLOSE * goal <= found <= goal:
                 break
-            if trial < LEARNT:
-                self._learn(split, 0 if blocks is None else 8 * len(blocks.payload), bits, losses)
-                continue
             if found <= goal:
                 below = aim, found
             else:
@@ -97,12 +100,13 @@ class Filling:
                 aim = below[0] + min(max(share, 0.1), 0.9) * (above[0] - below[0])
             else:
                 aim *= AIM * goal / max(found, goal / 4)
+            split = self._searched(split.look, aim, by_bits)
 
     def _learn(self, split: Split, taken: float, bits: Floats, losses: Floats) -> None:
         """How it was: bits ``taken`` by exact blocks, and what each of the others took and lost by the transform."""
         left = split.ways == 0
         if not left.all():
-            expected = np.take_along_axis(self._ways(split.colours)[0] - self.beside, split.ways[None], axis=0)[0]
+            expected = np.take_along_axis(self._ways(split.look)[0] - self.beside, split.ways[None], axis=0)[0]
             self.more *= taken / max(float(expected[~left].sum()), 1.0)
         if left.any():
             self.beside = float(bits[~left].mean()) if not left.all() else 0.0
@@ -111,32 +115,36 @@ class Filling:
             self.bits = np.where(left, bits, self.bits * more)
             self.losses = np.where(left, losses, self.losses * worse)
 
-    def _ways(self, colours: int) -> tuple[Floats, Floats]:
+    def _ways(self, look: Look) -> tuple[Floats, Floats]:
         """What each block takes and loses in each way, two arrays (3, rows, columns)."""
-        none = np.zeros(self.losses.shape)
-        fewer, itself = (self.more * self.picture.bits(size) + self.beside for size in (colours, ITSELF))
-        return np.stack([self.bits, fewer, itself]), np.stack([self.losses, self._off[colours], none])
+        nearly, itself = (self.more * self.picture.bits(each) + self.beside for each in (look, ITSELF))
+        if look.step > 1:  # which all of them have
+            itself = np.full(itself.shape, np.inf)
+        return np.stack([self.bits, nearly, itself]), np.stack([self.losses, self._off[look], self._off[ITSELF]])
 
-    def _searched(self, colours: int, fits: Callable[[Split], bool], start: float, end: float) -> list[Split]:
-        """Of the splits that fit, those whose weight of losses is farthest from ``start``, where all do.
+    def _searched(self, look: Look, aim: float, by_bits: bool) -> Split:
+        """Of the splits that take, or lose, so much at most, that which loses, or takes, least; else the nearest.
 
-        One leaves nothing to the transform, which then takes nothing beside exact blocks.
+        The transform takes nothing beside exact blocks if nothing is left to it.
         """
-        bits, losses = self._ways(colours)
+        bits, losses = self._ways(look)
 
         def split(power: float, first: int) -> Split:
             ways = first + np.argmin(bits[first:] + 2.0**power * losses[first:], axis=0)
             taken, lost = (float(np.take_along_axis(each, ways[None], axis=0).sum()) for each in (bits, losses))
-            return Split(ways, colours, taken if (ways == 0).any() else taken - self.beside * ways.size, lost)
+            return Split(ways, look, taken if (ways == 0).any() else taken - self.beside * ways.size, lost)
 
-        def farthest(first: int) -> Split:
-            low, high, found = start, end, split(start, first)
+        def found(first: int) -> Split:
+            low, high = (LEAST, MOST) if by_bits else (MOST, LEAST)  # of the weights of losses: with the first it fits
+            best = split(low, first)
             for _ in range(HALVINGS):
-                tried = split((low + high) / 2, first)
-                if fits(tried):
-                    low, found = (low + high) / 2, tried
+                tried = split(middle := (low + high) / 2, first)
+                if (tried.bits if by_bits else tried.loss) <= aim:
+                    low, best = middle, tried
                 else:
-                    high = (low + high) / 2
-            return found
+                    high = middle
+            return best
 
-        return [farthest(first) for first in (0, 1)]
+        if by_bits:
+            return min((found(0), found(1)), key=lambda it: (it.bits > aim, it.loss))
+        return min((found(0), found(1)), key=lambda it: (it.loss > aim, it.bits))

@@ -8,6 +8,7 @@ what it makes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -34,7 +35,17 @@ NEAR, NEAR_OF_FEW, FEW, MOST = 0.9, 0.5, 256, 0.8
 # coded first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
 AROUND, PATIENCE = 5 / 8, 2.0
 LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
-ITSELF = 0  # in place of a palette's size
+STEPS = (2, 3, 5, 8)  # between samples that are exact but for being coarse
+
+
+class Look(NamedTuple):
+    """How exact blocks are shown: in so many ``colours``, 0 for their own, with so large a ``step`` between samples."""
+
+    colours: int = 0
+    step: int = 1
+
+
+ITSELF = Look()
 
 
 class Loss(NamedTuple):
@@ -63,14 +74,13 @@ MEASURED = {"psnr": Loss(1.0, 0.0), "ssim": Loss(0.0, 1.0)}  # what is lost of w
 class Exact(NamedTuple):
     """The exact ``blocks`` of a picture, their ``payload`` for PIXL, and what a decoder shows there, (H, W, 3).
 
-    ``pixels`` (H, W, 3) are left to the transform; ``colours`` is the size of the palette, 0 if there is none.
+    ``pixels`` (H, W, 3) are left to the transform.
     """
 
     blocks: Blocks
     payload: bytes
     shown: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
-    colours: int
 
     def over(self, made: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What a decoder shows: exact pixels over the synthesised ones (H, W, 3)."""
@@ -81,7 +91,7 @@ class Exact(NamedTuple):
 class _Version(NamedTuple):
     """What exact blocks may show, (H, W, C), and what all of them are coded to: each block's bits, and its loss."""
 
-    size: int  # of the palette
+    look: Look
     shown: NDArray[np.uint8]
     payload: bytes
     bits: NDArray[np.float64]
@@ -126,7 +136,7 @@ class Graphics:
 
     def __init__(self, planes: NDArray[np.uint8], loss: Loss) -> None:
         self.planes, self.loss = planes, loss
-        self._versions: dict[int, _Version] = {}  # by the size of their palette
+        self._versions: dict[Look, _Version] = {}
 
     @property
     def lossless(self) -> bytes:
@@ -156,27 +166,30 @@ class Graphics:
         if not kept.any():
             return None
         same = np.array_equal(kept, blocks)
-        return self.made(kept, version.shown, payload if same else None, version.size)
+        return self.made(kept, version.shown, payload if same else None, version.look)
 
-    def made(self, blocks: Blocks, shown: NDArray[np.uint8], payload: bytes | None, colours: int) -> Exact:
-        """Exact ``blocks`` that show so many ``colours`` (0 for their own), which are coded to ``payload``."""
-        payload = exact.encode(shown, blocks) if payload is None else payload
+    def made(self, blocks: Blocks, shown: NDArray[np.uint8], payload: bytes | None, look: Look) -> Exact:
+        """Exact ``blocks`` that are ``shown`` with this look, which are coded to ``payload``."""
+        payload = exact.encode(shown, blocks, step=look.step) if payload is None else payload
         colour = (*self.planes.shape[:2], 3)
         rest = np.broadcast_to(left_to_transform(self.planes, blocks), colour)
-        return Exact(blocks, exact.with_mask(blocks, payload), np.broadcast_to(shown, colour), rest, colours)
+        return Exact(blocks, exact.with_mask(blocks, payload), np.broadcast_to(shown, colour), rest)
 
     @property
-    def sizes(self) -> list[int]:
-        """Of the palettes that it may be shown in."""
-        return self._palettes.sizes
+    def looks(self) -> Iterator[list[Look]]:
+        """All but its own, each list of one kind, that which loses least first."""
+        yield [Look(colours=size) for size in reversed(self._palettes.sizes)]
+        yield [Look(step=step) for step in STEPS]
 
-    def shown(self, size: int) -> NDArray[np.uint8]:
-        """The picture (H, W, C) in so many colours."""
-        return self.planes if size == ITSELF else self._palettes.apply(self.planes, size)
+    def shown(self, look: Look) -> NDArray[np.uint8]:
+        """The picture (H, W, C) with this look."""
+        if look.step > 1:
+            return exact.coarse(self.planes, look.step)
+        return self._palettes.apply(self.planes, look.colours) if look.colours else self.planes
 
-    def bits(self, size: int) -> NDArray[np.float64]:
-        """What each block takes if all are exact, in so many colours."""
-        return self._version(size).bits
+    def bits(self, look: Look) -> NDArray[np.float64]:
+        """What each block takes if all are exact with this look."""
+        return self._version(look).bits
 
     def _cheapest(self, lost: NDArray[np.float64], weight: float) -> _Version:
         """The picture as it is, or in few colours if that is much cheaper: tried from the middle, while costs fall."""
@@ -184,7 +197,7 @@ class Graphics:
         def cost(version: _Version) -> float:
             return float(np.minimum(lost, version.costs(weight)).sum())
 
-        itself, sizes = self._version(ITSELF), self._palettes.sizes
+        itself, sizes = self._version(ITSELF), [Look(colours=size) for size in self._palettes.sizes]
         if not sizes:
             return itself
         n = len(sizes) // 2
@@ -200,15 +213,15 @@ class Graphics:
                 return itself if palette.count(self.planes[where]) <= FEW else best
         return best if share < NEAR else itself
 
-    def _version(self, size: int) -> _Version:
-        if size not in self._versions:
-            shown = self.shown(size)
+    def _version(self, look: Look) -> _Version:
+        if look not in self._versions:
+            shown = self.shown(look)
             rows, columns = (-(-side // coder.BLOCK) for side in shown.shape[:2])
             bits = np.zeros((rows, columns), np.uint32)
-            payload = exact.encode(shown, None, bits)
-            off = np.zeros(bits.shape) if size == ITSELF else self.loss.of(self.planes, shown)
-            self._versions[size] = _Version(size, shown, payload, bits / 256, off)
-        return self._versions[size]
+            payload = exact.encode(shown, None, bits, look.step)
+            off = np.zeros(bits.shape) if look == ITSELF else self.loss.of(self.planes, shown)
+            self._versions[look] = _Version(look, shown, payload, bits / 256, off)
+        return self._versions[look]
 
 
 def left_to_transform(planes: NDArray[np.uint8], blocks: Blocks) -> NDArray[np.uint8]:

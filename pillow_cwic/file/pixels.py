@@ -17,7 +17,9 @@ from pillow_cwic.file.tiles import (
     split_streams,
 )
 
-CONSTANT, BANDS = 0, 2  # the first byte of a payload; 1 was an LZMA2 stream before there was a pixel coder
+# The first byte of a payload; 1 was an LZMA2 stream before there was a pixel coder.
+CONSTANT, BANDS, COARSE = 0, 2, 3
+STEPS = (2, 255)  # between the values of coarse samples
 UNIT = 16  # rows: bands begin at multiples of it
 
 
@@ -27,13 +29,15 @@ Band = Stream  # rows of a picture; its CRC is that of their pixels
 class Payload(NamedTuple):
     """A payload taken apart: the one ``colour`` of all pixels, or ``bands`` of so many ``rows``, those that arrived.
 
-    ``cut`` is what arrived of the band behind them, None if they are all.
+    ``cut`` is what arrived of the band behind them, None if they are all. What is shown of a coded sample is ``step``
+    times as much, at most 255.
     """
 
     colour: bytes | None
     rows: int
     bands: list[Band]
     cut: Band | None = None
+    step: int = 1
 
 
 def crc(data: bytes | memoryview) -> int:
@@ -41,9 +45,10 @@ def crc(data: bytes | memoryview) -> int:
     return zlib.crc32(data)
 
 
-def write(rows: int, bands: Sequence[Band]) -> bytes:
+def write(rows: int, bands: Sequence[Band], step: int = 1) -> bytes:
     """The payload of bands of ``rows`` rows each, a multiple of ``UNIT``, the last of what is left."""
-    return bytes([BANDS]) + put_varint(rows // UNIT) + join_streams(bands)
+    method = bytes([BANDS]) if step == 1 else bytes([COARSE, step])
+    return method + put_varint(rows // UNIT) + join_streams(bands)
 
 
 def write_constant(colour: bytes) -> bytes:
@@ -86,20 +91,26 @@ def read(payload: bytes, height: int, channels: int, field: str, partial: bool =
 
 
 def _read(payload: bytes, height: int, channels: int, field: str, partial: bool) -> Payload:
+    known = f"none of {CONSTANT}, {BANDS} and {COARSE}"
     if not payload:
-        raise CutShortError(f"{field}: method missing is neither {CONSTANT} nor {BANDS}")
-    if payload[0] not in (CONSTANT, BANDS):
-        raise ContainerError(f"{field}: method {payload[0]} is neither {CONSTANT} nor {BANDS}")
+        raise CutShortError(f"{field}: method missing is {known}")
+    if payload[0] not in (CONSTANT, BANDS, COARSE):
+        raise ContainerError(f"{field}: method {payload[0]} is {known}")
     if payload[0] == CONSTANT:
         if len(payload) < 1 + channels:
             raise CutShortError(f"{field}: {len(payload)} bytes instead of the {1 + channels} of one colour")
         if len(payload) > 1 + channels:
             raise ContainerError(f"{field}: {len(payload)} bytes instead of the {1 + channels} of one colour")
         return Payload(payload[1:], 0, [])
-    units, at = get_varint(payload, 1, len(payload), f"{field}: rows of a band")
+    step, at = 1, 1
+    if payload[0] == COARSE:
+        if len(payload) < 2:
+            raise CutShortError(f"{field}: step of its samples missing")
+        step, at = payload[1], 2
+        check_range(f"{field}: step of its samples", step, *STEPS)
+    units, at = get_varint(payload, at, len(payload), f"{field}: rows of a band")
     check_range(f"{field}: rows of a band, in units of {UNIT}", units, 1, -(-height // UNIT))
     rows = UNIT * units
     stop = None if partial else len(payload)
-    return Payload(
-        None, rows, *split_streams(payload, at, -(-height // rows), stop, f"{field}: band", f"{field}: bands")
-    )
+    bands, cut = split_streams(payload, at, -(-height // rows), stop, f"{field}: band", f"{field}: bands")
+    return Payload(None, rows, bands, cut, step)

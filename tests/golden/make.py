@@ -50,7 +50,7 @@ class Case(NamedTuple):
     exponent: int = 10
     metadata: bool = False
     grey: bool = False
-    exact: str = ""  # "lossless", or "blocks" for every third block
+    exact: str = ""  # "lossless", or "blocks" for every third block, "coarse" for the same with a step of 3
 
     @property
     def name(self) -> str:
@@ -80,6 +80,8 @@ CASES = (
     Case("RGB", (70, 50), exact="blocks"),
     Case("L", (33, 64), exact="blocks"),
     Case("RGBA", (40, 40), grey=True, exact="blocks"),
+    Case("RGB", (50, 70), exact="coarse"),
+    Case("L", (40, 33), exact="coarse"),
 )
 LOSSLESS = tuple(
     Case(mode, size, 100, exact="lossless", metadata=mode == "LA", grey=grey)
@@ -160,7 +162,8 @@ def write(case: Case, model: models.Model) -> bytes:
         blocks = np.arange(-(-case.size[0] // 16) * -(-case.size[1] // 16)).reshape(-(-case.size[1] // 16), -1) % 3 == 0
         planes = np.asarray(picture(case)).reshape(case.size[1], case.size[0], -1)
         colour = np.ascontiguousarray(planes[..., : header.channels])
-        held = exact.with_mask(blocks, exact.encode(colour, blocks))
+        step = 3 if case.exact == "coarse" else 1
+        held = exact.with_mask(blocks, exact.encode(exact.coarse(colour, step), blocks, step=step))
     return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha, held)
 
 
