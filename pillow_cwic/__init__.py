@@ -43,13 +43,13 @@ _MODULES = {
 
 
 def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -> bytes:
-    """A smaller file from the bytes of a ``.cwic`` file, without its picture and without its networks.
+    """A smaller file from the bytes of a ``.cwic`` file, of a photograph without its picture and its networks.
 
     One of ``rate`` (bits per pixel, above 0 and up to 100) and ``size`` (bytes) says how large the result may be, with
-    its alpha and exact blocks, and with ``size`` also its metadata, which all stay as they are. A file that is small
-    enough is returned as it is, and a lossless one encoded anew. Raises ValueError for arguments out of
-    range and a CwicError for a file that is damaged, cut short, or of a model that is not installed, and if no file as
-    small as that can be made.
+    its alpha, and with ``size`` also its metadata, which both stay as they are. A file that is small enough is returned
+    as it is; one that is lossless, or has exact blocks, is encoded anew, unless less is lost by fewer colours there, or
+    by coarser codes beside them. Raises ValueError for arguments out of range and a CwicError for a file that is
+    damaged, cut short, or of a model that is not installed, and if no file as small as that can be made.
     """
     from pillow_cwic.codec import requantise
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 pytest.importorskip("scipy", reason="needs the extra `bench`")
 pytest.importorskip("skimage", reason="needs the extra `bench`")
@@ -223,13 +223,25 @@ def test_region_shows_what_a_mask_does(tmp_path: Path, monkeypatch: pytest.Monke
 def test_shrink_compares_with_files_encoded_for_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Image.open(Path(__file__).parent / "data" / "kodim04.png") as im:
         im.crop((128, 128, 448, 384)).save(tmp_path / "x.png")
-    monkeypatch.setattr("sys.argv", ["shrink", "--pictures", str(tmp_path), "--results", str(tmp_path)])
+    (tmp_path / "graphics").mkdir()
+    with Image.new("RGB", (96, 64), "white") as drawing:
+        ImageDraw.Draw(drawing).text((4, 8), "exact, not\nnearly", fill=(20, 30, 90))
+        drawing.save(tmp_path / "graphics" / "y.png")
+    folders = ["--pictures", str(tmp_path), "--graphics", str(tmp_path / "graphics"), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["shrink", *folders])
+    monkeypatch.setattr(shrink, "SHARES", (0.7, 0.9))
     shrink.main()
-    rows = [line.split("|")[1:-1] for line in (tmp_path / "shrink.md").read_text().splitlines() if line[:3] == "| 0"]
+    lines = (tmp_path / "shrink.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line[:3] == "| 0"]
     assert len(rows) == sum(high < 1 for high, _ in shrink.STEPS)
     for _, _, mean, worst, seconds, share in (map(float, row) for row in rows):
         assert -6 < mean < 0.2 and mean == worst  # there is one picture
         assert seconds > 0 and 0.9 < share <= 1
+    drawn = [line.split("|")[3:-1] for line in lines if line.startswith(("| quality", "| lossless"))]
+    assert len(drawn) == 2 * len(shrink.SOURCES)
+    for psnr, gain, least, fall, seconds, used in (map(float, row) for row in drawn):
+        assert 10 < psnr <= shrink.MOST_PSNR and gain == least and fall < 1
+        assert seconds > 0 and 0.5 < used <= 1
 
 
 def test_growth_measures_each_size_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

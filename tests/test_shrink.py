@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from test_plugin import psnr, saved
 
 import pillow_cwic
 from pillow_cwic import ContainerError, CwicError, EntropyError, codec, models
-from pillow_cwic.codec import encoder, requantise
+from pillow_cwic.codec import encoder, graphics, requantise
 from pillow_cwic.file import container
 from pillow_cwic.models.weights import read
 from pillow_cwic.saving import Options
@@ -57,6 +60,21 @@ def picture(name: str) -> Image.Image:
         return {"drawn": drawn, "rendered": rendered}[name]()
     with Image.open(DATA / name) as im:
         return im.convert("RGB")
+
+
+def mixed() -> Image.Image:
+    """A photograph beside what is drawn."""
+    im = picture("kodim23.png").crop((250, 120, 442, 248))
+    im.paste(drawn().crop((240, 50, 336, 178)))
+    return im
+
+
+def soft() -> Image.Image:
+    """The same, fading into nothing at its top."""
+    im = mixed()
+    rows = np.arange(128)[:, None].repeat(192, axis=1)
+    im.putalpha(Image.fromarray((8 * (rows - 16)).clip(0, 255).astype(np.uint8)))
+    return im
 
 
 PICTURES = ["kodim04.png", "kodim15.png", "kodim23.png", "drawn", "rendered"]
@@ -105,6 +123,55 @@ def test_noise_is_shrunk_as_far_as_asked_for(share: float) -> None:
     data = pillow_cwic.encode(pixels, quality=90, effort=0)
     size = int(share * len(data))
     assert 0.9 * size <= len(pillow_cwic.shrink(data, size=size)) <= size
+
+
+KINDS: list[tuple[Callable[[], Image.Image], dict[str, Any]]] = [
+    (lambda: picture("kodim23.png").crop((250, 120, 410, 248)), {"quality": 80}),
+    (lambda: drawn().crop((200, 20, 360, 148)), {"quality": 60}),
+    (lambda: drawn().crop((200, 20, 360, 148)), {"quality": 95, "tuning": "ssim"}),
+    (lambda: drawn().convert("L").crop((200, 20, 360, 148)), {"quality": 80}),
+    (mixed, {"quality": 95}),
+    (mixed, {"quality": 80, "tuning": "ssim"}),
+    (mixed, {"lossless": True}),
+    (soft, {"quality": 90}),
+]
+
+
+def lost(data: bytes, whole: bytes, tuning: str) -> float:
+    """What a pixel of a shrunk file loses, by the tuning, of what the whole one shows."""
+    shown, made = (np.asarray(opened(each).convert("RGBA")) for each in (whole, data))
+    made = np.where(shown[..., 3:] > 0, made, shown)
+    pair = (np.ascontiguousarray(each[..., :3]) for each in (shown, made))
+    return float(graphics.LOSSES[tuning].of(*pair).sum() / (shown[..., 3] > 0).sum())
+
+
+@pytest.mark.parametrize(("made", "options"), KINDS)
+def test_a_larger_size_is_used_and_hardly_ever_worse(made: Callable[[], Image.Image], options: dict[str, Any]) -> None:
+    """Whatever a file holds: codes, exact blocks, both, or every pixel as it is."""
+    data, least = saved(made(), **options), math.inf
+    for share in (0.3, 0.4, 0.55, 0.7, 0.8, 0.9, 0.98):
+        size = int(share * len(data))
+        small = pillow_cwic.shrink(data, size=size)
+        loss = lost(small, data, options.get("tuning", "mse"))
+        assert len(small) <= size and (len(small) > 0.8 * size or not loss)  # a block may be a tenth
+        assert loss < 1.25 * least + 0.05, share
+        least = min(least, loss)
+    assert least < 5
+
+
+@pytest.mark.parametrize("tuning", models.TUNINGS)
+def test_exact_blocks_show_fewer_colours_before_they_go(tuning: str) -> None:
+    """And what is encoded anew is so by the model of the file."""
+    data = saved(mixed(), quality=90, tuning=tuning)
+    whole = container.read_file(data)
+    assert whole.pixels is not None
+    close, far = (pillow_cwic.shrink(data, size=int(share * len(data))) for share in (0.97, 0.5))
+    kept = container.read_file(close)
+    assert kept.layers == whole.layers and kept.pixels is not None and len(kept.pixels) < len(whole.pixels)
+    assert psnr(opened(close), opened(data)) > 45
+    anew = codec.encode(codec.decode(data), Options(size=int(0.5 * len(data)), tuning=tuning))
+    assert psnr(opened(far), opened(data)) >= psnr(opened(anew), opened(data)) - 0.5
+    assert container.read_file(far).header.model_id == whole.header.model_id
 
 
 @pytest.mark.parametrize("data", [None, "x.cwic", io.BytesIO(), 3])

@@ -30,7 +30,9 @@ from pillow_cwic.tools.cli.places import Place, Stream, check_free, complaint, f
 def shrink(
     inputs: tuple[str, ...], output: str | None, rate: float | None, size: int | None, force: bool, quiet: bool
 ) -> None:
-    """Make .cwic files smaller, in a fraction of a second each, without encoding their pictures anew.
+    """Make .cwic files smaller: photographs in a fraction of a second each, without encoding their pictures anew.
+
+    Graphics and lossless files take as long as encoding, as their pictures are encoded anew where that is better.
 
     INPUTS are files, folders (with all .cwic files in them), patterns such as '*.cwic', or - for standard input. One
     of --size and --rate says how small. Files that are small enough are copied. Alpha and metadata are kept. With
