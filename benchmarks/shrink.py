@@ -6,6 +6,7 @@ python -m benchmarks.shrink [--pictures DIR] [--graphics DIR] [--every N] [--res
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "lossless": {"lossless": True},
 }  # of graphics
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.95)  # of the file that the smaller one of graphics may have
-SIDE = 384  # of graphics, at most: their middle
+SIDE = 256  # of graphics, at most: their middle
 MOST_PSNR = 60.0  # what a picture without any error counts as
 
 
@@ -47,7 +48,8 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 
 def ladder(pixels: np.ndarray, options: dict[str, Any]) -> np.ndarray:
     """For each of ``SHARES``: PSNR against the file's picture, the gain over a file encoded for the size from that
-    picture, by how much a smaller size was better, seconds of the processor, share of the size; (shares, 5).
+    picture, by how much a smaller size was better, seconds of the processor, share of the size; (shares, 5). Not
+    numbers where no file is as small.
     """
     data = pillow_cwic.encode(pixels, **options)
     source = pillow_cwic.decode(data)
@@ -55,29 +57,38 @@ def ladder(pixels: np.ndarray, options: dict[str, Any]) -> np.ndarray:
     for share in SHARES:
         size = int(share * len(data))
         start = time.process_time()
-        small = pillow_cwic.shrink(data, size=size)
-        seconds = time.process_time() - start
-        files = small, pillow_cwic.encode(source, size=size)
+        try:
+            small = pillow_cwic.shrink(data, size=size)
+            seconds = time.process_time() - start
+            files = small, pillow_cwic.encode(source, size=size)
+        except pillow_cwic.CwicError:
+            rows.append((math.nan,) * 5)
+            continue
         psnr, fresh = (min(MOST_PSNR, metrics.psnr(source, pillow_cwic.decode(each))) for each in files)
-        fall = max([0.0, *(row[0] - psnr for row in rows)])
+        fall = max([0.0, *(row[0] - psnr for row in rows if row[0] > psnr)])
         rows.append((psnr, psnr - fresh, fall, seconds, len(small) / size))
     return np.array(rows)
 
 
-def graphics_part(pictures: list[np.ndarray], name: str) -> str:
+def graphics_part(pictures: list[np.ndarray], folder: Path) -> str:
     """Files of several kinds, each at all ``SHARES`` of its size."""
+    name = "/".join(folder.parts[-2:])
     body = []
     for source, options in SOURCES.items():
         found = np.array([ladder(middle(pixels), options) for pixels in pictures])
-        for share, row in zip(SHARES, np.moveaxis(found, 1, 0), strict=True):
-            psnr, gain, fall, seconds, used = row.T
+        for share, rows in zip(SHARES, np.moveaxis(found, 1, 0), strict=True):
+            met = rows[~np.isnan(rows[:, 0])]
+            if not len(met):
+                continue
+            psnr, gain, fall, seconds, used = met.T
             body.append([source, f"{share:.0%}", f"{psnr.mean():.2f}", f"{gain.mean():+.2f}", f"{gain.min():+.2f}"])
             body[-1] += [f"{fall.max():.2f}", f"{seconds.mean():.2f}", f"{used.min():.3f}"]
     head = ["file", "size", "PSNR / dB", "gain / dB", "least / dB", "worst fall / dB", "CPU / s", "least share used"]
     return (
         f"## Graphics\n\nThe middle of {len(pictures)} pictures of `{name}`, at most {SIDE} pixels a side. PSNR is "
         f"against the picture that the file shows, and counts as {MOST_PSNR:g} dB without error; the gain is over that "
-        "picture encoded anew for the size, and the fall is by how much a smaller size of the table was better.\n\n"
+        "picture encoded anew for the size, and the fall is by how much a smaller size of the table was better. Sizes "
+        "that no file meets are left out.\n\n"
         f"{table(head, body)}"
     )
 
@@ -114,7 +125,7 @@ def main() -> None:
         "# Shrinking\n\n"
         f"`pillow_cwic.shrink` on {len(pictures)} pictures of `{args.pictures.name}`, {args.every} apart; PSNR "
         "against a file encoded for the lower rate from the picture, seconds of the processor for a picture.\n\n"
-        f"{table(head, rows)}\n\n{graphics_part(drawn, "/".join(args.graphics.parts[-2:]))}"
+        f"{table(head, rows)}\n{graphics_part(drawn, args.graphics)}"
     )
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "shrink.md").write_text(text)

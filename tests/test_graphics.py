@@ -272,11 +272,11 @@ def test_batches_show_them(mixed: bytes) -> None:
     assert np.array_equal(pillow_cwic.decode(mixed, as_tensor=True).permute(1, 2, 0).numpy(), wanted)
 
 
-def test_shrinking_keeps_them(mixed: bytes) -> None:
+def test_shrinking_keeps_them_nearly(mixed: bytes) -> None:
     small = pillow_cwic.shrink(mixed, size=len(mixed) * 9 // 10)
-    where = blocks_of(mixed)
     assert len(small) <= len(mixed) * 9 // 10
-    assert np.array_equal(np.asarray(opened(small))[where], np.asarray(opened(mixed))[where])
+    assert np.array_equal(blocks_of(small), blocks_of(mixed))  # in fewer colours
+    assert all_but_exact(np.asarray(opened(small)), np.asarray(opened(mixed)), blocks_of(mixed))
     parsed = container.read_file(mixed)
     assert parsed.pixels is not None
     least = len(parsed.pixels)  # beyond which the picture is encoded anew
