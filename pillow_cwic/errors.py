@@ -5,6 +5,8 @@ Messages name the field and both values, e.g. ``layer 3: length 912 exceeds the 
 
 from __future__ import annotations
 
+LONGEST = 100  # characters of a value in a message
+
 
 class CwicError(OSError):
     """A CWIC file cannot be read or written."""
@@ -24,3 +26,12 @@ class ModelError(CwicError):
 
 class LimitError(CwicError):
     """The picture is larger than the reader or the format allows."""
+
+
+def quoted(value: object) -> str:
+    """A value in a message: what ``repr`` gives, in one line that is not too long; its type where that fails."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whole numbers of thousands of digits, which Python refuses to write out, and what others raise
+        return f"{type(value).__name__} that cannot be shown"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}.. ({type(value).__name__})"

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from _pillow_cwic_autoload import FORMAT
 from pillow_cwic import models, settings
-from pillow_cwic.errors import ContainerError, CwicError, ModelError
+from pillow_cwic.errors import ContainerError, CwicError, ModelError, quoted
 from pillow_cwic.file import atomic, container, limits, pixels, reading, tiles
 from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
@@ -243,12 +243,14 @@ def _metadata(im: Image.Image, mode: str) -> meta.Metadata:
 
 
 def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
-    """The mask in the picture's size. Raises ValueError if it is not a picture."""
+    """The mask in the picture's size. Raises ValueError if it is no picture of a sample a pixel, or has no pixels."""
     if mask is None:
         return None
-    if not isinstance(mask, Image.Image) or mask.mode not in ("1", "L") or not mask.width or not mask.height:
-        said = f"mode {mask.mode}, {mask.width} x {mask.height}" if isinstance(mask, Image.Image) else repr(mask)
+    if not isinstance(mask, Image.Image) or mask.mode not in ("1", "L"):
+        said = f"mode {mask.mode}, {mask.width} x {mask.height}" if isinstance(mask, Image.Image) else quoted(mask)
         raise ValueError(f"importance: {said} is not a picture of mode L, or 1")
+    if not mask.width or not mask.height:
+        raise ValueError(f"importance: {mask.width} x {mask.height} pixels, wanted 1 x 1 and above")
     return mask.convert("L").resize(size, Image.Resampling.BILINEAR)
 
 
@@ -285,7 +287,12 @@ def _write(fp: IO[bytes], data: bytes) -> None:
 
 
 def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    frames = sum(getattr(each, "n_frames", 1) for each in [im, *im.encoderinfo.get("append_images", [])])
+    more = im.encoderinfo.get("append_images")
+    try:
+        pictures = [im, *(() if more is None else more)]
+    except TypeError:
+        raise ValueError(f"append_images: {quoted(more)} is not a list of pictures") from None
+    frames = sum(getattr(each, "n_frames", 1) for each in pictures)
     if frames > 1:
         raise OSError(f"cannot write {frames} pictures with save_all: {FORMAT} holds one")
     save(im, fp, filename)

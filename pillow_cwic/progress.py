@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pillow_cwic.errors import quoted
+
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
 
@@ -14,7 +16,9 @@ def check(progress: object) -> object:
     """``progress`` itself. Raises ValueError if it is neither a truth value nor a function."""
     if progress is None or isinstance(progress, bool) or callable(progress):
         return progress
-    raise ValueError(f"progress: {progress!r} is neither True, False nor a function of steps done and steps in all")
+    raise ValueError(
+        f"progress: {quoted(progress)} is neither True, False nor a function of steps done and steps in all"
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from pillow_cwic.errors import CwicError
+from pillow_cwic.errors import CwicError, quoted
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
 ROUNDING = 1e-12  # how much a rate of 8 * bytes / pixels may have lost in a division
@@ -68,14 +68,14 @@ class Options:
                 except OverflowError:
                     made = None
                 if made is None or not fits(made):
-                    raise ValueError(f"{name}: {_shown(value)} is not {wanted}")
+                    raise ValueError(f"{name}: {quoted(value)} is not {wanted}")
                 object.__setattr__(self, name, made)
         if not _is_switch(self.lossless):
-            raise ValueError(f"lossless: {_shown(self.lossless)} is neither True nor False")
+            raise ValueError(f"lossless: {quoted(self.lossless)} is neither True nor False")
         object.__setattr__(self, "lossless", bool(self.lossless))
         for name in ("model", "tuning"):
             if (value := getattr(self, name)) is not None and not (isinstance(value, str) and value):
-                raise ValueError(f"{name}: {_shown(value)} is not a name")
+                raise ValueError(f"{name}: {quoted(value)} is not a name")
 
     def bytes_for(self, pixels: int, metadata: int) -> int | None:
         """The bound in bytes of a file without its metadata, which takes so many; None if the target is no size."""
@@ -96,14 +96,6 @@ class Options:
             f"rate: {self.rate:g} bits per pixel are {bound} bytes, the smallest file found has {size} beside its "
             f"metadata, {what}"
         )
-
-
-def _shown(value: object) -> str:
-    """The value in a message; Python refuses to write out whole numbers of thousands of digits."""
-    try:
-        return repr(value)
-    except ValueError:
-        return f"{type(value).__name__} of too many digits"
 
 
 def _is_switch(value: object) -> bool:

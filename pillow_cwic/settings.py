@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from numbers import Integral
 from typing import NamedTuple
 
+from pillow_cwic.errors import quoted
 from pillow_cwic.progress import Progress
 from pillow_cwic.progress import check as check_progress
 
@@ -95,21 +96,21 @@ def progress(option: object = None) -> object:
 
 def _check_device(value: object, name: str) -> str:
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise ValueError(f"{name}: {value!r} is none of cpu, cuda and xpu, the last two with :number or without")
+        raise ValueError(f"{name}: {quoted(value)} is none of cpu, cuda and xpu, the last two with :number or without")
     return value
 
 
 def _check_threads(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) <= MAX_THREADS:
-        raise ValueError(f"{name}: {value!r} is not a whole number from 1 to {MAX_THREADS}")
+        raise ValueError(f"{name}: {quoted(value)} is not a whole number from 1 to {MAX_THREADS}")
     return int(value)
 
 
 def _check_models(value: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
     if isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable):
-        raise ValueError(f"models: {value!r} is not a list of folders")
+        raise ValueError(f"models: {quoted(value)} is not a list of folders")
     paths = [os.fspath(entry) if isinstance(entry, os.PathLike) else entry for entry in value]
     for path in paths:
         if not isinstance(path, str) or not path:
-            raise ValueError(f"models: {path!r} is not a folder")
+            raise ValueError(f"models: {quoted(path)} is not a folder")
     return tuple(map(os.path.abspath, paths))

@@ -127,8 +127,9 @@ def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
             with pytest.raises(OSError, match=r"is no regular file|is a folder|exists already"):
                 atomic.write(tmp_path / name, b"new", overwrite=overwrite)
             assert (tmp_path / name).lstat().st_mode == before
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(OSError, match="No such file") as caught:
         atomic.write(tmp_path / "nowhere" / "x", b"new")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "x")  # and not the temporary name
     assert sorted(os.listdir(tmp_path)) == ["circle", "folder", "pipe"]
 
 

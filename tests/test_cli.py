@@ -98,7 +98,7 @@ def test_nothing_is_overwritten_without_force(folder: Path) -> None:
     cwic("encode", "a.jpg", "--quality", "1")
     before = Path("a.cwic").read_bytes()
     result = cwic("encode", "a.jpg", "--quality", "30", code=1)
-    there = "cwic: a.jpg: a.cwic exists already, --force overwrites it, --skip-existing leaves it\n"
+    there = "cwic: a.cwic: exists already, --force overwrites it, --skip-existing leaves it\n"
     assert result.stderr == there and result.stdout == ""
     assert Path("a.cwic").read_bytes() == before
     cwic("encode", "a.jpg", "--quality", "30", "--force")
@@ -235,6 +235,21 @@ def test_version_and_help() -> None:
     assert "..." not in listed.partition("Commands:")[2]  # each in words that fit
     for command in cli.COMMANDS:
         assert command in listed and "Usage: " in cwic(command, "-h").stdout
+
+
+@pytest.mark.parametrize("module", ["pillow_cwic", "pillow_cwic.tools.cli"])
+def test_the_package_is_the_command(folder: Path, module: str) -> None:
+    """Under its own name, and with jobs, whose processes import what the first one runs."""
+    command = [sys.executable, "-m", module]
+    done = subprocess.run([*command, "encode"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == cwic("encode", code=2).stderr.replace("main encode", "cwic encode")
+    assert done.stderr.startswith("Usage: cwic encode [OPTIONS] INPUTS...\n")
+    told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told == cwic("--version").stdout
+    words = ["encode", ".", "-o", "out", "-j", "2", "-q", "1", "--quiet"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert files(folder / "out") == ["a.cwic", "sub/b.cwic"]
 
 
 def test_help_loads_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""Where the command reads and writes: files, folders and standard streams; what it refuses, and whom it blames."""
+"""Where the command reads and writes: files, folders and standard streams; and what it refuses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from test_cli import cwic, files
 
-from pillow_cwic.file import atomic, container
+from pillow_cwic.file import container
 from pillow_cwic.tools.cli import places
 
 
@@ -78,10 +78,20 @@ def test_streams_and_files_mix(folder: Path, small_file: bytes) -> None:
         (["encode", "-", "-o", "out/"], "standard input has no name for a file in a folder"),
         (["info", "x.cwic", "--map", "-"], "--map: standard output is for the text, name a file"),
         (["encode", "a.jpg", "--importance", "-"], "--importance: the mask must be a file"),
+        (["web", "-"], "-: standard output takes one file, not a folder; if that is its name, say ./-"),
+        (["web", "-", "--force"], "-: standard output takes one file, not a folder"),
     ],
 )
 def test_streams_that_make_no_sense(folder: Path, arguments: list[str], words: str) -> None:
+    before = files(folder)
     assert words in cwic(*arguments, code=2).stderr
+    assert files(folder) == before
+
+
+def test_a_folder_may_be_called_as_streams_are(folder: Path) -> None:
+    cwic("web", "./-", "--quiet")
+    cwic("encode", "a.jpg", "-o", "-/", "-q", "1")
+    assert {"-/index.html", "-/a.cwic"} <= set(files(folder))
 
 
 def test_terminals_get_and_give_no_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,98 +225,13 @@ def test_names_neither_end_lines_nor_steer_terminals(folder: Path) -> None:
     name, shown = "a\nb\x1b[31m\u202e \u00e9", "a\\nb\\x1b[31m\\u202e \u00e9"
     os.rename("a.jpg", f"{name}.jpg")
     assert cwic("encode", f"{name}.jpg", "-q", "1").stdout.startswith(f"{shown}.jpg -> {shown}.cwic: ")
-    assert cwic("encode", f"{name}.jpg", code=1).stderr.startswith(f"cwic: {shown}.jpg: {shown}.cwic exists already")
+    assert cwic("encode", f"{name}.jpg", code=1).stderr.startswith(f"cwic: {shown}.cwic: exists already")
     assert cwic("info", f"{name}.cwic").stdout.startswith(f"{shown}.cwic:\n")
     assert f"no files in {shown}nothing*" in cwic("encode", f"{name}nothing*", code=2).stderr
     assert json.loads(cwic("info", f"{name}.cwic", "--json").stdout)[0]["file"] == f"{name}.cwic"
 
 
-# Whom errors name ---------------------------------------------------------------------------------------------------
-
-
-def test_an_output_that_cannot_be_written_is_named(folder: Path) -> None:
-    long = "n" * 300
-    Path("dir.cwic").mkdir()
-    Path("out/a.cwic").mkdir(parents=True)
-    for arguments, words in (
-        (["encode", "a.jpg", "-o", "b.png/a.cwic"], "b.png/a.cwic: b.png is no folder"),
-        (["encode", "a.jpg", "-o", "b.png/c/a.cwic"], "b.png/c/a.cwic: b.png is no folder"),
-        (["encode", "a.jpg", "-o", "out"], "out/a.cwic: is a folder"),
-        (["encode", "a.jpg", "-o", f"{long}.cwic"], f"{long}.cwic: {os.strerror(errno.ENAMETOOLONG)}"),
-        (["shrink", "x.cwic", "-o", "b.png/a.cwic", "--size", "300"], "b.png/a.cwic: b.png is no folder"),
-        (["compare", "a.jpg", "-o", "b.png/a.html", "-q", "1", "--with", ""], "b.png/a.html: b.png is no folder"),
-        (["info", "x.cwic", "--map", "b.png/a.png"], "b.png/a.png: b.png is no folder"),
-    ):
-        assert cwic(*arguments, code=1).stderr == f"cwic: {words}\n"
-
-
-@pytest.mark.parametrize("early", [True, False])
-def test_a_folder_that_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch, early: bool) -> None:
-    """It is told before the work where the system says so, else after it; for the superuser all can be written."""
-    Path("out").mkdir()
-
-    def refused(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
-        assert not early
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), ".a.0.cwic-tmp")
-
-    monkeypatch.setattr(atomic, "write", refused)
-    if early:
-        monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != "out")
-    why = "" if early else f": {os.strerror(errno.EACCES)}"
-    for command, name in ((["decode", "x.cwic"], "x.png"), (["encode", "a.jpg", "-q", "1"], "a.cwic")):
-        told = cwic(*command, "-o", "out", code=1).stderr
-        assert told == f"cwic: out/{name}: the folder out is read-only{why}\n"
-
-
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
-def test_no_folders_are_left_of_files_that_were_not_written(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    """A full disk left those that were made for the file; those that were there, or hold others, stay."""
-    Path("there").mkdir()
-
-    def fail(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
-        if "held" in os.fspath(path):
-            Path("there/held/other").touch()
-        raise error
-
-    monkeypatch.setattr(atomic, "write", fail)
-    for name in ("there/y/z/new.cwic", "w/new.cwic", "there/held/z/new.cwic"):
-        told = cwic("encode", "a.jpg", "-q", "1", "-o", name, code=1 if isinstance(error, OSError) else 130).stderr
-        assert told.startswith("cwic: ") and told.count("\n") == 1
-    cwic("encode", "a.jpg", "-q", "1", "-o", f"v/{'n' * 300}/new.cwic", code=1)
-    assert sorted(path.as_posix() for path in Path().rglob("*") if path.suffix == "") == [
-        "there", "there/held", "there/held/other"
-    ]  # fmt: skip
-
-
-def test_a_folder_that_another_process_removed_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = atomic.write
-
-    def removed_before(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
-        monkeypatch.setattr(atomic, "write", written)
-        Path("out").rmdir()
-        written(path, data, overwrite=overwrite)
-
-    monkeypatch.setattr(atomic, "write", removed_before)
-    cwic("encode", "a.jpg", "-q", "1", "-o", "out/")
-    assert files(folder / "out") == ["a.cwic"]
-
-
-def test_a_bound_that_cannot_be_met_is_one_line_and_no_file(folder: Path) -> None:
-    """03-metadata-eats-rate.py: both sizes are told, and no file beyond the bound is made."""
-    for arguments, name in (
-        (["encode", "a.jpg", "--size", "100"], "a.jpg"),
-        (["encode", "a.jpg", "--rate", "0.01"], "a.jpg"),
-        (["compare", "a.jpg", "--size", "100"], "a.jpg"),
-        (["shrink", "x.cwic", "-o", "y.cwic", "--size", "5"], "x.cwic"),
-        (["shrink", "x.cwic", "-o", "y.cwic", "--rate", "0.01"], "x.cwic"),
-    ):
-        result = cwic(*arguments, code=1)
-        wanted = f"{name}: {arguments[-2].strip('-')}: {arguments[-1]} "
-        assert result.stdout == "" and result.stderr.startswith(f"cwic: {wanted}") and result.stderr.count("\n") == 1
-        assert re.search(r"the smallest file found has \d+", result.stderr)
-    assert files(folder) == ["a.jpg", "b.png", "x.cwic"]
+# What is said -----------------------------------------------------------------------------------------------------
 
 
 def test_warnings_are_lines_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

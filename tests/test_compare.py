@@ -179,7 +179,7 @@ def test_wrong_usage_and_nothing_overwritten(
     assert "model: x/mse is none of" in cwic("compare", "x.png", "--model", "x", code=2).stderr
     Path("x.html").write_text("mine")
     result = cwic("compare", "x.png", code=1)
-    assert result.stderr == "cwic: x.png: x.html exists already, --force overwrites it\n"
+    assert result.stderr == "cwic: x.html: exists already, --force overwrites it\n"
     assert Path("x.html").read_text() == "mine"
     Path("y.png").write_bytes(b"rubbish")
     assert cwic("compare", "y.png", code=1).stderr == "cwic: y.png: is no picture that this Pillow can open\n"

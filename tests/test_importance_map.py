@@ -105,7 +105,7 @@ def test_info_draws_the_map(small_file: bytes, tmp_path: Path, monkeypatch: pyte
         assert shown.tobytes() == overlaid(im, im.importance_map(im.size)).tobytes()
     before = Path("out/map.png").read_bytes()
     result = cwic("info", "--map", "out/map.png", "x.cwic", code=1)
-    assert result.stderr == "cwic: x.cwic: out/map.png exists already, --force overwrites it\n"
+    assert result.stderr == "cwic: out/map.png: exists already, --force overwrites it\n"
     Path("y.cwic").write_bytes(saved(Image.new("L", (20, 20)), quality=5))
     cwic("info", "--map", "out/map.png", "y.cwic", "--force")
     assert Path("out/map.png").read_bytes() != before

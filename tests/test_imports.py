@@ -22,6 +22,7 @@ PACKAGE = ROOT / "pillow_cwic"
 # named with its folder, which then stands for the rest. A room imports only from rows below its own; the rooms of one
 # row do not know each other.
 ROWS = [
+    {"__main__"},
     {"tools.cli"},
     {"tools.compare", "tools.ray", "tools.web"},
     {"tools.bulk"},

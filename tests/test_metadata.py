@@ -218,12 +218,32 @@ def test_a_profile_for_other_pixels_is_not_carried_over(small: Image.Image) -> N
     assert reopened(small.convert("L"), icc_profile=srgb).info["icc_profile"] == srgb  # told to
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def unwritable() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = "up"
+    return exif
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"exif": 5}, "exif: int is not bytes"),
-        ({"icc_profile": "sRGB"}, "icc_profile: str is not bytes"),
-        ({"xmp": ["x"]}, "xmp: list is not bytes"),
+        ({"exif": 5}, "^exif: 5 is not bytes or a PIL.Image.Exif$"),
+        ({"exif": "x" * 1000}, r"^exif: 'x{99}\.\. \(str\) is not bytes or a PIL.Image.Exif$"),
+        ({"exif": unwritable()}, r"^exif: tags \{.*274.*: 'up'\} are none that Pillow can write: "),
+        ({"icc_profile": "sRGB"}, "^icc_profile: 'sRGB' is not bytes$"),
+        ({"icc_profile": np.zeros((9, 99))}, r"^icc_profile: array\(\[\[0\., 0\., .*\.\. \(ndarray\) is not bytes$"),
+        ({"xmp": ["x"]}, r"^xmp: \['x'\] is not bytes or str$"),
+        ({"xmp": "<\ud800>"}, r"^xmp: '<\\ud800>' is no text that UTF-8 can hold$"),
+        ({"xmp": Unspeakable()}, "^xmp: Unspeakable that cannot be shown is not bytes or str$"),
+        ({"dpi": 10**5000}, "^dpi: int that cannot be shown is not a pair of numbers$"),
+        ({"dpi": ("300", "300")}, r"dpi: \('300', '300'\) is not a pair of numbers"),
+        ({"dpi": bytearray(b"72")}, r"dpi: bytearray\(b'72'\) is not a pair of numbers"),
+        ({"dpi": memoryview(np.zeros((2, 2)))}, "dpi: <memory at .*> is not a pair of numbers"),
         ({"dpi": 300}, "dpi: 300 is not a pair of numbers"),
         ({"dpi": (1, 2, 3)}, r"dpi: \(1, 2, 3\) is not a pair"),
         ({"dpi": "72"}, "dpi: '72' is not a pair of numbers"),

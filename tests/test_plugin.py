@@ -247,7 +247,7 @@ def test_a_bound_out_of_reach_names_the_smallest_file(small: Image.Image, tmp_pa
         ({"model": "none"}, "model: none is none of"),
         ({"effort": 10}, "effort: 10 is not .* 0 to 9"),
         ({"progress": 7}, "progress: 7 is neither"),
-        ({"tuning": "none"}, "model: cwic1/none is none of"),
+        ({"tuning": "none"}, "tuning: none is none of mse, ssim, which model cwic1 has"),
     ],
 )
 def test_bad_options_name_themselves(small: Image.Image, options: dict[str, object], words: str) -> None:

@@ -199,6 +199,9 @@ def test_frames(small: Image.Image, small_file: bytes) -> None:
     with pytest.raises(EOFError):
         im.seek(1)
     assert saved(small, rate=0.6, save_all=True) == small_file
+    assert saved(small, rate=0.6, save_all=True, append_images=None) == small_file
+    with pytest.raises(ValueError, match="append_images: 3 is not a list of pictures"):
+        saved(small, save_all=True, append_images=3)
     for options in ({"append_images": [small]}, {"save_all": True, "append_images": [small]}):
         with pytest.raises(OSError, match="cannot write 2 pictures with save_all: CWIC holds one"):
             saved(small, **options)

@@ -332,7 +332,7 @@ def test_command(small: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.cwic", "b.cwic"]
     assert Path("out/a.cwic").read_bytes() == pillow_cwic.shrink(before, rate=1.0)
     out, err = cwic("in/a.cwic", "-o", "out/a.cwic", "--size", "300", code=1)
-    assert "out/a.cwic exists already, --force overwrites it" in err
+    assert err == "cwic: out/a.cwic: exists already, --force overwrites it\n"
     assert cwic("in/a.cwic", "-o", "out/a.cwic", "--size", "300", "--force", "--quiet") == ("", "")
     assert Path("out/a.cwic").stat().st_size <= 300
     assert cwic("in/a.cwic", "-o", "in/a.cwic", "--size", "300", "-f")[0].startswith("in/a.cwic -> in/a.cwic: ")

@@ -115,6 +115,11 @@ def test_quality_is_that_of_what_is_seen(photo: Image.Image) -> None:
         ({"ssim": 0.9, "rate": 1}, "options rate and ssim: only one of"),
         ({"importance": "face"}, "importance: 'face' is not a picture of mode L"),
         ({"importance": Image.new("RGB", (3, 4))}, "importance: mode RGB, 3 x 4 is not a picture of mode L"),
+        ({"importance": Image.new("L", (0, 0))}, "importance: 0 x 0 pixels, wanted 1 x 1 and above"),
+        ({"importance": Image.new("1", (0, 5))}, "importance: 0 x 5 pixels, wanted 1 x 1 and above"),
+        ({"importance": np.zeros((75, 100))}, r"importance: array\(\[\[0., 0., .*\.\. \(ndarray\) is not a picture"),
+        ({"importance": 10**5000}, "importance: int that cannot be shown is not a picture of mode L"),
+        ({"progress": 10**5000}, "progress: int that cannot be shown is neither True, False nor a function"),
     ],
 )
 def test_wrong_options(small: Image.Image, option: dict[str, Any], said: str) -> None:

@@ -39,7 +39,7 @@ def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) 
     target = os.path.realpath(path)
     permissions = _permissions(target)
     if permissions is not None and not overwrite:
-        raise FileExistsError(f"{os.fspath(path)}: exists already")
+        raise _taken(target)
     _clear(target)
 
     def put(file: FileIO, name: str | None) -> bool:
@@ -83,6 +83,10 @@ def _permissions(target: str) -> int | None:
     return mode & 0o777  # what runs as its owner or group must not run as the new file's
 
 
+def _taken(target: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, "exists already", target)
+
+
 def _temporary(target: str) -> Iterator[str]:
     """The temporary names, without end."""
     folder, name = os.path.split(target)
@@ -106,6 +110,8 @@ def _named(target: str) -> tuple[FileIO, str]:
             file = FileIO(name, "xb")
         except FileExistsError:
             continue
+        except OSError as error:  # of which nobody knows the temporary name
+            raise OSError(error.errno, error.strerror, target) from None
         try:
             if _lock(file) and _is_at(file, name):  # if not, another write has cleared it, or is about to
                 return file, name
@@ -132,7 +138,7 @@ def _give_name(file: FileIO, target: str, overwrite: bool) -> str | None:
             else:
                 return name
     except FileExistsError:
-        raise FileExistsError(f"{target}: exists already") from None
+        raise _taken(target) from None
     except OSError:  # no /proc, or hard links are forbidden
         return None
     finally:
@@ -159,7 +165,7 @@ def _move(name: str, target: str, overwrite: bool) -> None:
         os.link(name, target)
     except OSError as error:
         if isinstance(error, FileExistsError) or os.path.lexists(target):
-            raise FileExistsError(f"{target}: exists already") from None
+            raise _taken(target) from None
         os.replace(name, target)
     else:
         os.unlink(name)

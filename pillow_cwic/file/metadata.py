@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
-from pillow_cwic.errors import ContainerError, LimitError
+from pillow_cwic.errors import ContainerError, LimitError, quoted
 from pillow_cwic.file.limits import MAX_METADATA
 
 _TYPES = {"exif": b"eXIf", "icc_profile": b"iCCP", "xmp": b"xMPp"}
+_KINDS = {"exif": "bytes or a PIL.Image.Exif", "icc_profile": "bytes", "xmp": "bytes or str"}  # of the save options
 _RESOLUTION = b"rESo"
 _DPI = Struct(">II")  # horizontal and vertical, in 1/1000 pixel per inch
+_BYTES = (bytes, bytearray, memoryview)
 MAX_DPI = (2**32 - 1) / 1000
 
 
@@ -60,16 +62,21 @@ def from_options(exif: Any = None, icc_profile: Any = None, xmp: Any = None, dpi
     ``icc_profile`` is bytes, ``xmp`` bytes or str, ``dpi`` two numbers. What is empty is left out.
     """
     if hasattr(exif, "get_ifd"):
-        exif = exif.tobytes() if exif else None
+        try:
+            exif = exif.tobytes() if exif else None
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever Pillow raises at tags that it cannot write
+            raise ValueError(f"exif: tags {quoted(dict(exif))} are none that Pillow can write: {error}") from error
     if isinstance(xmp, str):
         try:
             xmp = xmp.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"xmp: {error}") from None
+        except UnicodeEncodeError:
+            raise ValueError(f"xmp: {quoted(xmp)} is no text that UTF-8 can hold") from None
     blocks: dict[str, bytes] = {}
     for field, block in (("exif", exif), ("icc_profile", icc_profile), ("xmp", xmp)):
-        if block is not None and not isinstance(block, bytes | bytearray | memoryview):
-            raise ValueError(f"{field}: {type(block).__name__} is not bytes")
+        if block is not None and not isinstance(block, _BYTES):
+            raise ValueError(f"{field}: {quoted(block)} is not {_KINDS[field]}")
         blocks[field] = b"" if block is None else bytes(block)
     blocks["exif"] = blocks["exif"].removeprefix(b"Exif\0\0")
     found = {field: block or None for field, block in blocks.items()}
@@ -82,15 +89,12 @@ def parse_dpi(dpi: object) -> tuple[float, float] | None:
     None for what other formats say where they know no resolution: 0, or by way of 0 / 0, not a number.
     """
     try:
-        if isinstance(dpi, str | bytes):
+        pair: tuple[Any, ...] = () if isinstance(dpi, _BYTES) else tuple(dpi)  # type: ignore[arg-type]
+        if any(isinstance(value, (str, *_BYTES)) for value in pair):  # of which float() takes some
             raise TypeError
-        x, y = (float(value) for value in dpi)  # type: ignore[attr-defined]
+        x, y = map(float, pair)
     except (TypeError, ValueError, ArithmeticError):
-        try:
-            said = repr(dpi)
-        except ValueError:  # a whole number of thousands of digits
-            said = type(dpi).__name__
-        raise ValueError(f"dpi: {said} is not a pair of numbers") from None
+        raise ValueError(f"dpi: {quoted(dpi)} is not a pair of numbers") from None
     if not x or not y or math.isnan(x) or math.isnan(y):
         return None
     for value in (x, y):

@@ -110,9 +110,14 @@ def _identify(path: str, modified: int, size: int) -> Model | None:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
-        warnings.warn(f"{path} is left out of the models: {error}", RuntimeWarning, stacklevel=2)
+        _warn(path, error)
         return None
     return Model(name, tuning, family.encode(), digest, path)
+
+
+def _warn(path: str, error: Exception) -> None:
+    why = getattr(error, "strerror", None) or error  # of the system's errors, without the path
+    warnings.warn(f"{path} is left out of the models: {why}", RuntimeWarning, stacklevel=3)
 
 
 def _candidates() -> Iterator[str]:
@@ -123,7 +128,7 @@ def _candidates() -> Iterator[str]:
         try:
             yield from sorted(each.path for each in os.scandir(entry) if each.name.endswith(SUFFIX))
         except OSError as error:
-            warnings.warn(f"{entry} is left out of the models: {error}", RuntimeWarning, stacklevel=2)
+            _warn(entry, error)
 
 
 def on_path() -> Iterator[Model]:
@@ -151,6 +156,8 @@ def points(name: str, tuning: str | None = None) -> list[Model]:
     """
     found = list(installed())
     fitting = [model for model in found if model.name == name and tuning in (None, model.tuning)]
+    if not fitting and (tunings := sorted({model.tuning for model in found if model.name == name})):
+        raise ValueError(f"tuning: {tuning} is none of {', '.join(tunings)}, which model {name} has")
     if not fitting:
         choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in found}))
         raise ValueError(f"model: {name}{f'/{tuning}' if tuning else ''} is none of {choices}")

@@ -105,7 +105,7 @@ def main(ctx: click.Context) -> None:
 
     \b
     cwic encode photo.jpg            photo.cwic beside it
-    cwic encode photo.jpg -q 80      a better one; -q goes from 1 to 100
+    cwic encode photo.jpg -q 80 -f   a better one in its place; -q goes from 1 to 100
     cwic decode photo.cwic           photo.png beside it
     cwic info photo.cwic             what is in it
     cwic compare photo.jpg           photo.html, with JPEG, WebP and AVIF of the same size

@@ -200,7 +200,8 @@ def _apart(plan: Sequence[tuple[Place, Place]], in_place: bool) -> list[tuple[Pl
     for source, target in plan:
         known = _identity(target)
         if known and known in sources and not (in_place and sources[known] == source):
-            raise click.UsageError(f"{target}: is the input {sources[known]} itself, name another output")
+            named = "" if str(sources[known]) == str(target) else f" {sources[known]}"
+            raise click.UsageError(f"{target}: is the input{named} itself, name another output")
     return list(plan)
 
 

@@ -77,14 +77,14 @@ def file_of(source: Place) -> Path | BytesIO:
 def check_free(target: Place, force: bool, otherwise: str = "") -> None:
     """Looks, before any work, whether an output may be written there; ``write`` looks again after it.
 
-    Raises FileExistsError for a file that must not be overwritten, OutputError for what never can be.
+    Raises OutputError for a file that must not be overwritten, and for what never can be.
     """
     if isinstance(target, Stream):
         return
     if os.path.isdir(target):  # which, unlike Path's own, says no to a name that is too long
         raise OutputError(target, "is a folder")
     if os.path.exists(target) and not force:
-        raise FileExistsError(f"{plain(str(target))} exists already, --force overwrites it{otherwise}")
+        raise OutputError(target, f"exists already, --force overwrites it{otherwise}")
     folder = _folder(target)
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

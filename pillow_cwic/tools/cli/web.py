@@ -26,6 +26,8 @@ def web(folder: str, force: bool, quiet: bool) -> None:
     """
     from pillow_cwic.tools.web import site
 
+    if folder == "-":
+        raise click.UsageError("-: standard output takes one file, not a folder; if that is its name, say ./-")
     place, size = Path(folder), 0
     try:
         files = {place / name: make for name, make in site().items()}
@@ -36,7 +38,7 @@ def web(folder: str, force: bool, quiet: bool) -> None:
             write(place, data, force)
             size += len(data)
     except OSError as error:
-        say(complaint(place, error), err=True)
+        say(complaint(error.filename or place, error), err=True)
         sys.exit(1)
     if not quiet:
         say(f"{folder}: {len(files)} files, {size:,} bytes")
