@@ -31,6 +31,7 @@ SCANNED = 1 << 14  # pixels of graphics for which everything is tried
 USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
+NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nearly exact to be tried
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 
 
@@ -151,8 +152,10 @@ class _Work:
             candidates = [plain := self._plain]
         except ModelError:  # which no quality and no block would mend
             return whole
-        except CwicError:  # the transform alone is not enough; beside exact blocks it may be
-            candidates = self._beyond(picture)
+        except CwicError:
+            if self.source.options.psnr is None and self.source.options.ssim is None:
+                raise
+            candidates = self._beyond(picture)  # the transform alone is not enough; beside exact blocks it may be
         else:
             candidates += self._with_blocks(plain, picture) if mixed else []
         if not candidates:
@@ -200,7 +203,9 @@ class _Work:
         if found.encoder.exact is not None and (rate := found.coded.rate) - plain.coded.rate > RISEN:
             alone = self._finest(None, rate)
             found = self._climbed(self._among(alone, picture), found)
-        return [found, *(self._filled(plain, picture) if found.coded.size < CLOSE * self.bound else [])]
+        beyond = min(plain.coded.size, found.coded.size) < CLOSE * self.bound  # the transform's finest, or nearly
+        beyond |= len(picture.lossless) < NEARLY * self.bound
+        return [found, *(self._filled(plain, picture) if beyond else [])]
 
     def _filled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Beside the transform's finest as much that is exact as the bound allows."""
