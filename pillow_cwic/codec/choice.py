@@ -70,8 +70,8 @@ class _Made:
 
     @property
     def loss(self) -> float:
-        """What the whole picture loses."""
-        return float(self.losses.sum())
+        """What the whole picture loses, as far as it is important."""
+        return float((self.encoder.worth * self.losses).sum())
 
     @property
     def weight(self) -> float:
@@ -211,7 +211,7 @@ class _Work:
         """Beside the transform's finest as much that is exact as the bound allows."""
         assert self.bound is not None
         loss, least = picture.loss, container.file_size([0], self.inserted)
-        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.losses)
+        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.losses, plain.encoder.worth)
         tried = self._tried(filling, 8 * (self.bound - least), True, lambda made: 8 * (made.coded.size - least))
         best = min(tried, key=lambda made: (self._cost(made), made.coded.size))
         exactly = None if best.encoder.exact is None else self._beside(best.encoder.exact)
@@ -232,7 +232,7 @@ class _Work:
             return float(places) * (255**2 / 10 ** (value / 10) if name == "psnr" else 1 - value)
 
         loss, plain = graphics.MEASURED[name], self._finest(None)
-        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss))
+        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss), plain.encoder.worth)
         tried = self._tried(filling, lost(wanted), False, lambda made: lost(made.encoder.measured(name, made.coded)))
         found = [made for made in tried if made.encoder.measured(name, made.coded) >= wanted]
         blocks = min(found, key=self._cost).encoder.exact if found else None

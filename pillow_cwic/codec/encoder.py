@@ -144,9 +144,7 @@ class Encoder:
             return weight * code_weight(t)
         usual = (weight or 1.0) * code_weight(t)  # it is by weights that bits move, whatever the effort
         n = self.runtime.entropy.codes_per_level
-        cells: Any = 1.0
-        if self.importance is not None:
-            cells = np.exp2(DOUBLINGS * self.importance)
+        cells: Any = self.worth
         if self.exact is not None:
             cells = cells * np.where(self.exact.blocks, UNSEEN, 1.0)
         weights: NDArray[np.float64] = usual * np.kron(cells, np.ones((n, n)))
@@ -156,6 +154,11 @@ class Encoder:
     def uneven(self) -> bool:
         """Whether places differ in what their errors cost."""
         return self.importance is not None or self.exact is not None
+
+    @property
+    def worth(self) -> float | NDArray[np.float64]:
+        """How much errors count in each block, (rows, columns), 1 where it is most important; 1 if all are alike."""
+        return 1.0 if self.importance is None else np.exp2(DOUBLINGS * self.importance)
 
     def refine(self, t: int) -> None:
         """Moves the latents to better ones for rate parameter t, if the effort asks for it."""

@@ -33,13 +33,16 @@ class Split(NamedTuple):
 class Filling:
     """Which blocks of a picture are best exact, as they are or nearly so, and which are left to the transform.
 
-    ``bits`` and ``losses`` are what each block takes and loses by the transform alone, errors of which cost ``loss``.
+    ``bits`` and ``losses`` are what each block takes and loses by the transform alone, errors of which cost ``loss``;
+    ``worth`` says how much they count where.
     Beside exact blocks it takes and loses more in those that are left, and these take more than in a picture that is
     exact as a whole, from which their bits are known: so what is expected follows what was seen.
     """
 
-    def __init__(self, picture: Graphics, loss: Loss, bits: Floats, losses: Floats) -> None:
-        self.picture, self.loss, self.bits, self.losses = picture, loss, bits, losses
+    def __init__(
+        self, picture: Graphics, loss: Loss, bits: Floats, losses: Floats, worth: float | Floats = 1.0
+    ) -> None:
+        self.picture, self.loss, self.bits, self.losses, self.worth = picture, loss, bits, losses, worth
         self._off = {ITSELF: np.zeros(losses.shape)}  # what blocks lose with each look
         for looks in picture.looks:
             for look in looks:
@@ -130,7 +133,7 @@ class Filling:
         bits, losses = self._ways(look)
 
         def split(power: float, first: int) -> Split:
-            ways = first + np.argmin(bits[first:] + 2.0**power * losses[first:], axis=0)
+            ways = first + np.argmin(bits[first:] + 2.0**power * self.worth * losses[first:], axis=0)
             taken, lost = (float(np.take_along_axis(each, ways[None], axis=0).sum()) for each in (bits, losses))
             return Split(ways, look, taken if (ways == 0).any() else taken - self.beside * ways.size, lost)
 

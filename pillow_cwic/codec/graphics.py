@@ -97,7 +97,7 @@ class _Version(NamedTuple):
     bits: NDArray[np.float64]
     off: NDArray[np.float64]
 
-    def costs(self, weight: float) -> NDArray[np.float64]:
+    def costs(self, weight: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """What each block costs in bits; ``weight`` is what a unit of loss at a pixel costs."""
         return self.bits + weight * self.off
 
@@ -147,7 +147,7 @@ class Graphics:
     def _palettes(self) -> palette.Palettes:
         return palette.Palettes(self.planes.reshape(-1, self.planes.shape[2]))
 
-    def chosen(self, lost: NDArray[np.float64], weight: float) -> Exact | None:
+    def chosen(self, lost: NDArray[np.float64], weight: float | NDArray[np.float64]) -> Exact | None:
         """The blocks that are better exact, in some number of colours; None if there are none.
 
         ``lost`` is what each block costs by the transform, in bits; ``weight`` as ``_Version.costs`` takes it.
@@ -191,7 +191,7 @@ class Graphics:
         """What each block takes if all are exact with this look."""
         return self._version(look).bits
 
-    def _cheapest(self, lost: NDArray[np.float64], weight: float) -> _Version:
+    def _cheapest(self, lost: NDArray[np.float64], weight: float | NDArray[np.float64]) -> _Version:
         """The picture as it is, or in few colours if that is much cheaper: tried from the middle, while costs fall."""
 
         def cost(version: _Version) -> float:
