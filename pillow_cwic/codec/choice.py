@@ -148,16 +148,19 @@ class _Work:
         smaller = container.file_size([0], self.inserted)  # than any with layers
         if size <= (smaller if self.bound is None else self.bound):
             return whole
+        wanted = self.source.options.psnr is not None or self.source.options.ssim is not None
         try:
             candidates = [plain := self._plain]
         except ModelError:  # which no quality and no block would mend
             return whole
         except CwicError:
-            if self.source.options.psnr is None and self.source.options.ssim is None:
+            if not wanted:
                 raise
             candidates = self._beyond(picture)  # the transform alone is not enough; beside exact blocks it may be
         else:
             candidates += self._with_blocks(plain, picture) if mixed else []
+            if wanted and mixed and 8 * size < NEARLY * min(map(self._cost, candidates)):
+                candidates += self._beyond(picture)
         if not candidates:
             return whole
         made = min(candidates, key=self._cost)

@@ -52,6 +52,7 @@ class Filling:
                 self._off[look] = off
         # Of exact blocks: how many times what they were expected to they take, and what each takes by the transform.
         self.more, self.beside = 1.0, 0.0
+        self.least = 0.0  # what the transform takes if nothing is left to it
 
     def exact(self, split: Split) -> Exact | None:
         """The exact blocks of a split; None if there are none."""
@@ -111,7 +112,9 @@ class Filling:
         if not left.all():
             expected = np.take_along_axis(self._ways(split.look)[0] - self.beside, split.ways[None], axis=0)[0]
             self.more *= taken / max(float(expected[~left].sum()), 1.0)
-        if left.any():
+        if not left.any():
+            self.least = float(bits.sum())
+        else:
             self.beside = float(bits[~left].mean()) if not left.all() else 0.0
             pairs = (bits, self.bits), (losses, self.losses)
             more, worse = (float(new[left].sum() / max(old[left].sum(), 1e-9)) for new, old in pairs)
@@ -128,14 +131,14 @@ class Filling:
     def _searched(self, look: Look, aim: float, by_bits: bool) -> Split:
         """Of the splits that take, or lose, so much at most, that which loses, or takes, least; else the nearest.
 
-        The transform takes nothing beside exact blocks if nothing is left to it.
+        The transform takes next to nothing beside exact blocks if nothing is left to it.
         """
         bits, losses = self._ways(look)
 
         def split(power: float, first: int) -> Split:
             ways = first + np.argmin(bits[first:] + 2.0**power * self.worth * losses[first:], axis=0)
             taken, lost = (float(np.take_along_axis(each, ways[None], axis=0).sum()) for each in (bits, losses))
-            return Split(ways, look, taken if (ways == 0).any() else taken - self.beside * ways.size, lost)
+            return Split(ways, look, taken if (ways == 0).any() else taken - self.beside * ways.size + self.least, lost)
 
         def found(first: int) -> Split:
             low, high = (LEAST, MOST) if by_bits else (MOST, LEAST)  # of the weights of losses: with the first it fits
