@@ -58,12 +58,15 @@ class _Made:
 
     def __init__(self, encoder: Encoder, coded: Coded) -> None:
         self.encoder, self.coded = encoder, coded
+        self._lost: dict[graphics.Loss, NDArray[np.float64]] = {}
 
     def lost(self, loss: graphics.Loss) -> NDArray[np.float64]:
         """What the blocks lose, summed over their pixels."""
-        return loss.of(self.encoder.pixels, self.encoder.shown(self.coded))
+        if loss not in self._lost:
+            self._lost[loss] = loss.of(self.encoder.pixels, self.encoder.shown(self.coded))
+        return self._lost[loss]
 
-    @cached_property
+    @property
     def losses(self) -> NDArray[np.float64]:
         """What they lose of what the tuning keeps low."""
         return self.lost(graphics.LOSSES[self.encoder.model.tuning])
@@ -90,8 +93,6 @@ def make(source: Source, progress: Progress | None, timings: Timings | None) -> 
         return data
     if model.family != FAMILY:
         return work.alone()
-    with stage(timings, "graphics"):
-        work.drawn = graphics.is_graphics(source.planes)
     mixed = work.drawn or work.falls_short
     return work.best(graphics.LOSSES[model.tuning], mixed) if mixed or work.pixels <= SMALL else work.alone()
 
@@ -108,7 +109,6 @@ class _Work:
         self.metadata = len(container.between(source.extra))
         self.inserted = len(container.between((), source.alpha))
         self.bound = source.options.bytes_for(self.pixels, self.metadata)
-        self.drawn = False  # whether it is graphics
         self.known: dict[bytes, _Made | None] = {}  # beside exact blocks, by their payload
 
     def lossless(self, held: bytes) -> bytes:
@@ -119,25 +119,32 @@ class _Work:
         return container.write_file(header, [], source.extra, source.alpha, held)
 
     @cached_property
-    def _plain(self) -> _Made:
-        """What the transform alone makes. Raises CwicError if it does not reach the quality that is asked for."""
-        return self._coded(None)
+    def drawn(self) -> bool:
+        """Whether it is graphics."""
+        with stage(self.timings, "graphics"):
+            return graphics.is_graphics(self.source.planes)
+
+    @cached_property
+    def _plain(self) -> _Made | CwicError:
+        """What the transform alone makes, or why it makes nothing: if it does not reach the quality that is wanted."""
+        try:
+            return self._coded(None)
+        except CwicError as error:
+            return error
 
     @property
     def falls_short(self) -> bool:
         """Whether the transform alone reaches less than is asked for, or than the bound allows."""
-        try:
-            size = self._plain.coded.size
-            return self.bound is not None and size < CLOSE * self.bound
-        except ModelError:
-            raise
-        except CwicError:
+        if isinstance(plain := self._plain, CwicError):
             return True
+        return self.bound is not None and plain.coded.size < CLOSE * self.bound
 
     def alone(self) -> bytes:
         """The file of the transform alone."""
-        self.source.options.check_size(self.pixels, self.metadata, self._plain.coded.size)
-        return self._written(self._plain)
+        if isinstance(plain := self._plain, CwicError):
+            raise plain
+        self.source.options.check_size(self.pixels, self.metadata, plain.coded.size)
+        return self._written(plain)
 
     def best(self, loss: graphics.Loss, mixed: bool) -> bytes:
         """The best of all kinds of files: lossless, by the transform alone, and ``mixed``, of both kinds of blocks."""
@@ -149,18 +156,15 @@ class _Work:
         if size <= (smaller if self.bound is None else self.bound):
             return whole
         wanted = self.source.options.psnr is not None or self.source.options.ssim is not None
-        try:
-            candidates = [plain := self._plain]
-        except ModelError:  # which no quality and no block would mend
+        candidates: list[_Made] = []
+        if isinstance(plain := self._plain, ModelError):  # which no quality and no block would mend
             return whole
-        except CwicError:
-            if not wanted:
-                raise
-            candidates = self._beyond(picture)  # the transform alone is not enough; beside exact blocks it may be
-        else:
-            candidates += self._with_blocks(plain, picture) if mixed else []
-            if wanted and mixed and 8 * size < NEARLY * min(map(self._cost, candidates)):
-                candidates += self._beyond(picture)
+        if isinstance(plain, CwicError) and not wanted:
+            raise plain
+        if isinstance(plain, _Made):
+            candidates += [plain, *(self._with_blocks(plain, picture) if mixed else [])]
+        if wanted and mixed and 8 * size < NEARLY * min(map(self._cost, candidates), default=math.inf):
+            candidates += self._beyond(picture)
         if not candidates:
             return whole
         made = min(candidates, key=self._cost)
@@ -213,9 +217,8 @@ class _Work:
     def _filled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Beside the transform's finest as much that is exact as the bound allows."""
         assert self.bound is not None
-        loss, least = picture.loss, container.file_size([0], self.inserted)
-        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.losses, plain.encoder.worth)
-        tried = self._tried(filling, 8 * (self.bound - least), True, lambda made: 8 * (made.coded.size - least))
+        room = 8 * (self.bound - container.file_size([0], self.inserted))
+        tried = self._tried(picture, picture.loss, plain, room, by_bits=True)
         best = min(tried, key=lambda made: (self._cost(made), made.coded.size))
         exactly = None if best.encoder.exact is None else self._beside(best.encoder.exact)
         return [best, *([exactly] if exactly else [])]
@@ -230,28 +233,28 @@ class _Work:
             return []  # an exact picture alone can be said to have it
         places = (height - margin) * (width - margin) * (1.0 if self.source.seen is None else self.source.seen.mean())
 
-        def lost(value: float) -> float:
-            """What a picture with this quality loses altogether."""
-            return float(places) * (255**2 / 10 ** (value / 10) if name == "psnr" else 1 - value)
-
-        loss, plain = graphics.MEASURED[name], self._finest(None)
-        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss), plain.encoder.worth)
-        tried = self._tried(filling, lost(wanted), False, lambda made: lost(made.encoder.measured(name, made.coded)))
+        allowed = float(places) * (255**2 / 10 ** (wanted / 10) if name == "psnr" else 1 - wanted)
+        plain = self._finest(None)
+        tried = self._tried(picture, graphics.MEASURED[name], plain, allowed, by_bits=False)
         found = [made for made in tried if made.encoder.measured(name, made.coded) >= wanted]
         blocks = min(found, key=self._cost).encoder.exact if found else None
         others = [] if blocks is None else [self._beside(blocks)]  # which a coarser transform may reach, too
         others += [self._among(plain, picture)(more) for more in WIDE] if self.pixels <= SCANNED else []
         return [*found, *(made for made in others if made)]
 
-    def _tried(self, filling: Filling, goal: float, by_bits: bool, amount: Callable[[_Made], float]) -> list[_Made]:
-        """What came of the trials of ``Filling.search`` with the transform's finest."""
+    def _tried(
+        self, picture: graphics.Graphics, loss: graphics.Loss, plain: _Made, goal: float, by_bits: bool
+    ) -> list[_Made]:
+        """What came of the trials of ``Filling.search`` with the transform's finest, which is ``plain`` alone."""
         tried: list[_Made] = []
+        least = container.file_size([0], self.inserted)
 
         def code(blocks: Exact | None) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
             rate = tried[-1].coded.rate if tried and by_bits else HIGHEST
             tried.append(made := self._finest(blocks, rate))
-            return amount(made), graphics.spent(made.coded), made.lost(filling.loss)
+            return 8.0 * (made.coded.size - least), graphics.spent(made.coded), made.lost(loss)
 
+        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss), plain.encoder.worth)
         filling.search(goal, by_bits, code)
         return tried
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from pillow_cwic.codec.graphics import ITSELF, Exact, Graphics, Look, Loss
 
 Floats = NDArray[np.float64]
 
+# What comes of exact blocks: the bits of all, and what each block takes and loses by the transform.
 Code = Callable[[Exact | None], tuple[float, Floats, Floats]]
 
 LEAST, MOST = -12.0, 24.0  # powers of 2, between which lies what a unit of loss is worth in bits
@@ -29,14 +30,19 @@ class Split(NamedTuple):
     bits: float
     loss: float
 
+    def order(self, aim: float, by_bits: bool) -> tuple[bool, float]:
+        """Less is better: whether it misses the aim in bits, or else in loss, and how much of the other it has."""
+        met, other = (self.bits, self.loss) if by_bits else (self.loss, self.bits)
+        return met > aim, other
+
 
 class Filling:
     """Which blocks of a picture are best exact, as they are or nearly so, and which are left to the transform.
 
     ``bits`` and ``losses`` are what each block takes and loses by the transform alone, errors of which cost ``loss``;
-    ``worth`` says how much they count where.
-    Beside exact blocks it takes and loses more in those that are left, and these take more than in a picture that is
-    exact as a whole, from which their bits are known: so what is expected follows what was seen.
+    ``worth`` says how much they count where. Beside exact blocks the transform takes and loses more in those that are
+    left, and exact ones take more than in a picture that is exact as a whole, from which their bits are known: so what
+    is expected follows what was seen.
     """
 
     def __init__(
@@ -64,35 +70,32 @@ class Filling:
         return self.picture.made(blocks, np.where(where, shown, planes), None, split.look if fewer.any() else ITSELF)
 
     def search(self, goal: float, by_bits: bool, code: Code) -> None:
-        """Codes splits until what they take, or else what they lose, is close below the ``goal``.
+        """Codes splits until what they take in bits, or else what they lose, is close below the ``goal``.
 
         They lose least of those that take so much, or take least of those that lose so much, as far as it is known.
-        ``code`` gives what comes of exact blocks, in the unit of the goal, and what each block then takes and loses by
-        the transform.
         """
         for _ in range(LEARNT):
-            split = min(self._ranked(AIM * goal, by_bits))[-1]
+            split = self._ranked(AIM * goal, by_bits)[0]
             blocks = self.exact(split)
-            found, bits, losses = code(blocks)
-            if CLOSE * goal <= found <= goal:
+            taken, bits, losses = code(blocks)
+            if CLOSE * goal <= (taken if by_bits else losses.sum()) <= goal:
                 return
             self._learn(split, 0 if blocks is None else 8 * len(blocks.payload), bits, losses)
-        for *_, split in sorted(self._ranked(AIM * goal, by_bits))[:BEST]:
+        for split in self._ranked(AIM * goal, by_bits)[:BEST]:
             self._approach(split, goal, by_bits, code)
 
-    def _ranked(self, aim: float, by_bits: bool) -> Iterator[tuple[bool, float, int, Split]]:
-        """The split of each look, behind how good it is, least first, and its number."""
-        for n, look in enumerate(self._off):
-            split = self._searched(look, aim, by_bits)
-            taken, lost = (split.bits, split.loss) if by_bits else (split.loss, split.bits)
-            yield taken > aim, lost, n, split
+    def _ranked(self, aim: float, by_bits: bool) -> list[Split]:
+        """The split of each look, the best first."""
+        splits = [self._searched(look, aim, by_bits) for look in self._off]
+        return sorted(splits, key=lambda split: split.order(aim, by_bits))
 
     def _approach(self, split: Split, goal: float, by_bits: bool, code: Code) -> None:
         """Codes splits of one look, whose aims come nearer to the goal."""
         below = above = None
         aim = AIM * goal
         for _ in range(TRIALS):
-            found, _, _ = code(self.exact(split))
+            taken, _, losses = code(self.exact(split))
+            found = taken if by_bits else float(losses.sum())
             if CLOSE * goal <= found <= goal:
                 break
             if found <= goal:
@@ -151,6 +154,4 @@ class Filling:
                     high = middle
             return best
 
-        if by_bits:
-            return min((found(0), found(1)), key=lambda it: (it.bits > aim, it.loss))
-        return min((found(0), found(1)), key=lambda it: (it.loss > aim, it.bits))
+        return min((found(0), found(1)), key=lambda it: it.order(aim, by_bits))

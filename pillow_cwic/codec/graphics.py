@@ -89,10 +89,9 @@ class Exact(NamedTuple):
 
 
 class _Version(NamedTuple):
-    """What exact blocks may show, (H, W, C), and what all of them are coded to: each block's bits, and its loss."""
+    """How blocks may look, and what all of them are coded to: each block's bits, and its loss."""
 
     look: Look
-    shown: NDArray[np.uint8]
     payload: bytes
     bits: NDArray[np.float64]
     off: NDArray[np.float64]
@@ -161,12 +160,13 @@ class Graphics:
         if not blocks.any():
             return None
         bits = np.zeros(blocks.shape, np.uint32)
-        payload = exact.encode(version.shown, blocks, bits)
+        shown = self.shown(version.look)
+        payload = exact.encode(shown, blocks, bits)
         kept: Blocks = blocks & (bits / 256 + weight * version.off < allowed)  # blocks that are alone cost more
         if not kept.any():
             return None
         same = np.array_equal(kept, blocks)
-        return self.made(kept, version.shown, payload if same else None, version.look)
+        return self.made(kept, shown, payload if same else None, version.look)
 
     def made(self, blocks: Blocks, shown: NDArray[np.uint8], payload: bytes | None, look: Look) -> Exact:
         """Exact ``blocks`` that are ``shown`` with this look, which are coded to ``payload``."""
@@ -220,7 +220,7 @@ class Graphics:
             bits = np.zeros((rows, columns), np.uint32)
             payload = exact.encode(shown, None, bits, look.step)
             off = np.zeros(bits.shape) if look == ITSELF else self.loss.of(self.planes, shown)
-            self._versions[look] = _Version(look, shown, payload, bits / 256, off)
+            self._versions[look] = _Version(look, payload, bits / 256, off)
         return self._versions[look]
 
 
