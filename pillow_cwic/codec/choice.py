@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
 from pillow_cwic.codec import exact, graphics, search
-from pillow_cwic.codec.encoder import EFFORTS, Encoder
+from pillow_cwic.codec.encoder import EFFORTS, MOST_MOVED, Encoder
 from pillow_cwic.codec.filling import Filling
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, stage
@@ -32,6 +32,7 @@ USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nearly exact to be tried
+BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 
 
@@ -134,8 +135,10 @@ class _Work:
 
     @property
     def falls_short(self) -> bool:
-        """Whether the transform alone reaches less than is asked for, or than the bound allows."""
-        if isinstance(plain := self._plain, CwicError):
+        """Whether the transform alone reaches less than is asked for, or than the bound allows. Raises ModelError."""
+        if isinstance(plain := self._plain, ModelError):
+            raise plain
+        if isinstance(plain, CwicError):
             return True
         return self.bound is not None and plain.coded.size < CLOSE * self.bound
 
@@ -232,7 +235,6 @@ class _Work:
         if min(height, width) <= margin:
             return []  # an exact picture alone can be said to have it
         places = (height - margin) * (width - margin) * (1.0 if self.source.seen is None else self.source.seen.mean())
-
         allowed = float(places) * (255**2 / 10 ** (wanted / 10) if name == "psnr" else 1 - wanted)
         plain = self._finest(None)
         tried = self._tried(picture, graphics.MEASURED[name], plain, allowed, by_bits=False)
@@ -247,21 +249,28 @@ class _Work:
     ) -> list[_Made]:
         """What came of the trials of ``Filling.search`` with the transform's finest, which is ``plain`` alone."""
         tried: list[_Made] = []
-        least = container.file_size([0], self.inserted)
+        least, moved = container.file_size([0], self.inserted), MOST_MOVED
+
+        def beside(made: _Made) -> Filling:
+            return Filling(picture, loss, graphics.spent(made.coded), made.lost(loss), made.encoder.worth)
 
         def code(blocks: Exact | None) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
             rate = tried[-1].coded.rate if tried and by_bits else HIGHEST
-            tried.append(made := self._finest(blocks, rate))
+            tried.append(made := self._finest(blocks, rate, moved))
             return 8.0 * (made.coded.size - least), graphics.spent(made.coded), made.lost(loss)
 
-        filling = Filling(picture, loss, graphics.spent(plain.coded), plain.lost(loss), plain.encoder.worth)
+        filling = beside(plain)
+        if plain.coded.rate < HIGHEST:  # beyond is what is too high for some blocks, which had better be exact
+            bold = beside(self._finest(None, HIGHEST, 1.0))
+            if bold.expected(goal, by_bits) < BOLD * filling.expected(goal, by_bits):
+                filling, moved = bold, 1.0
         filling.search(goal, by_bits, code)
         return tried
 
-    def _finest(self, blocks: Exact | None, rate: int = HIGHEST) -> _Made:
+    def _finest(self, blocks: Exact | None, rate: int = HIGHEST, moved: float = MOST_MOVED) -> _Made:
         """What the transform makes at this rate parameter, or near it, beside exact blocks."""
         encoder = self._encoder(models.by_name(self.source.options.model, self.source.options.tuning), blocks)
-        return _Made(encoder, encoder.at(rate))
+        return _Made(encoder, encoder.at(rate, moved))
 
     def _climbed(self, made: Callable[[float], _Made | None], plain: _Made) -> _Made:
         """The best of what is ``made`` of powers of two, and of ``plain``."""

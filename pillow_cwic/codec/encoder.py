@@ -170,10 +170,11 @@ class Encoder:
             )
         self._forget()
 
-    def code(self, t: int, weight: float) -> Coded | None:
+    def code(self, t: int, weight: float, most_moved: float = MOST_MOVED) -> Coded | None:
         """The layers at rate parameter t, from the last analysis; None if that is too high for the picture.
 
-        So it is if codes would pass the format's limit, or the context model does not let them be what they are.
+        So it is if codes would pass the format's limit, or the context model does not let them be what they are, by
+        more than this share of their squared errors.
         """
         networks, entropy = self.runtime
         with stage(self.timings, "analysis"):
@@ -188,7 +189,7 @@ class Encoder:
         with stage(self.timings, "entropy"):
             weights = self._weights(t, weight)
             coded = encode_symbols(entropy, symbols, choices, weights, t, TILE_EXPONENT, self.inserted)
-        return None if largest > FORESEEN and self._moved(coded, exact) > MOST_MOVED else coded
+        return None if largest > FORESEEN and self._moved(coded, exact) > most_moved else coded
 
     def _moved(self, coded: Coded, exact: NDArray[np.int16]) -> float:
         """The share of codes' squared error, where they are coded and count, by those moved farther than by choice."""
@@ -327,11 +328,11 @@ class Encoder:
         shown = shown if self.exact is None else self.exact.over(shown)
         return shown if self.seen is None else np.where(self.seen[..., None], shown, self.pixels)
 
-    def at(self, t: int) -> Coded:
-        """The layers at rate parameter t, or at the highest below it at which all codes are within the limit."""
+    def at(self, t: int, most_moved: float = MOST_MOVED) -> Coded:
+        """The layers at rate parameter t, or at the highest below it that is not too high, as ``code`` says."""
         self.analyse(t)
         self.refine(t)
-        while (made := self.code(t, self.effort.usual)) is None:
+        while (made := self.code(t, self.effort.usual, most_moved)) is None:
             if t == LOWEST:
                 raise self._useless()
             t = max(LOWEST, t - 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -69,20 +70,29 @@ class Filling:
         where = exact.spread(fewer, *planes.shape[:2])[..., None]
         return self.picture.made(blocks, np.where(where, shown, planes), None, split.look if fewer.any() else ITSELF)
 
+    def expected(self, goal: float, by_bits: bool) -> float:
+        """What the best split is expected to lose with so many bits, or else to take; infinite if none meets it."""
+        missed, other = self._ranked(goal, by_bits)[0].order(goal, by_bits)
+        return math.inf if missed else other
+
     def search(self, goal: float, by_bits: bool, code: Code) -> None:
         """Codes splits until what they take in bits, or else what they lose, is close below the ``goal``.
 
         They lose least of those that take so much, or take least of those that lose so much, as far as it is known.
         """
+        near: dict[float, Look] = {}  # by how far from the goal they led
         for _ in range(LEARNT):
             split = self._ranked(AIM * goal, by_bits)[0]
             blocks = self.exact(split)
             taken, bits, losses = code(blocks)
-            if CLOSE * goal <= (taken if by_bits else losses.sum()) <= goal:
+            found = taken if by_bits else float(losses.sum())
+            if CLOSE * goal <= found <= goal:
                 return
+            near[abs(found - goal)] = split.look
             self._learn(split, 0 if blocks is None else 8 * len(blocks.payload), bits, losses)
-        for split in self._ranked(AIM * goal, by_bits)[:BEST]:
-            self._approach(split, goal, by_bits, code)
+        for n, split in enumerate(self._ranked(AIM * goal, by_bits)):
+            if n < BEST or split.look == near[min(near)]:
+                self._approach(split, goal, by_bits, code)
 
     def _ranked(self, aim: float, by_bits: bool) -> list[Split]:
         """The split of each look, the best first."""
