@@ -167,6 +167,10 @@ def test_info(folder: Path) -> None:
     assert set(a["chunk_bytes"]) == {"eXIf", "xMPp", "rESo"} and a["dpi"] == [300, 300]
     assert (b["mode"], b["alpha_bytes"], b["chunk_bytes"]) == ("RGBA", 2, {})
     assert 0 < sum(a["layer_bytes"]) < a["bytes"]
+    assert a["exact_blocks"] is a["sample_step"] is None
+    cwic("encode", "a.jpg", "-o", "fine.cwic", "--psnr", "50")
+    fine = json.loads(cwic("info", "fine.cwic", "--json").stdout)[0]
+    assert 0.1 < fine["exact_blocks"] <= 1 and fine["sample_step"] in (1, 2, 3, 5, 8)
     text = cwic("info", "out/b.cwic").stdout.splitlines()
     assert text[0] == "out/b.cwic:" and "  alpha bytes: 2" in text and "  quality: 35" in text
 

@@ -322,3 +322,11 @@ def test_coarse_samples_come_back_in_some_blocks(photo: Image.Image) -> None:
     whole_rows = [y for y in range(70) if where[y].any() and np.array_equal(cut[y][where[y]], shown[y][where[y]])]
     assert whole_rows[-1] > 30 and all(row in whole_rows for row in range(whole_rows[-1]) if where[row].any())
     assert (cut[whole_rows[-1] + 1 :] == 7).all()
+
+
+def test_what_is_exact_is_described(photo: Image.Image) -> None:
+    planes = np.asarray(photo.crop((0, 0, 64, 64)))
+    blocks = np.arange(16).reshape(4, 4) % 4 == 0
+    for step in (1, 3):
+        payload = exact.with_mask(blocks, exact.encode(exact.coarse(planes, step), blocks, step=step))
+        assert exact.described(payload, 64, 64, 3) == (0.25, step)

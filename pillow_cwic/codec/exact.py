@@ -126,6 +126,14 @@ def decode_blocks(payload: bytes, planes: NDArray[np.uint8], *, partial: bool = 
     return blocks
 
 
+def described(payload: bytes, height: int, width: int, channels: int) -> tuple[float, int]:
+    """Of a payload of PIXL beside layers: the share of blocks that are exact, and the step of their samples."""
+    mask, rest = payloads.read_blocks(payload)
+    assert mask is not None
+    step = payloads.read(rest, height, channels, "PIXL").step
+    return float(coder.decode_mask(mask, height, width).mean()), step
+
+
 def spread(blocks: Blocks, height: int, width: int, side: int = UNIT) -> Blocks:
     """For each pixel, (H, W), what ``blocks`` of so many pixels a side say of its block."""
     return blocks.repeat(side, axis=0)[:height].repeat(side, axis=1)[:, :width]

@@ -92,8 +92,12 @@ def _describe(data: bytes) -> dict[str, Any]:
     with Image.open(BytesIO(data[: len(data) - parsed.trailing]), formats=["CWIC"]) as im:
         facts = im.info
         im.verify()
-    header = parsed.header
+    header, share, step = parsed.header, None, None
     limits.check_pixels(header.width, header.height)
+    if parsed.pixels is not None and not header.lossless:
+        from pillow_cwic.codec import exact
+
+        share, step = exact.described(parsed.pixels, header.height, header.width, header.channels)
     return {
         "width": header.width,
         "height": header.height,
@@ -106,6 +110,8 @@ def _describe(data: bytes) -> dict[str, Any]:
         "tuning": facts.get("tuning"),
         "rate_parameter": facts.get("rate_parameter"),
         "quality": facts.get("quality"),
+        "exact_blocks": share,
+        "sample_step": step,
         "tiles": None if header.lossless else header.tiles,
         "layer_bytes": [len(layer.data) for layer in parsed.layers],
         "pixel_bytes": None if parsed.pixels is None else len(parsed.pixels),

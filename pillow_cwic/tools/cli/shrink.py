@@ -32,7 +32,8 @@ def shrink(
 ) -> None:
     """Make .cwic files smaller: photographs in a fraction of a second each, without encoding their pictures anew.
 
-    Graphics and lossless files take as long as encoding, as their pictures are encoded anew where that is better.
+    Files with exact pixels, of graphics, lossless and nearly lossless ones, take as long as encoding: their pictures
+    are encoded anew where that is better.
 
     INPUTS are files, folders (with all .cwic files in them), patterns such as '*.cwic', or - for standard input. One
     of --size and --rate says how small. Files that are small enough are copied. Alpha and metadata are kept. With
