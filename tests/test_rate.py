@@ -123,6 +123,24 @@ def test_a_higher_rate_is_not_worse_where_it_is_dark(photo: Image.Image, tuning:
     assert made[0].size < made[2].size and made[2].rate <= 832
 
 
+def test_no_square_is_of_another_colour() -> None:
+    """Where the context model does not let codes be what they are, blocks are exact."""
+    with Image.open(DATA / "kodim15.png") as im:
+        pixels = np.asarray(im.convert("RGB").crop((0, 0, 192, 192)))
+
+    def worst(shown: np.ndarray) -> float:
+        """The largest error of a mean colour of 8 x 8 pixels, in levels."""
+        return float(abs((shown.astype(int) - pixels).reshape(24, 8, 24, 8, 3).mean(axis=(1, 3))).max())
+
+    encoder = Encoder(pixels, False, models.by_name("cwic1", "mse"), EFFORTS[DEFAULT_EFFORT])
+    alone = encoder.at(700)
+    assert alone.spoilt is not None and alone.spoilt.sum() == 1 and worst(encoder.shown(alone)) > 8
+    for more in (1.0, 1.04, 1.1):
+        data = codec.encode(pixels, Options(size=int(more * alone.size)))
+        assert worst(codec.decode(data)) < 4
+        assert measures.psnr(pixels, codec.decode(data)) > measures.psnr(pixels, encoder.shown(alone)) - 0.2
+
+
 def test_predictions_move_towards_the_size() -> None:
     assert search.predict(0, 1000, 2000) > 0 > search.predict(0, 2000, 1000)
     assert search.predict(rate.LOWEST, 10**9, 1) == rate.LOWEST

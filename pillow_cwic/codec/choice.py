@@ -32,6 +32,7 @@ USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nearly exact to be tried
+MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 
@@ -146,8 +147,9 @@ class _Work:
         """The file of the transform alone."""
         if isinstance(plain := self._plain, CwicError):
             raise plain
-        self.source.options.check_size(self.pixels, self.metadata, plain.coded.size)
-        return self._written(plain)
+        made = self._mended(plain, graphics.Graphics(self.source.planes, graphics.LOSSES[plain.encoder.model.tuning]))
+        self.source.options.check_size(self.pixels, self.metadata, made.coded.size)
+        return self._written(made)
 
     def best(self, loss: graphics.Loss, mixed: bool) -> bytes:
         """The best of all kinds of files: lossless, by the transform alone, and ``mixed``, of both kinds of blocks."""
@@ -170,7 +172,7 @@ class _Work:
             candidates += self._beyond(picture)
         if not candidates:
             return whole
-        made = min(candidates, key=self._cost)
+        made = self._mended(min(candidates, key=self._cost), picture)
         if self.bound is None and 8 * size <= self._cost(made):
             return whole
         self.source.options.check_size(self.pixels, self.metadata, min(size, made.coded.size))
@@ -296,6 +298,20 @@ class _Work:
             return self._coded(blocks)
         except CwicError:  # a quality that blocks in so few colours do not let the picture reach
             return None
+
+    def _mended(self, made: _Made, picture: graphics.Graphics) -> _Made:
+        """The same with blocks exact that would show something else: those where the context model is too sure."""
+        for _ in range(MENDINGS):
+            if made.coded.spoilt is None or made.encoder.model.family != FAMILY:
+                break
+            with stage(self.timings, "graphics"):
+                blocks = picture.extended(made.encoder.exact, made.coded.spoilt)
+            at_rate = self.source.options.quality is not None
+            mended = self._finest(blocks, made.coded.rate) if at_rate else self._beside(blocks)
+            if mended is None or mended.coded.size > (self.bound or math.inf):
+                break
+            made = mended
+        return made
 
     def _cost(self, made: _Made) -> float:
         """What the target leaves to be made small: of those within a bound the loss; else bits, or bits and loss."""

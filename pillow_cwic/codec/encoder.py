@@ -31,6 +31,7 @@ LEAST = 0.25  # share of the levels below which importance shifts none, because 
 MOST_DECIBEL = 120.0  # of any quality, in a search
 FORESEEN = 64  # the largest code that the context model is used to; beyond, it may be sure of what is not so
 MOVED, MOST_MOVED = 2.0, 1 / 8  # steps that only it moves codes by, and what share of squared errors may be due to it
+SPOILT = 5.0  # steps by which a code is moved that shows: squares of another colour
 
 
 class Effort(NamedTuple):
@@ -189,20 +190,29 @@ class Encoder:
         with stage(self.timings, "entropy"):
             weights = self._weights(t, weight)
             coded = encode_symbols(entropy, symbols, choices, weights, t, TILE_EXPONENT, self.inserted)
-        return None if largest > FORESEEN and self._moved(coded, exact) > most_moved else coded
+        if largest <= FORESEEN:
+            return coded
+        moved, spoilt = self._moved(coded, exact)
+        return None if moved > most_moved else coded._replace(spoilt=spoilt if spoilt.any() else None)
 
-    def _moved(self, coded: Coded, exact: NDArray[np.int16]) -> float:
-        """The share of codes' squared error, where they are coded and count, by those moved farther than by choice."""
+    def _moved(self, coded: Coded, exact: NDArray[np.int16]) -> tuple[float, NDArray[np.bool_]]:
+        """The share of codes' squared error, where they are coded and count, by those moved farther than by choice.
+
+        And the blocks where one is moved so far that it shows.
+        """
         levels, *groups = coded.symbols
         n = self.runtime.entropy.codes_per_level
         reach = levels[0] if self.exact is None else np.where(self.exact.blocks, -1, levels[0])
         reach = reach.repeat(n, axis=0).repeat(n, axis=1)
         moved = every = 0.0
+        far = np.zeros(reach.shape, np.bool_)
         for index, (codes, wanted) in enumerate(zip(groups, split(exact, self.runtime.entropy.groups), strict=True)):
             errors = np.square(codes[:, reach >= index] - wanted[:, reach >= index] / np.float32(EXACT_UNIT))
             every += float(errors.sum())
             moved += float(errors[errors > MOVED**2].sum())
-        return moved / every if every else 0.0
+            far[reach >= index] |= (errors > SPOILT**2).any(axis=0)
+        cells = far.reshape(far.shape[0] // n, n, far.shape[1] // n, n)
+        return moved / every if every else 0.0, np.logical_or.reduce(cells, axis=(1, 3))
 
     def within(self, size: int) -> Coded:
         """The best layers of a file of at most ``size`` bytes; if there are none, those at the lowest rate.

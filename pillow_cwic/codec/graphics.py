@@ -72,7 +72,7 @@ MEASURED = {"psnr": Loss(1.0, 0.0), "ssim": Loss(0.0, 1.0)}  # what is lost of w
 
 
 class Exact(NamedTuple):
-    """The exact ``blocks`` of a picture, their ``payload`` for PIXL, and what a decoder shows there, (H, W, 3).
+    """The exact ``blocks`` of a picture, their ``payload`` for PIXL, what a decoder shows there, (H, W, 3), and how.
 
     ``pixels`` (H, W, 3) are left to the transform.
     """
@@ -80,6 +80,7 @@ class Exact(NamedTuple):
     blocks: Blocks
     payload: bytes
     shown: NDArray[np.uint8]
+    look: Look
     pixels: NDArray[np.uint8]
 
     def over(self, made: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -173,7 +174,16 @@ class Graphics:
         payload = exact.encode(shown, blocks, step=look.step) if payload is None else payload
         colour = (*self.planes.shape[:2], 3)
         rest = np.broadcast_to(left_to_transform(self.planes, blocks), colour)
-        return Exact(blocks, exact.with_mask(blocks, payload), np.broadcast_to(shown, colour), rest)
+        return Exact(blocks, exact.with_mask(blocks, payload), np.broadcast_to(shown, colour), look, rest)
+
+    def extended(self, made: Exact | None, more: Blocks) -> Exact:
+        """Exact blocks, or none, and ``more`` of them, as they are unless all have coarse samples."""
+        if made is None:
+            return self.made(more, self.planes, None, ITSELF)
+        shown = self.shown(made.look if made.look.step > 1 else ITSELF)
+        where = exact.spread(made.blocks, *self.planes.shape[:2])[..., None]
+        kept = made.shown[..., : self.planes.shape[2]]
+        return self.made(made.blocks | more, np.where(where, kept, shown), None, made.look)
 
     @property
     def looks(self) -> Iterator[list[Look]]:

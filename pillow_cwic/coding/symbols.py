@@ -30,6 +30,7 @@ class Coded(NamedTuple):
     streams: list[bytes]  # of each layer
     symbols: Symbols  # as a decoder will see them
     size: int  # bytes of the whole file
+    spoilt: NDArray[np.bool_] | None = None  # blocks, of the map, that show something else; None without any
 
     def layers(self) -> list[container.Layer]:
         """What the file says of each layer."""
