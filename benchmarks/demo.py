@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import metrics
 from benchmarks.codecs import CWIC_AT_RATE, Codec, SizeError, available, bits_per_pixel
+from pillow_cwic.tools.compare.ssimulacra2 import ssimulacra2
 
 CWIC = replace(CWIC_AT_RATE, name="CWIC")
 RATES = (0.25, 0.5, 1.0)
@@ -37,13 +39,14 @@ class Result:
     im: Image.Image
     psnr: float
     ms_ssim: float | None
+    ssimulacra2: float | None
     encode_s: float
     decode_s: float
 
     @property
     def caption(self) -> str:
-        similarity = "" if self.ms_ssim is None else f", MS-SSIM {self.ms_ssim:.3f}"
-        return f"{len(self.data):,} bytes, {self.psnr:.1f} dB{similarity}"
+        score = "" if self.ssimulacra2 is None else f", SSIMULACRA2 {self.ssimulacra2:.0f}"
+        return f"{len(self.data):,} bytes, {self.psnr:.1f} dB{score}"
 
 
 def compress(codec: Codec, im: Image.Image, *, rate: float = 0, size: int = 0) -> Result:
@@ -55,7 +58,7 @@ def compress(codec: Codec, im: Image.Image, *, rate: float = 0, size: int = 0) -
     decoded = codec.decode(data).convert("RGB")
     end = time.perf_counter()
     pixels = np.asarray(im), np.asarray(decoded)
-    quality = metrics.psnr(*pixels), metrics.ms_ssim(*pixels)
+    quality = metrics.psnr(*pixels), metrics.ms_ssim(*pixels), ssimulacra2(*pixels)
     return Result(codec.name, data, decoded, *quality, encoded - start, end - encoded)
 
 
@@ -82,9 +85,9 @@ def levelled(im: Image.Image, results: dict[str, Result]) -> dict[str, Result]:
 
 def print_table(title: str, im: Image.Image, results: dict[float, dict[str, Result]]) -> None:
     """The table on the terminal, a section for each rate."""
-    table = Table(title=f"{title}, {im.width}x{im.height}", title_style="bold")
-    table.add_column("format")
-    for heading in ("bytes", "bpp", "PSNR / dB", "MS-SSIM", "encode / ms", "decode / ms"):
+    table = Table(title=f"{title}, {im.width}x{im.height}", title_style="bold", box=SIMPLE, pad_edge=False)
+    table.add_column("format", no_wrap=True)
+    for heading in ("bytes", "bpp", "PSNR / dB", "MS-SSIM", "SSIMU-\nLACRA2", "encode / ms", "decode / ms"):
         table.add_column(heading, justify="right")
     for group in results.values():
         for result in group.values():
@@ -94,6 +97,7 @@ def print_table(title: str, im: Image.Image, results: dict[float, dict[str, Resu
                 f"{bits_per_pixel(result.data, im):.3f}",
                 f"{result.psnr:.2f}",
                 "–" if result.ms_ssim is None else f"{result.ms_ssim:.4f}",
+                "–" if result.ssimulacra2 is None else f"{result.ssimulacra2:.1f}",
                 f"{1000 * result.encode_s:.0f}",
                 f"{1000 * result.decode_s:.0f}",
                 style="bold" if result.codec == CWIC.name else "",

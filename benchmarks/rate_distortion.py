@@ -35,7 +35,6 @@ from benchmarks.rows import (
     read_rows,
     write_rows,
 )
-from benchmarks.ssimulacra2 import ssimulacra2
 from benchmarks.tables import (
     bd_table,
     control_table,
@@ -44,6 +43,7 @@ from benchmarks.tables import (
     point_lines,
     rate_table,
 )
+from pillow_cwic.tools.compare.ssimulacra2 import ssimulacra2
 
 EMPTY: Mapping[Key, Row] = {}
 CONTROL = CWIC_AT_RATE.name  # its rows show how well files meet a rate; they are no curve

@@ -19,10 +19,12 @@ from benchmarks.metrics import bd_rate
 from benchmarks.rate_distortion import draw
 from benchmarks.rows import BD_RATES, MEASURES, Curves, curve, mean_curves, read_rows
 from benchmarks.tables import number, short, table
+from pillow_cwic.models import DEFAULT_TUNING
 
 BEGIN = "<!-- results begin: written by python -m benchmarks.readme -->\n"
 END = "<!-- results end -->\n"
 PEERS = ("AVIF", "WebP", "JPEG XL")
+OURS = sorted(TUNINGS, key=lambda name: DEFAULT_TUNING not in name)  # the default first
 PLOTTED = (*TUNINGS, *PEERS, "JPEG")
 PANELS = ("psnr", "ms_ssim", "ssimulacra2")  # columns of the measures in the picture
 
@@ -40,7 +42,7 @@ def bd_cells(found: list[float | None]) -> list[str]:
 def bd_rows(curves: Curves, rates: tuple[float, float], decode: dict[str, float], of: str = "") -> list[list[str]]:
     """A row for each tuning and peer: BD-rates by measure, and CWIC's time to decode over the peer's."""
     body = []
-    for ours in (name for name in TUNINGS if name in curves):
+    for ours in (name for name in OURS if name in curves):
         for peer in (name for name in PEERS if name in curves):
             pairs = [(curve(curves, peer, m.column), curve(curves, ours, m.column)) for m in MEASURES]
             ratio = decode["CWIC"] / decode[peer] if {"CWIC", peer} <= decode.keys() else None
@@ -84,6 +86,7 @@ def results(folder: Path, images: Path, root: Path) -> str:
             f"![Quality over bits per pixel: CWIC and its peers]({where[plot]})\n",
             f"How many percent more bits CWIC needs for the same quality (BD-rate, {BD_RATES[0]:g} to {BD_RATES[1]:g} "
             f"bpp, means over the {pictures} Kodak pictures, real files); negative is better, **bold** is worse:\n",
+            f"`{DEFAULT_TUNING}` is the default tuning, for what is seen, `mse` that for PSNR.\n",
             table(["", *(short(m) for m in MEASURES), "decode time"], body),
             f"Screenshots are {len({row.picture for row in screens})} on which choices were made, "
             f"{GRAPHICS_RATES[0]:g} to {GRAPHICS_RATES[1]:g} bpp. Lossless, bits per pixel: {lossless(sizes)} "

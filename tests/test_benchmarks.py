@@ -23,7 +23,7 @@ from benchmarks.codecs import TUNINGS, SizedCodec, SizeError, available
 from benchmarks.demo import busiest
 from benchmarks.metrics import Curve, bd_rate
 from benchmarks.rows import Row
-from benchmarks.ssimulacra2 import ssimulacra2
+from pillow_cwic.tools.compare.ssimulacra2 import ssimulacra2
 
 PICTURE = Path(__file__).parent / "data" / "kodim23.png"
 CODECS = [codec for name, codec in available().items() if name != "AVIF" and "CWIC" not in name]  # those have own tests
@@ -305,10 +305,10 @@ def test_readme_has_one_picture_and_one_table_with_losses_in_it(tmp_path: Path) 
     text = readme.results(folder, images, tmp_path)
     lines = [line for line in text.splitlines() if line.startswith("| `")]
     assert lines == [
-        "| `mse` against AVIF | -50.0 | – | – | – | 7.5 times |",
-        "| `mse` against JPEG XL | -37.5 | – | – | – | – |",
         "| `ssim` against AVIF | **+25.0** | – | – | – | 7.5 times |",
         "| `ssim` against JPEG XL | **+56.2** | – | – | – | – |",
+        "| `mse` against AVIF | -50.0 | – | – | – | 7.5 times |",
+        "| `mse` against JPEG XL | -37.5 | – | – | – | – |",
         "| `mse` against AVIF, screenshots | -75.0 | – | – | – | – |",
     ]
     assert "Screenshots are 1 on which" in text and "bits per pixel: screens: WebP 1.00, CWIC 2.00 ([the" in text

@@ -15,6 +15,7 @@ from PIL import Image
 from pillow_cwic import measures, plugin
 from pillow_cwic.saving import TARGETS
 from pillow_cwic.tools.compare.peers import Codec, SizeError, writable
+from pillow_cwic.tools.compare.ssimulacra2 import ssimulacra2
 
 MS_SSIM_SIDE = 161  # five scales of an 11x11 window need a shorter side above (11 - 1) * 2**4 pixels
 CURVE = (-30, -15, 15, 30)  # of CWIC's curve: qualities beside that of the file
@@ -31,6 +32,7 @@ class Point:
     psnr: float
     ssim: float | None
     ms_ssim: float | None
+    ssimulacra2: float | None
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``entries`` begin with CWIC; ``missing`` names each peer left out, with the reason; ``levels`` is CWIC's map."""
+    """``entries`` begin with CWIC; ``missing`` names each peer left out, with the reason; ``levels`` is CWIC's map.
+
+    ``tuning`` is that of CWIC's weights, None for a file that needs none.
+    """
 
     original: Image.Image
     entries: tuple[Entry, ...]
     missing: tuple[tuple[str, str], ...]
     levels: Image.Image
+    tuning: str | None
 
 
 def measure(original: Image.Image, decoded: Image.Image, size: int) -> Point:
     """What a file of ``size`` bytes is worth that holds ``decoded``; RGB pictures of one size.
 
-    SSIM is of the luma, MS-SSIM the mean over R, G and B (measures.py).
+    SSIM is of the luma, MS-SSIM the mean over R, G and B (measures.py), SSIMULACRA2 of the colours as if of sRGB.
     """
     first, second = np.asarray(original), np.asarray(decoded)
     side = min(original.size)
@@ -67,6 +73,7 @@ def measure(original: Image.Image, decoded: Image.Image, size: int) -> Point:
         psnr=measures.psnr(first, second),
         ssim=measures.ssim(first, second) if side >= measures.WINDOW else None,
         ms_ssim=measures.ms_ssim(first, second) if side >= MS_SSIM_SIDE else None,
+        ssimulacra2=ssimulacra2(first, second),
     )
 
 
@@ -79,11 +86,12 @@ def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparis
     data = _cwic(original, options)
     with Image.open(BytesIO(data), formats=["CWIC"]) as file:
         assert isinstance(file, plugin.CwicImageFile)
-        levels = file.importance_map()
+        levels, tuning = file.importance_map(), file.info.get("tuning")
         quality, picture = file.info.get("quality", 100), file.convert("RGB")
         said = "lossless" if "lossless" in file.info else f"quality {quality}"
     point = measure(original, picture, len(data))
     fixed = {name: value for name, value in options.items() if name not in TARGETS}
+    fixed["tuning"] = tuning or fixed.get("tuning")
     others = [_cwic(original, {**fixed, "quality": near}) for step in CURVE if 1 <= (near := quality + step) <= 100]
     entries = [Entry("CWIC", said, data, picture, point, _curve(original, point, data, others, "CWIC"))]
     missing = []
@@ -96,7 +104,7 @@ def compare(im: Image.Image, peers: Sequence[Codec], **options: Any) -> Comparis
             entries.append(_entry(original, peer, len(data)))
         except SizeError:
             missing.append((peer.name, f"has no file of at most {len(data):,} bytes"))
-    return Comparison(original, tuple(entries), tuple(missing), levels)
+    return Comparison(original, tuple(entries), tuple(missing), levels, tuning)
 
 
 def _opaque(im: Image.Image) -> Image.Image:

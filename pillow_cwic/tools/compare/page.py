@@ -44,11 +44,12 @@ MEASURES = (
     _Measure("PSNR", lambda p: p.psnr, 2, lambda p: p.psnr, "dB"),
     _Measure("SSIM", lambda p: p.ssim, 4, lambda p: _decibel(p.ssim), "dB, −10 log₁₀(1 − SSIM)"),
     _Measure("MS-SSIM", lambda p: p.ms_ssim, 4, lambda p: _decibel(p.ms_ssim), "dB, −10 log₁₀(1 − MS-SSIM)"),
+    _Measure("SSIMULACRA2", lambda p: p.ssimulacra2, 1, lambda p: p.ssimulacra2, "points"),
 )
 
 
-def write(found: Comparison, name: str, tuning: str, profile: bytes | None = None) -> str:
-    """The page. ``name`` is the picture's, ``tuning`` CWIC's, ``profile`` the ICC profile of all the pictures."""
+def write(found: Comparison, name: str, profile: bytes | None = None) -> str:
+    """The page. ``name`` is the picture's, ``profile`` the ICC profile of all the pictures."""
     ours, size = found.entries[0], found.original.size
     names = ["Original", *(each.name for each in found.entries)]
     shots = [{"name": "Original", "note": "", "src": _picture(found.original, profile)}]
@@ -56,13 +57,14 @@ def write(found: Comparison, name: str, tuning: str, profile: bytes | None = Non
         {"name": each.name, "note": f"{_number(each.point.psnr, 2)} dB", "src": _picture(each.picture, profile)}
         for each in found.entries
     ]
+    tuning = "every pixel exact" if found.tuning is None else f"tuning {escape(found.tuning)}"
     map_side = [100 * 16 * count / side for count, side in zip(found.levels.size, size, strict=True)]
     missing = "; ".join(f"{peer} {reason}" for peer, reason in found.missing)
     return _Page(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).substitute(
         name=escape(name),
         width=size[0],
         height=size[1],
-        summary=f"{size[0]} × {size[1]} pixels. CWIC, tuning {escape(tuning)}: {len(ours.data):,} bytes, "
+        summary=f"{size[0]} × {size[1]} pixels. CWIC, {tuning}: {len(ours.data):,} bytes, "
         f"{ours.point.bpp:.3f} bits per pixel; no other file has more. Drag the divider to compare.",
         options_left=_options(names, 0),
         options_right=_options(names, 1),
