@@ -15,7 +15,7 @@ from pillow_cwic.file import atomic, container, limits, pixels, reading, tiles
 from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
-from pillow_cwic.saving import Options
+from pillow_cwic.saving import Options, warn_of_slips
 
 DRAFT_SCALES = (8, 4)  # what the codec makes small pictures at
 
@@ -256,6 +256,7 @@ def _importance(mask: object, size: tuple[int, int]) -> Image.Image | None:
 
 def save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     given: dict[str, Any] = im.encoderinfo
+    warn_of_slips(given)
     options = Options.of(given)
     if not im.width or not im.height:
         raise CwicError(f"cannot write an empty picture of {im.width} x {im.height} pixels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -11,6 +12,8 @@ from typing import Any
 from pillow_cwic.errors import CwicError, quoted
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
+BESIDE = ("exif", "icc_profile", "xmp", "dpi", "importance", "progress", "save_all", "append_images")  # Options
+ALIKE = 0.85  # how much of an unknown name must be that of an option to be taken for a slip, by difflib
 ROUNDING = 1e-12  # how much a rate of 8 * bytes / pixels may have lost in a division
 TARGETS = ("rate", "size", "quality", "psnr", "ssim")  # at most one may be given
 
@@ -96,6 +99,18 @@ class Options:
             f"rate: {self.rate:g} bits per pixel are {bound} bytes, the smallest file found has {size} beside its "
             f"metadata, {what}"
         )
+
+
+def warn_of_slips(given: Mapping[str, Any]) -> None:
+    """Warns of names that are nearly those of options, such as ``lossles``. All else is ignored, as Pillow does."""
+    known = (*Options.__dataclass_fields__, *BESIDE)
+    if unknown := [name for name in given if name not in known]:
+        from difflib import get_close_matches
+
+        for name in unknown:
+            for meant in get_close_matches(name, known, 1, ALIKE):
+                said = f"{name}: no option of CWIC, and ignored; there is {meant}"
+                warnings.warn(said, UserWarning, stacklevel=5)  # at the call of save
 
 
 def _is_switch(value: object) -> bool:

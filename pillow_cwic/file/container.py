@@ -41,6 +41,7 @@ _HEAD = Struct(">IIBBh6s")  # width, height, mode, tile exponent, rate, model id
 _CHUNK = Struct(">I4s")  # length, type
 _U32 = Struct(">I")
 _CHUNK_OVERHEAD = _CHUNK.size + _U32.size
+CUT = ": the file is cut short, or damaged here"  # of errors whose numbers alone say it to few
 
 HEADER_BYTES = _PREAMBLE.size + _CHUNK_OVERHEAD + _HEAD.size
 
@@ -319,7 +320,7 @@ def _chunk_start(view: memoryview, offset: int) -> tuple[int, bytes]:
     """Length (not yet checked) and type of the chunk at ``offset``."""
     if len(view) - offset < _CHUNK.size:
         left = max(0, len(view) - offset)
-        raise CutShortError(f"chunk at byte {offset}: {left} bytes left of {_CHUNK_OVERHEAD} or more")
+        raise CutShortError(f"chunk at byte {offset}: {left} bytes left of {_CHUNK_OVERHEAD} or more{CUT}")
     length, kind = _CHUNK.unpack_from(view, offset)
     _check_type(kind)
     return length, kind
@@ -331,7 +332,7 @@ def _read_chunk(view: memoryview, offset: int) -> tuple[bytes, memoryview, int]:
     start = offset + _CHUNK.size
     if length > len(view) - start - _U32.size:
         left = max(0, len(view) - start - _U32.size)
-        raise CutShortError(f"chunk {kind!r}: length {length} exceeds the {left} bytes left")
+        raise CutShortError(f"chunk {kind!r}: length {length} exceeds the {left} bytes left{CUT}")
     end = start + length
     found = zlib.crc32(view[offset + 4 : end])
     (stored,) = _U32.unpack_from(view, end)
