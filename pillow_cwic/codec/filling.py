@@ -20,7 +20,7 @@ Code = Callable[[Exact | None], tuple[float, Floats, Floats]]
 LEAST, MOST = -12.0, 24.0  # powers of 2, between which lies what a unit of loss is worth in bits
 HALVINGS = 24  # of what is between them
 LEARNT, BEST, TRIALS = 2, 2, 5  # splits after which what is expected stays, looks that go on, and splits of each
-CLOSE, AIM = 0.985, 0.995  # the shares of a goal that end the trials, and that they aim at
+CLOSE, AIM, NEAR = 0.985, 0.995, 0.97  # the shares of a goal that end the trials, that they aim at, or else
 
 
 class Split(NamedTuple):
@@ -80,6 +80,12 @@ class Filling:
 
         They lose least of those that take so much, or take least of those that lose so much, as far as it is known.
         """
+        self._follow(goal, by_bits, code)
+        for split in self._whole(goal, by_bits):
+            code(self.exact(split))
+
+    def _follow(self, goal: float, by_bits: bool, code: Code) -> None:
+        """Codes what is expected to be best, and learns from it what to expect."""
         near: dict[float, Look] = {}  # by how far from the goal they led
         for _ in range(LEARNT):
             split = self._ranked(AIM * goal, by_bits)[0]
@@ -93,6 +99,18 @@ class Filling:
         for n, split in enumerate(self._ranked(AIM * goal, by_bits)):
             if n < BEST or split.look == near[min(near)]:
                 self._approach(split, goal, by_bits, code)
+
+    def _whole(self, goal: float, by_bits: bool) -> list[Split]:
+        """Of the splits with all blocks in one look those that are best within the goal: little of them is a guess."""
+        ways = np.ones(self.bits.shape, np.intp)
+        looks = ((look, float(self.picture.bits(look).sum()), float(off.sum())) for look, off in self._off.items())
+        splits = [Split(ways, *each) for each in looks if each[0] != ITSELF]
+        found: dict[Look, Split] = {}
+        for aim in (AIM * goal, NEAR * goal):
+            best = min(splits, key=lambda split: split.order(aim, by_bits), default=None)
+            if best and not best.order(aim, by_bits)[0]:
+                found[best.look] = best
+        return list(found.values())
 
     def _ranked(self, aim: float, by_bits: bool) -> list[Split]:
         """The split of each look, the best first."""
