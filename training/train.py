@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from pillow_cwic.transforms.torch.context_weights import LARGEST_WEIGHT
 from pillow_cwic.transforms.torch.distortion import distortion
+from training import seen
 from training.data import Crops, find_pictures, load_pictures
 from training.muon import Muon
 from training.networks.model import Config, Cwic1, count_macs
@@ -64,6 +65,7 @@ class Schedule:
     ema: float = 0.999
     valid_every: int = 1500
     tuning: str = "mse"
+    seen: float = 0.0  # share of the distortion that SSIMULACRA2 takes the place of
     rates: tuple[float, float] = (-1.0, 1.0)  # range of the rate parameter t
     graphics: float = 0.0  # share of crops from ``--graphics``, if there are any
     only: str = ""  # the parameters whose names begin so learn, the others stay as they are
@@ -73,6 +75,8 @@ class Schedule:
             raise ValueError(f"schedule: soap is {self.soap!r}, not true or false")
         if self.soap and self.muon:
             raise ValueError("schedule: soap and muon are for the same matrices, so that one of them must be off")
+        if self.seen and self.tuning != "ssim":
+            raise ValueError(f"schedule: seen is {self.seen!r}, which is for tuning ssim alone, not for {self.tuning}")
         if type(self.warmup) is not int or self.warmup < 0:
             raise ValueError(f"schedule: warmup is {self.warmup!r}, not a number of steps")
 
@@ -237,6 +241,8 @@ class Run:
         if schedule.tuning != "mse":  # the squared error does not ask where a pixel lies
             original, decoded = to_picture(original), to_picture(decoded)
         error, mse = distortion(schedule.tuning, original, decoded)
+        if schedule.seen:
+            error = torch.lerp(error, seen.SCALE * (100 - seen.score(original, decoded)), schedule.seen)
         bpp = (out.code_bits + out.map_bits) / (blocks[0].numel() / 3)
         loss = ((bpp + weight * error) / weight.sqrt()).mean()
         pull = schedule.pull(progress) * out.map_error.mean()

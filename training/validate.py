@@ -12,6 +12,7 @@ import torch
 
 from pillow_cwic.models.config import MAP_STRIDE
 from pillow_cwic.transforms.torch.distortion import similarities
+from training import seen
 from training.networks.model import Cwic1, Output
 from training.networks.transforms import to_blocks, to_picture
 
@@ -60,9 +61,10 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
                     map_bits / (bits + map_bits),
                     ssim.item(),
                     ms_ssim.item(),
+                    seen.score(picture, shown).item(),
                 )
             )
-        names = ("loss", "bpp", "real_bpp", "psnr", "map_share", "ssim", "ms_ssim")
+        names = ("loss", "bpp", "real_bpp", "psnr", "map_share", "ssim", "ms_ssim", "ssimulacra2")
         row = {"t": value, **dict(zip(names, np.mean(figures, axis=0), strict=True))}
         rows.append({k: round(float(v), 5) for k, v in row.items()})
         print("   valid", rows[-1], flush=True)
