@@ -20,6 +20,7 @@ from rich.progress import track
 from benchmarks.tables import table
 from pillow_cwic import codec, measures
 from pillow_cwic.codec import graphics
+from pillow_cwic.models import DEFAULT_TUNING
 from pillow_cwic.saving import Options
 
 QUALITIES = (20, 50, 80)  # whose bytes are bounds
@@ -91,7 +92,7 @@ def ladder(original: np.ndarray) -> Ladder:
         data = codec.encode(original, Options(size=int(step * whole)))
         shown = codec.decode(data)
         used.append(len(data) / int(step * whole))
-        loss, value = float(graphics.LOSSES["mse"].of(original, shown).sum()), psnr(original, shown)
+        loss, value = float(graphics.LOSSES[DEFAULT_TUNING].of(original, shown).sum()), psnr(original, shown)
         falls.append(best - value)
         rises.append(loss / max(least, 1e-9) - 1)
         best, least = max(best, value), min(least, loss)
@@ -126,7 +127,7 @@ def ladders(pictures: dict[str, list[np.ndarray]]) -> str:
             "\n## Photographs, and graphics beside them\n",
             f"{PATCH[0]}x{PATCH[1]} pixels of each. Sizes of {', '.join(f'{100 * step:.0f}' for step in STEPS)} % of",
             "the lossless bytes, one after another: how much worse than with some smaller size a picture ever was, in",
-            "PSNR and in what `mse` keeps low, which is squared error and a share of SSIM.\n",
+            f"PSNR and in what `{DEFAULT_TUNING}` keeps low, which is squared error and a share of SSIM.\n",
             table(head, steps),
             "\nLower bounds of quality, most beyond what the transform reaches alone.\n",
             table(wanted_head, goals),
@@ -158,10 +159,10 @@ def report(found: dict[str, list[Bounded]]) -> str:
         [
             "# Files within a bound\n",
             "## Graphics\n",
-            "Files of `size=`, tuning `mse`: the share of the bound that they use, and what they gain over files of",
-            f"`quality=` {', '.join(map(str, QUALITIES))} whose bytes were the bound. A picture without error counts",
-            f"as {MOST_PSNR:g} dB. Small are {CORNER[0]}x{CORNER[1]} pixels from the middle of each, but for those",
-            f"that take less than {LEAST} bytes without loss.\n",
+            f"Files of `size=`, tuning `{DEFAULT_TUNING}`: the share of the bound that they use, and what they gain",
+            f"over files of `quality=` {', '.join(map(str, QUALITIES))} whose bytes were the bound. A picture without",
+            f"error counts as {MOST_PSNR:g} dB. Small are {CORNER[0]}x{CORNER[1]} pixels from the middle of each, but",
+            f"for those that take less than {LEAST} bytes without loss.\n",
             table(head, body),
         ]
     )

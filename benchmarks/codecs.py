@@ -55,7 +55,7 @@ TUNINGS = {
     )
     for tuning in ("mse", "ssim")
 }
-# Of tuning mse; its files show how well a rate is met, and fill a size.
+# Of the default tuning; its files show how well a rate is met, and fill a size.
 CWIC_AT_RATE = SizedCodec("CWIC at a rate", "CWIC", (0.15, 0.25, 0.5, 0.75, 1.0), lambda rate: {"rate": rate})
 
 ALL = {codec.name: codec for codec in (*PEERS, *TUNINGS.values(), CWIC_AT_RATE)}
@@ -69,7 +69,7 @@ def available() -> dict[str, Codec]:
 
 def released(codec: Codec) -> bool:
     """Whether the weights that the codec needs, if any, are released."""
-    tuning = codec.fixed.get("tuning", "mse") if isinstance(codec, Ours) else None
+    tuning = codec.fixed.get("tuning") if isinstance(codec, Ours) else None
     return tuning is None or tuning in {m.tuning for m in importlib.import_module("pillow_cwic.models").released()}
 
 

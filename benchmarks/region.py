@@ -19,6 +19,7 @@ import pillow_cwic  # noqa: F401 (registers the format)
 from benchmarks import metrics
 from benchmarks.contact_sheet import SHEET, SHEET_BYTES, Panel, sheet
 from benchmarks.tables import table
+from pillow_cwic.models import DEFAULT_TUNING
 
 SIDE = 224  # of the crops, in pixels
 
@@ -74,9 +75,9 @@ def main() -> None:
     share = inside.mean()
     text = (
         "# Region of interest\n\n"
-        f"{args.picture.name} at no more than {args.rate:g} bits per pixel, tuning mse; the region is the rectangle "
-        f"{region[0]}, {region[1]} to {region[2]}, {region[3]}, {share:.0%} of the pixels: 255 in the mask, the rest "
-        "128. PSNR in dB.\n\n"
+        f"{args.picture.name} at no more than {args.rate:g} bits per pixel, tuning {DEFAULT_TUNING}; the region is the "
+        f"rectangle {region[0]}, {region[1]} to {region[2]}, {region[3]}, {share:.0%} of the pixels: 255 in the mask, "
+        "the rest 128. PSNR in dB.\n\n"
     )
     text += table(["", "bytes", "inside", "outside"], rows) + "\n![Crops](../images/region.jpg)\n"
     args.results.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ def eight() -> dict[str, bytes]:
         "LA": lambda: _saved(small(24, 24, "LA"), quality=30),
         "RGBA": lambda: _saved(constant, quality=20),
         "15x13": lambda: _saved(small(15, 13), quality=20),
-        "ssim": lambda: _saved(small(40, 40), rate=1.2, tuning="ssim"),
+        "mse": lambda: _saved(small(40, 40), rate=1.2, tuning="mse"),
         "metadata": lambda: _saved(
             small(20, 20), quality=20, exif=META.exif, icc_profile=META.icc_profile, dpi=META.dpi
         ),

@@ -90,7 +90,7 @@ def test_threads_do_not_change_a_file(tiled: tuple[np.ndarray, bytes], monkeypat
 
 def test_reference_decoder_reads_the_same_file(tiled: tuple[np.ndarray, bytes], small_file: bytes) -> None:
     """The plain Python decoder of docs/FORMAT.md and the C one agree on every symbol and every sample."""
-    weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
+    weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1").file)
     for data in (tiled[1], small_file):
         levels, codes, header = reference_decoder.decode_symbols(data, weights)
         expected = symbols(data)

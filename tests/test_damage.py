@@ -34,7 +34,7 @@ def test_silent_damage_is_counted() -> None:
     im = Image.linear_gradient("L").resize((24, 24))
     assert 0.1 < damage.peer_share("JPEG", im, 11) < 0.9
     assert damage.peer_share("PNG", im, 11) < 0.1
-    one, other = files.eight()["RGB"], files.eight()["ssim"]
+    one, other = files.eight()["RGB"], files.eight()["mse"]
     assert damage.count_silent(iter([one, other, other[:-1]]), damage.shown(one)) == (3, 1)
 
 

@@ -29,7 +29,7 @@ def cwic(*arguments: object, code: int = 0) -> Result:
 
 
 def test_levels_are_those_of_the_reference_decoder(small_file: bytes) -> None:
-    weights = reference.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
+    weights = reference.read_weights(models.FOLDER / models.by_name("cwic1").file)
     levels, _, _ = reference.decode_symbols(small_file, weights)
     found = opened(small_file).importance_map()
     assert found.mode == "L" and found.size == (7, 5)  # of 100 x 75 pixels

@@ -75,7 +75,7 @@ def test_from_pictures_to_files_in_another_process(tmp_path: Path, monkeypatch: 
     save_code = "import pillow_cwic; from PIL import Image; Image.open('valid/two.png').save('x.cwic', model='mine')"
     load_code = "import pillow_cwic; from PIL import Image; im = Image.open('x.cwic'); im.load(); print(im.info)"
     done = run(f"{save_code}; {load_code}", tmp_path, PILLOW_CWIC_MODELS=os.pathsep.join(["nowhere", "models"]))
-    assert "'model': 'mine', 'tuning': 'mse'" in done.stdout, done.stderr
+    assert "'model': 'mine', 'tuning': 'ssim'" in done.stdout, done.stderr
     with settings.options(models=[out.parent]):
         model = models.by_name("mine")
         im = Image.open("x.cwic")
@@ -124,7 +124,8 @@ def test_a_model_is_known_by_name_and_id(tiny: bytes, tmp_path: Path, small: Ima
         codec.encode(pixels, Options(model="mine"))
     with pillow_cwic.options(models=[tmp_path]):
         data = pillow_cwic.encode(pixels, model="mine", quality=40)
-        assert models.by_id(data[36:42]).tuning == "mse"  # the default, though another comes later
+        assert models.by_id(data[36:42]).tuning == "ssim"  # the default, though another comes first
+        data = pillow_cwic.encode(pixels, model="mine", tuning="mse", quality=40)
         assert models.by_name("mine", "ssim").id != data[36:42]
         assert pillow_cwic.decode(data).shape == (75, 100, 3)
         with pytest.raises(ValueError, match="tuning: x is none of mse, ssim, which model mine has"):

@@ -44,9 +44,29 @@ def test_save_and_open_a_photograph(photo: Image.Image, tmp_path: Path) -> None:
     assert path.stat().st_size * 8 <= 0.4 * photo.width * photo.height
     with Image.open(path) as im:
         assert (im.format, im.mode, im.size) == ("CWIC", "RGB", photo.size)
-        assert im.info["model"] == "cwic1" and im.info["tuning"] == "mse"
+        assert im.info["model"] == "cwic1" and im.info["tuning"] == "ssim"
         assert im.info["bpp"] == path.stat().st_size * 8 / (photo.width * photo.height)
         assert psnr(im, photo) > 32
+
+
+def test_without_a_tuning_what_is_seen_counts_and_for_psnr_the_pixels(small: Image.Image) -> None:
+    for name, value in (("quality", 30), ("rate", 0.9), ("size", 900), ("ssim", 0.9), ("psnr", 28)):
+        found = Image.open(io.BytesIO(saved(small, **{name: value}))).info["tuning"]
+        assert found == ("mse" if name == "psnr" else "ssim")
+    assert Image.open(io.BytesIO(saved(small, psnr=28, tuning="ssim"))).info["tuning"] == "ssim"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("lossles", "lossless"), ("qualty", "quality"), ("tunning", "tuning")])
+def test_slips_in_names_of_options_are_told(small: Image.Image, name: str, meant: str) -> None:
+    with pytest.warns(UserWarning, match=f"{name}: no option of CWIC, and ignored; there is {meant}") as found:
+        saved(small, **{name: 30})
+    assert found[0].filename == __file__
+
+
+def test_options_of_other_formats_are_ignored(small: Image.Image) -> None:
+    others = ("optimize", "progressive", "subsampling", "method", "compress_level", "quality_mode", "lossy", "speed")
+    with warnings.catch_warnings(action="error"):
+        assert saved(small, quality=20, **dict.fromkeys(others, 1)) == saved(small, quality=20)
 
 
 def test_grey_stays_grey(small: Image.Image) -> None:

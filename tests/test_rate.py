@@ -109,7 +109,7 @@ def test_a_photograph_takes_all_that_it_is_given(photo: Image.Image) -> None:
         data = codec.encode(pixels, Options(size=size))
         assert 0.9 * size <= len(data) <= size  # samples that are a little coarse may be better than all of it
         shown.append(measures.psnr(pixels, codec.decode(data)))
-    assert shown == sorted(shown) and shown[0] > 45 and shown[1] > 49 and math.isinf(shown[2])
+    assert shown == sorted(shown) and shown[0] > 45 and shown[1] > 48 and math.isinf(shown[2])
 
 
 @pytest.mark.parametrize("tuning", ["mse", "ssim"])
@@ -136,7 +136,7 @@ def test_no_square_is_of_another_colour() -> None:
     alone = encoder.at(700)
     assert alone.spoilt is not None and alone.spoilt.sum() == 1 and worst(encoder.shown(alone)) > 8
     for more in (1.0, 1.04, 1.1):
-        data = codec.encode(pixels, Options(size=int(more * alone.size)))
+        data = codec.encode(pixels, Options(size=int(more * alone.size), tuning="mse"))
         assert worst(codec.decode(data)) < 4
         assert measures.psnr(pixels, codec.decode(data)) > measures.psnr(pixels, encoder.shown(alone)) - 0.2
 

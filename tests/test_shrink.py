@@ -152,7 +152,7 @@ def test_a_larger_size_is_used_and_hardly_ever_worse(made: Callable[[], Image.Im
     for share in (0.3, 0.4, 0.55, 0.7, 0.8, 0.9, 0.98):
         size = int(share * len(data))
         small = pillow_cwic.shrink(data, size=size)
-        loss = lost(small, data, options.get("tuning", "mse"))
+        loss = lost(small, data, options.get("tuning", models.DEFAULT_TUNING))
         assert len(small) <= size and (len(small) > 0.8 * size or not loss)  # a block may be a tenth
         assert loss < 1.25 * least + 0.05, share
         least = min(least, loss)

@@ -227,7 +227,7 @@ def test_the_released_integer_model_agrees_with_its_twin(photo: Image.Image, mon
     weights = reference_decoder.read_weights(models.FOLDER / models.by_name("cwic1", "mse").file)
     for quality in (30, 70):
         predicted.clear()
-        data = codec.encode(np.asarray(photo.crop((300, 200, 364, 264))), Options(quality=quality))
+        data = codec.encode(np.asarray(photo.crop((300, 200, 364, 264))), Options(quality=quality, tuning="mse"))
         levels, codes, header = reference_decoder.decode_symbols(data, weights)
         level, c = torch.tensor([levels])[None].float(), torch.tensor(codes)[None].float()
         t = torch.tensor([header["rate"] / 512])

@@ -54,7 +54,7 @@ def trials(lib: Any, seed: int) -> Iterator[str]:
     rng = random.Random(seed)
     made_up = files.made_up()
     some: list[tuple[Entropy, container.Parsed]] = []
-    for data in (*made_up[:1], *made_up[4:5], *(files.eight()[name] for name in ("RGB", "L", "ssim"))):
+    for data in (*made_up[:1], *made_up[4:5], *(files.eight()[name] for name in ("RGB", "L", "mse"))):
         parsed = container.read_file(data)
         known = parsed.header.model_id != files.MODEL_ID
         model = symbols.entropy_model(models.by_id(parsed.header.model_id)) if known else None

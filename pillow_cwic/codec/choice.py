@@ -87,7 +87,7 @@ class _Made:
 def make(source: Source, progress: Progress | None, timings: Timings | None) -> bytes:
     """The file that meets the options' target best. Raises as ``codec.encode`` does."""
     work = _Work(source, progress, timings)
-    model = models.by_name(source.options.model, source.options.tuning)
+    model = work.model()
     if source.options.lossless:
         with stage(timings, "entropy"):
             data = work.lossless(exact.encode(source.planes))
@@ -112,6 +112,17 @@ class _Work:
         self.inserted = len(container.between((), source.alpha))
         self.bound = source.options.bytes_for(self.pixels, self.metadata)
         self.known: dict[bytes, _Made | None] = {}  # beside exact blocks, by their payload
+
+    @cached_property
+    def points(self) -> list[models.Model]:
+        """The operating points of the model. Without a tuning: PSNR is what ``mse`` has most of."""
+        options = self.source.options
+        usual = models.DEFAULT_TUNING if options.psnr is None else "mse"
+        return models.points(options.model, options.tuning, usual)
+
+    def model(self, bpp: float | None = None) -> models.Model:
+        """The point nearest to a rate, by default the lowest."""
+        return models.nearest(self.points, bpp)
 
     def lossless(self, held: bytes) -> bytes:
         """The file of the very pixels, which are ``held`` by this payload."""
@@ -271,7 +282,7 @@ class _Work:
 
     def _finest(self, blocks: Exact | None, rate: int = HIGHEST, moved: float = MOST_MOVED) -> _Made:
         """What the transform makes at this rate parameter, or near it, beside exact blocks."""
-        encoder = self._encoder(models.by_name(self.source.options.model, self.source.options.tuning), blocks)
+        encoder = self._encoder(self.model(), blocks)
         return _Made(encoder, encoder.at(rate, moved))
 
     def _climbed(self, made: Callable[[float], _Made | None], plain: _Made) -> _Made:
@@ -348,9 +359,9 @@ class _Work:
             return _Made(of_model, work(of_model))
 
         if bound is not None:
-            usual = models.by_name(options.model, options.tuning, 8 * max(1, bound - self.inserted) / self.pixels)
+            usual = self.model(8 * max(1, bound - self.inserted) / self.pixels)
             tried: list[_Made] = []
-            others = (model for model in reversed(models.points(options.model, options.tuning)) if model != usual)
+            others = (model for model in reversed(self.points) if model != usual)
             for model in (usual, *others):
                 tried.append(made(model, lambda each: each.within(bound)))
                 if tried[-1].coded.size <= bound:
@@ -359,14 +370,14 @@ class _Work:
         if options.quality is not None:
             t = quality_to_rate(options.quality)
             bpp = typical_bpp(t, None)
-            model = models.by_name(options.model, options.tuning, bpp)
+            model = self.model(bpp)
             return made(model, lambda each: each.at(guess_rate(bpp, model.bpp) if model.bpp else t))
         name = "psnr" if options.psnr is not None else "ssim"
         reached: list[_Made] = []
-        for model in (points := models.points(options.model, options.tuning)):
+        for model in self.points:
             try:
                 reached.append(made(model, lambda each: each.reaching(name, getattr(options, name))))
             except CwicError:
-                if model is points[-1] and not reached:
+                if model is self.points[-1] and not reached:
                     raise
         return min(reached, key=lambda each: each.coded.size)

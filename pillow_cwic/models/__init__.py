@@ -24,7 +24,7 @@ from pillow_cwic.file.limits import MAX_WEIGHTS, MAX_WEIGHTS_HEADER
 FOLDER = Path(__file__).parent
 SUFFIX = ".safetensors"
 ID_BYTES = 6  # a file names its model by the first bytes of the SHA-256 of the weights
-DEFAULT_TUNING = "mse"
+DEFAULT_TUNING = "ssim"
 TUNINGS = ("mse", "ssim")
 FAMILIES = ("cwc1", "cw18")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -148,10 +148,10 @@ def installed() -> Iterator[Model]:
     yield from on_path()
 
 
-def points(name: str, tuning: str | None = None) -> list[Model]:
+def points(name: str, tuning: str | None = None, usual: str = DEFAULT_TUNING) -> list[Model]:
     """The operating points of a model, the lowest rate first; most have one for all rates.
 
-    Without a tuning it is ``DEFAULT_TUNING``, or else the first of that name. Raises ValueError, which lists the
+    Without a tuning it is the ``usual`` one, or else the first of that name. Raises ValueError, which lists the
     choices.
     """
     found = list(installed())
@@ -161,21 +161,22 @@ def points(name: str, tuning: str | None = None) -> list[Model]:
     if not fitting:
         choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in found}))
         raise ValueError(f"model: {name}{f'/{tuning}' if tuning else ''} is none of {choices}")
-    first = next((model for model in fitting if model.tuning == (tuning or DEFAULT_TUNING)), fitting[0])
+    first = next((model for model in fitting if model.tuning == (tuning or usual)), fitting[0])
     if first.bpp is None:
         return [first]
     return sorted((m for m in fitting if m.tuning == first.tuning and m.bpp), key=lambda model: model.bpp or 0.0)
 
 
-def by_name(name: str, tuning: str | None = None, bpp: float | None = None) -> Model:
-    """The model that encoders use, at the operating point nearest to ``bpp`` (default: the lowest) if it has several.
+def nearest(points: list[Model], bpp: float | None = None) -> Model:
+    """Of the operating points of a model the one nearest to ``bpp``, by default the lowest."""
+    if bpp is None or len(points) == 1:
+        return points[0]
+    return min(points, key=lambda model: abs(math.log(max(bpp, 1e-9) / (model.bpp or 1.0))))
 
-    Raises ValueError as ``points`` does.
-    """
-    found = points(name, tuning)
-    if bpp is None or len(found) == 1:
-        return found[0]
-    return min(found, key=lambda model: abs(math.log(max(bpp, 1e-9) / (model.bpp or 1.0))))
+
+def by_name(name: str, tuning: str | None = None, bpp: float | None = None) -> Model:
+    """The model that encoders use, at the operating point ``nearest`` to ``bpp``. Raises ValueError as ``points``."""
+    return nearest(points(name, tuning), bpp)
 
 
 def by_id(model_id: bytes) -> Model:

@@ -147,7 +147,7 @@ def write(case: Case, model: models.Model) -> bytes:
     with (
         drawn,
         mock.patch.object(choice, "SMALL", 0),
-        mock.patch.object(models, "by_name", return_value=model),
+        mock.patch.object(models, "nearest", return_value=model),
     ):  # this one of several operating points
         picture(case).save(save_to, format="CWIC", model=model.name, quality=case.quality, **options)
     parsed = container.read_file(save_to.getvalue())

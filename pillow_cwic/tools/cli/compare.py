@@ -43,7 +43,7 @@ SUFFIX = ".html"
 @click.option("-o", "--output", type=a_name, metavar="FILE", show_default="PICTURE.html", help="The page.")
 @for_target
 @for_frame
-@for_model("mse")
+@for_model
 @click.option("--with", "wanted", default="jpeg,jpeg2000,webp,avif", show_default=True, metavar="FORMATS",
               help="The others; heic and jpegxl, too, with their Pillow plugins.")  # fmt: skip
 @for_output
@@ -97,7 +97,7 @@ def compare(
             profile = im.info.get("icc_profile")
             upright = ImageOps.exif_transpose(im)
             found = measure.compare(upright, [known[name] for name in dict.fromkeys(names)], **options)
-        html = page.write(found, title, options["tuning"], profile if im.mode in page.WITH_PROFILE else None)
+        html = page.write(found, title, profile if im.mode in page.WITH_PROFILE else None)
         write(target, html.encode(), force)
     except Exception as error:  # whatever Pillow's plugins raise at a damaged file
         say(complaint(source, error), err=True)

@@ -39,7 +39,7 @@ WITH_QUALITY = {"JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JXL"}  # formats that Pi
     help="A picture that says where the bits go: white more, black fewer, grey or transparent as usual.",
 )
 @for_frame
-@for_model(None)
+@for_model
 @for_files
 def encode(
     inputs: tuple[str, ...],

@@ -83,22 +83,20 @@ for_target = _all(
 )  # fmt: skip
 
 
-def for_model(tuning: str | None) -> Callable[[Command], Command]:
-    """The options that say with which model and how; ``tuning`` is the default."""
-    return _all(
-        click.option(
-            "--effort", type=click.IntRange(0, 9), default=3, metavar="0-9", show_default=True,
-            help="More makes smaller files, in more time; from 5 on in minutes, with torch.",
-        ),
-        click.option(
-            "--tuning", type=click.Choice(["mse", "ssim"]), default=tuning, show_default=tuning is not None,
-            help="What to keep: the values of the pixels (mse) or structure, as eyes do (ssim).",
-        ),
-        click.option(
-            "--model", type=a_name, default="cwic1", show_default=True, metavar="NAME",
-            help="One of those that cwic models lists.",
-        ),
-    )  # fmt: skip
+for_model = _all(  # which, and how
+    click.option(
+        "--effort", type=click.IntRange(0, 9), default=3, metavar="0-9", show_default=True,
+        help="More makes smaller files, in more time; from 5 on in minutes, with torch.",
+    ),
+    click.option(
+        "--tuning", type=click.Choice(["mse", "ssim"]), show_default="ssim; mse with --psnr",
+        help="What to keep: structure, as eyes do (ssim), or the values of the pixels (mse).",
+    ),
+    click.option(
+        "--model", type=a_name, default="cwic1", show_default=True, metavar="NAME",
+        help="One of those that cwic models lists.",
+    ),
+)  # fmt: skip
 
 
 @contextmanager
