@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photo: Image.Image) -> Path
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter to the right
     photo.save(files / "first.cwic")
-    photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(files / "later.cwic", tuning="ssim")
+    photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(files / "later.cwic", tuning="mse")
     clear.save(files / "clear.cwic", lossless=True)
     wide = {"exif": exif, "icc_profile": wide_gamut(), "dpi": (300, 150)}
     photo.save(files / "turned.cwic", lossless=True, **wide)

@@ -14,6 +14,7 @@ const SIGNATURE = [0x89, 0x43, 0x57, 0x49, 0x43, 0x0d, 0x0a, 0x1a];
 const START = 16; // of the first chunk
 const HEADER_BYTES = 46;
 const OVERHEAD = 12; // of a chunk: length, type, CRC
+const CUT = ": the file is cut short, or damaged here";
 const FAMILIES = ["cwc1", "cw18", "pixl"];
 const MODES = [["L", true], ["RGB", false], ["LA", true], ["RGBA", false], ["RGB", true], ["RGBA", true]];
 const MAX_SIDE = 2 ** 24 - 1;
@@ -167,7 +168,7 @@ function checkAncillary(kind, seen) {
 /** Length, not yet checked, and type of the chunk at `offset`. */
 function chunkStart(bytes, offset, stop = bytes.length) {
   if (stop - offset < 8) {
-    throw new CutShort(`chunk at byte ${offset}: ${Math.max(0, stop - offset)} bytes left of ${OVERHEAD} or more`);
+    throw new CutShort(`chunk at byte ${offset}: ${Math.max(0, stop - offset)} bytes left of ${OVERHEAD} or more${CUT}`);
   }
   const kind = ascii(bytes, offset + 4);
   checkType(kind);
@@ -178,7 +179,7 @@ function chunkStart(bytes, offset, stop = bytes.length) {
 function readChunk(bytes, offset, stop = bytes.length) {
   const { length, kind } = chunkStart(bytes, offset, stop);
   const left = Math.max(0, stop - offset - OVERHEAD);
-  if (length > left) throw new CutShort(`chunk ${kind}: length ${length} exceeds the ${left} bytes left`);
+  if (length > left) throw new CutShort(`chunk ${kind}: length ${length} exceeds the ${left} bytes left${CUT}`);
   const start = offset + 8;
   const end = start + length;
   const [found, stored] = [crc32(bytes, offset + 4, end), u32(bytes, end)];
