@@ -305,6 +305,19 @@ def test_coarse_samples_are_the_nearest_that_there_are(step: int) -> None:
     assert np.array_equal(exact.coarse(shown, step), shown)
 
 
+def test_a_photograph_beside_text_is_coded_as_what_takes_less(photo: Image.Image) -> None:
+    """It repeats less than text does alone, so that a guess by the pixels takes it for a photograph."""
+    im = Image.new("RGB", (256, 192), "white")
+    for y in range(0, 192, 12):
+        ImageDraw.Draw(im).text((2, y), f"The quick brown fox {y} jumps over", fill=(0, 0, 7 * y % 255))
+    im.paste(photo.crop((300, 100, 428, 292)), (128, 0))
+    pixels = np.asarray(im)
+    guessed = coder.encode(pixels)
+    data = codec.encode(pixels, Options(lossless=True))
+    assert coder.is_rich(guessed) and len(data) < 0.95 * len(guessed)
+    assert np.array_equal(codec.decode(data), pixels)
+
+
 def test_coarse_samples_come_back_in_some_blocks(photo: Image.Image) -> None:
     planes = np.asarray(photo.crop((0, 0, 90, 70)))
     shown = exact.coarse(planes, 3)

@@ -19,6 +19,7 @@ Blocks = NDArray[np.bool_]  # of 16 x 16 pixels
 # Each band learns anew, which costs 0.2 % of the bytes of a photograph in two, and 4 % of those of a screenshot.
 MOST_PIXELS = 1 << 20  # of a band
 VARIED_PIXELS, VARIED_BANDS = 3 << 16, 4  # those of photographs are smaller, until there are a few to share
+DRAWN = 0.25  # the share of pixels equal to one at their left from which on a photograph may have text beside it
 REPEATED = 0.5  # the share of pixels equal to one at their left that photographs lack
 
 
@@ -43,10 +44,24 @@ def encode(
 
     def band(k: int) -> Band:
         part, chosen = _cut(planes, blocks, rows, k)
-        taken = None if bits is None else bits[k * rows // UNIT : (k + 1) * rows // UNIT]
-        return Band(coder.encode(part, chosen, taken), _crc(part, chosen))
+        data, taken = _stream(part, chosen)
+        if bits is not None:
+            bits[k * rows // UNIT : (k + 1) * rows // UNIT] += taken
+        return Band(data, _crc(part, chosen))
 
     return payloads.write(rows, threads.each(band, -(-height // rows), _lanes()), step)
+
+
+def _stream(part: NDArray[np.uint8], chosen: Blocks | None) -> tuple[bytes, NDArray[np.uint32]]:
+    """A band's stream, and what each block takes; coded as a photograph's or as others, where that is hard to guess."""
+    every = np.ones((-(-part.shape[0] // UNIT), -(-part.shape[1] // UNIT)), np.bool_)
+    taken = np.zeros(every.shape, np.uint32)
+    data = coder.encode(part, chosen, taken)
+    if chosen is None and coder.is_rich(data) and coder.repeats(part)[0].sum() >= DRAWN * part[..., 0].size:
+        other = np.zeros_like(taken)
+        if len(as_drawn := coder.encode(part, every, other)) < len(data):
+            return as_drawn, other
+    return data, taken
 
 
 def coarse(planes: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:

@@ -44,6 +44,11 @@ def encode(
         capacity *= 4
 
 
+def is_rich(data: bytes) -> bool:
+    """Whether a stream is coded as a photograph's, which ``encode`` guesses; with ``blocks`` none is."""
+    return data[0] < 0x80  # its first decision, of probability 1/2
+
+
 def decode(data: bytes, pixels: NDArray[np.uint8], blocks: NDArray[np.bool_] | None = None) -> None:
     """Writes a stream's pixels to ``pixels``, an array as ``encode`` takes it; others than those of ``blocks`` stay.
 
