@@ -13,7 +13,7 @@ from pillow_cwic.errors import CwicError, quoted
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
 BESIDE = ("exif", "icc_profile", "xmp", "dpi", "importance", "progress", "save_all", "append_images")  # Options
-ALIKE = 0.85  # how much of an unknown name must be that of an option to be taken for a slip, by difflib
+ALIKE = 0.9  # how much of an unknown name must be that of an option to be taken for a slip, by difflib
 ROUNDING = 1e-12  # how much a rate of 8 * bytes / pixels may have lost in a division
 TARGETS = ("rate", "size", "quality", "psnr", "ssim")  # at most one may be given
 

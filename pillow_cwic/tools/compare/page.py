@@ -159,6 +159,7 @@ def _figure(measure: _Measure, entries: Sequence[Entry]) -> str:
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
+    unit = measure.unit.partition(",")[0]
     parts = []
     for tick in _ticks(low, high):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
@@ -172,7 +173,7 @@ def _figure(measure: _Measure, entries: Sequence[Entry]) -> str:
         parts.append(f'<polyline points="{line}" style="stroke: {colour}"/>')
         for rate, value in curve:
             own = ' class="at" r="6"' if rate == entry.point.bpp else ' r="2.5"'
-            label = f"{escape(entry.name)}: {rate:.3f} bpp, {value:.2f} dB"
+            label = f"{escape(entry.name)}: {rate:.3f} bpp, {value:.2f} {unit}"
             parts.append(
                 f'<circle{own} cx="{x(rate):.1f}" cy="{y(value):.1f}" style="fill: {colour}">'
                 f"<title>{label}</title></circle>"
