@@ -26,12 +26,13 @@ from pillow_cwic.saving import Options
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
 SMALL = 1 << 12  # pixels of a picture that may be smaller without loss, which is found in a few milliseconds
 SCANNED = 1 << 14  # pixels of graphics for which everything is tried
-# How many times as much as usual errors may cost when blocks are chosen: for a quality of the scale, for one to be
-# reached, and for either of small graphics; within a bound powers of two, and how far apart they are at first.
-USUAL, BETTER, WIDE = (1.0,), (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
+# How many times as much as usual errors may cost when blocks are chosen: for a quality to be reached, and for small
+# graphics; within a bound powers of two, and how far apart they are at first.
+BETTER, WIDE = (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nearly exact to be tried
+LOOKS = 3  # times that exact blocks are chosen for a quality, until they stay
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
@@ -216,9 +217,10 @@ class _Work:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
         made = self._among(plain, picture)
         if self.bound is None:
-            wanted: tuple[float, ...] = BETTER if self.source.options.quality is None else USUAL
+            settled = [] if self.source.options.quality is None else self._settled(plain, picture)
+            wanted: tuple[float, ...] = BETTER if self.source.options.quality is None else ()
             wanted = WIDE if self.pixels <= SCANNED else wanted
-            return [each for more in wanted if (each := made(more))]
+            return [*settled, *(each for more in wanted if (each := made(more)))]
         if plain.coded.size < CLOSE * self.bound and not self.drawn:  # more bits are of no use to the transform
             return self._filled(plain, picture)
         found = self._climbed(made, plain)
@@ -229,6 +231,28 @@ class _Work:
         beyond = min(plain.coded.size, found.coded.size) < CLOSE * self.bound  # the transform's finest, or nearly
         beyond |= len(picture.lossless) < NEARLY * self.bound
         return [found, *(self._filled(plain, picture) if beyond else [])]
+
+    def _settled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
+        """For a quality of the scale: blocks are exact where that pays, beside what is left beside them; or all are."""
+        weight, spent, losses = plain.weight, graphics.spent(plain.coded), plain.losses
+        found: list[_Made] = []
+        for _ in range(LOOKS):
+            with stage(self.timings, "graphics"):
+                blocks = picture.chosen(spent + weight * losses, weight)
+            if blocks is None or blocks.payload in self.known:
+                break
+            self.known[blocks.payload] = made = self._beside(blocks)
+            if made is None:
+                break
+            found.append(made)
+            spent = np.where(blocks.blocks, spent, graphics.spent(made.coded))
+            losses = np.where(blocks.blocks, losses, made.losses)
+        with stage(self.timings, "graphics"):
+            wholly, cost = picture.wholly(weight)
+        best = min((plain, *found), key=self._cost)
+        if cost < self._cost(best) and (made := self._beside(wholly)) and made.loss < best.loss:
+            found.append(made)  # in bands of few colours a photograph looks worse than it is measured to
+        return found
 
     def _filled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
         """Beside the transform's finest as much that is exact as the bound allows."""

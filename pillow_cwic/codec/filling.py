@@ -19,6 +19,7 @@ Code = Callable[[Exact | None], tuple[float, Floats, Floats]]
 
 LEAST, MOST = -12.0, 24.0  # powers of 2, between which lies what a unit of loss is worth in bits
 HALVINGS = 24  # of what is between them
+LAYERS = 8.0 * 120  # bits of layers to which nothing is left, where that was not yet seen
 LEARNT, BEST, TRIALS = 2, 2, 5  # splits after which what is expected stays, looks that go on, and splits of each
 CLOSE, AIM, NEAR = 0.985, 0.995, 0.97  # the shares of a goal that end the trials, that they aim at, or else
 
@@ -105,6 +106,7 @@ class Filling:
         ways = np.ones(self.bits.shape, np.intp)
         looks = ((look, float(self.picture.bits(look).sum()), float(off.sum())) for look, off in self._off.items())
         splits = [Split(ways, *each) for each in looks if each[0] != ITSELF]
+        goal -= (self.least or LAYERS) if by_bits else 0.0
         found: dict[Look, Split] = {}
         for aim in (AIM * goal, NEAR * goal):
             best = min(splits, key=lambda split: split.order(aim, by_bits), default=None)
