@@ -15,6 +15,7 @@ from pillow_cwic.codec import exact, graphics, search
 from pillow_cwic.codec.encoder import EFFORTS, MOST_MOVED, Encoder
 from pillow_cwic.codec.filling import Filling
 from pillow_cwic.codec.graphics import Exact
+from pillow_cwic.codec.made import Made
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.errors import CwicError, ModelError
@@ -56,35 +57,6 @@ class Source(NamedTuple):
     seen: NDArray[np.bool_] | None
 
 
-class _Made:
-    """Layers that meet the target, and the encoder that made them."""
-
-    def __init__(self, encoder: Encoder, coded: Coded) -> None:
-        self.encoder, self.coded = encoder, coded
-        self._lost: dict[graphics.Loss, NDArray[np.float64]] = {}
-
-    def lost(self, loss: graphics.Loss) -> NDArray[np.float64]:
-        """What the blocks lose, summed over their pixels."""
-        if loss not in self._lost:
-            self._lost[loss] = loss.of(self.encoder.pixels, self.encoder.shown(self.coded))
-        return self._lost[loss]
-
-    @property
-    def losses(self) -> NDArray[np.float64]:
-        """What they lose of what the tuning keeps low."""
-        return self.lost(graphics.LOSSES[self.encoder.model.tuning])
-
-    @property
-    def loss(self) -> float:
-        """What the whole picture loses, as far as it is important."""
-        return float((self.encoder.worth * self.losses).sum())
-
-    @property
-    def weight(self) -> float:
-        """What a unit of loss is worth at a pixel, in bits."""
-        return self.encoder.runtime.networks.lagrangian(self.coded.rate)
-
-
 def make(source: Source, progress: Progress | None, timings: Timings | None) -> bytes:
     """The file that meets the options' target best. Raises as ``codec.encode`` does."""
     work = _Work(source, progress, timings)
@@ -112,7 +84,7 @@ class _Work:
         self.metadata = len(container.between(source.extra))
         self.inserted = len(container.between((), source.alpha))
         self.bound = source.options.bytes_for(self.pixels, self.metadata)
-        self.known: dict[bytes, _Made | None] = {}  # beside exact blocks, by their payload
+        self.known: dict[bytes, Made | None] = {}  # beside exact blocks, by their payload
 
     @cached_property
     def points(self) -> list[models.Model]:
@@ -139,7 +111,7 @@ class _Work:
             return graphics.is_graphics(self.source.planes)
 
     @cached_property
-    def _plain(self) -> _Made | CwicError:
+    def _plain(self) -> Made | CwicError:
         """What the transform alone makes, or why it makes nothing: if it does not reach the quality that is wanted."""
         try:
             return self._coded(None)
@@ -173,12 +145,12 @@ class _Work:
         if size <= (smaller if self.bound is None else self.bound):
             return whole
         wanted = self.source.options.psnr is not None or self.source.options.ssim is not None
-        candidates: list[_Made] = []
+        candidates: list[Made] = []
         if isinstance(plain := self._plain, ModelError):  # which no quality and no block would mend
             return whole
         if isinstance(plain, CwicError) and not wanted:
             raise plain
-        if isinstance(plain, _Made):
+        if isinstance(plain, Made):
             candidates += [plain, *(self._with_blocks(plain, picture) if mixed else [])]
         if wanted and mixed and 8 * size < NEARLY * min(map(self._cost, candidates), default=math.inf):
             candidates += self._beyond(picture)
@@ -197,11 +169,11 @@ class _Work:
             return []
         return [exact.encode(original[..., : self.source.planes.shape[2]])]
 
-    def _among(self, alone: _Made, picture: graphics.Graphics) -> Callable[[float], _Made | None]:
+    def _among(self, alone: Made, picture: graphics.Graphics) -> Callable[[float], Made | None]:
         """What comes of errors that cost so many times as much as at the rate of ``alone``: layers and exact blocks."""
         spent, usual = graphics.spent(alone.coded), alone.weight
 
-        def made(more: float) -> _Made | None:
+        def made(more: float) -> Made | None:
             weight = more * usual
             with stage(self.timings, "graphics"):
                 blocks = picture.chosen(spent + weight * alone.losses, weight)
@@ -213,7 +185,7 @@ class _Work:
 
         return made
 
-    def _with_blocks(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
+    def _with_blocks(self, plain: Made, picture: graphics.Graphics) -> list[Made]:
         """Layers beside exact blocks that are chosen as if errors cost more, or less, than at the rate of ``plain``."""
         made = self._among(plain, picture)
         if self.bound is None:
@@ -232,10 +204,10 @@ class _Work:
         beyond |= len(picture.lossless) < NEARLY * self.bound
         return [found, *(self._filled(plain, picture) if beyond else [])]
 
-    def _settled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
+    def _settled(self, plain: Made, picture: graphics.Graphics) -> list[Made]:
         """For a quality of the scale: blocks are exact where that pays, beside what is left beside them; or all are."""
         weight, spent, losses = plain.weight, graphics.spent(plain.coded), plain.losses
-        found: list[_Made] = []
+        found: list[Made] = []
         for _ in range(LOOKS):
             with stage(self.timings, "graphics"):
                 blocks = picture.chosen(spent + weight * losses, weight)
@@ -254,7 +226,7 @@ class _Work:
             found.append(made)  # in bands of few colours a photograph looks worse than it is measured to
         return found
 
-    def _filled(self, plain: _Made, picture: graphics.Graphics) -> list[_Made]:
+    def _filled(self, plain: Made, picture: graphics.Graphics) -> list[Made]:
         """Beside the transform's finest as much that is exact as the bound allows."""
         assert self.bound is not None
         room = 8 * (self.bound - container.file_size([0], self.inserted))
@@ -263,7 +235,7 @@ class _Work:
         exactly = None if best.encoder.exact is None else self._beside(best.encoder.exact)
         return [best, *([exactly] if exactly else [])]
 
-    def _beyond(self, picture: graphics.Graphics) -> list[_Made]:
+    def _beyond(self, picture: graphics.Graphics) -> list[Made]:
         """What reaches a quality that the transform alone does not: its finest, and as little that is exact as does."""
         options, (height, width) = self.source.options, self.source.planes.shape[:2]
         name, wanted = ("psnr", options.psnr) if options.ssim is None else ("ssim", options.ssim)
@@ -282,13 +254,13 @@ class _Work:
         return [*found, *(made for made in others if made)]
 
     def _tried(
-        self, picture: graphics.Graphics, loss: graphics.Loss, plain: _Made, goal: float, by_bits: bool
-    ) -> list[_Made]:
+        self, picture: graphics.Graphics, loss: graphics.Loss, plain: Made, goal: float, by_bits: bool
+    ) -> list[Made]:
         """What came of the trials of ``Filling.search`` with the transform's finest, which is ``plain`` alone."""
-        tried: list[_Made] = []
+        tried: list[Made] = []
         least, moved = container.file_size([0], self.inserted), MOST_MOVED
 
-        def beside(made: _Made) -> Filling:
+        def beside(made: Made) -> Filling:
             return Filling(picture, loss, graphics.spent(made.coded), made.lost(loss), made.encoder.worth)
 
         def code(blocks: Exact | None) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
@@ -304,14 +276,14 @@ class _Work:
         filling.search(goal, by_bits, code)
         return tried
 
-    def _finest(self, blocks: Exact | None, rate: int = HIGHEST, moved: float = MOST_MOVED) -> _Made:
+    def _finest(self, blocks: Exact | None, rate: int = HIGHEST, moved: float = MOST_MOVED) -> Made:
         """What the transform makes at this rate parameter, or near it, beside exact blocks."""
         encoder = self._encoder(self.model(), blocks)
-        return _Made(encoder, encoder.at(rate, moved))
+        return Made(encoder, encoder.at(rate, moved))
 
-    def _climbed(self, made: Callable[[float], _Made | None], plain: _Made) -> _Made:
+    def _climbed(self, made: Callable[[float], Made | None], plain: Made) -> Made:
         """The best of what is ``made`` of powers of two, and of ``plain``."""
-        powers: dict[int, _Made | None] = {}
+        powers: dict[int, Made | None] = {}
 
         def cost(power: int) -> float:
             if power not in powers:
@@ -325,7 +297,7 @@ class _Work:
             best = search.climb(cost, STRIDE, MOST_DOUBLINGS)
         return min((each for each in (powers[best], plain) if each), key=self._cost)
 
-    def _beside(self, blocks: Exact) -> _Made | None:
+    def _beside(self, blocks: Exact) -> Made | None:
         """Layers that meet the target beside exact blocks; None if none do."""
         if self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound:
             return None
@@ -334,7 +306,7 @@ class _Work:
         except CwicError:  # a quality that blocks in so few colours do not let the picture reach
             return None
 
-    def _mended(self, made: _Made, picture: graphics.Graphics) -> _Made:
+    def _mended(self, made: Made, picture: graphics.Graphics) -> Made:
         """The same with blocks exact that would show something else: those where the context model is too sure."""
         for _ in range(MENDINGS):
             if made.coded.spoilt is None or made.encoder.model.family != FAMILY:
@@ -348,14 +320,14 @@ class _Work:
             made = mended
         return made
 
-    def _cost(self, made: _Made) -> float:
+    def _cost(self, made: Made) -> float:
         """What the target leaves to be made small: of those within a bound the loss; else bits, or bits and loss."""
         if self.bound is not None:
             return math.inf if made.coded.size > self.bound else made.loss
         bits = 8 * made.coded.size
         return bits if self.source.options.quality is None else bits + made.weight * made.loss
 
-    def _written(self, made: _Made) -> bytes:
+    def _written(self, made: Made) -> bytes:
         source, coded, model = self.source, made.coded, made.encoder.model
         height, width = source.planes.shape[:2]
         held = None if made.encoder.exact is None else made.encoder.exact.payload
@@ -371,20 +343,20 @@ class _Work:
             self.source.importance, self.inserted, blocks, self.source.seen,
         )  # fmt: skip
 
-    def _coded(self, blocks: Exact | None) -> _Made:
+    def _coded(self, blocks: Exact | None) -> Made:
         """The layers that meet the target, of the operating point that suits it best.
 
         If the target is a bound and no point is within it, the smallest.
         """
         options, bound = self.source.options, self.bound
 
-        def made(model: models.Model, work: Callable[[Encoder], Coded]) -> _Made:
+        def made(model: models.Model, work: Callable[[Encoder], Coded]) -> Made:
             of_model = self._encoder(model, blocks)
-            return _Made(of_model, work(of_model))
+            return Made(of_model, work(of_model))
 
         if bound is not None:
             usual = self.model(8 * max(1, bound - self.inserted) / self.pixels)
-            tried: list[_Made] = []
+            tried: list[Made] = []
             others = (model for model in reversed(self.points) if model != usual)
             for model in (usual, *others):
                 tried.append(made(model, lambda each: each.within(bound)))
@@ -397,7 +369,7 @@ class _Work:
             model = self.model(bpp)
             return made(model, lambda each: each.at(guess_rate(bpp, model.bpp) if model.bpp else t))
         name = "psnr" if options.psnr is not None else "ssim"
-        reached: list[_Made] = []
+        reached: list[Made] = []
         for model in self.points:
             try:
                 reached.append(made(model, lambda each: each.reaching(name, getattr(options, name))))
