@@ -68,7 +68,7 @@ def test_alpha_does_not_count(small: Image.Image) -> None:
 def test_quality_out_of_reach_of_the_transform_is_met_without_loss() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 72, 3), np.uint8))
     encoder = Encoder(np.asarray(noise), False, models.by_name("cwic1", "mse"), EFFORTS[0])
-    with pytest.raises(pillow_cwic.CwicError, match=r"psnr: 60 is not reached, the best that the model can make is \d"):
+    with pytest.raises(pillow_cwic.CwicError, match=r"psnr: 60 is not reached, the best that was found is \d"):
         encoder.reaching("psnr", 60)
     _, back = saved(noise, psnr=60)
     assert np.array_equal(np.asarray(back), np.asarray(noise))

@@ -311,7 +311,7 @@ class Encoder:
             raise self._useless()
         if t is None:
             best = f"{max(reached):.4g}"
-            raise CwicError(f"{name}: {wanted:.12g} is not reached, the best that the model can make is {best}")
+            raise CwicError(f"{name}: {wanted:.12g} is not reached, the best that was found is {best}")
         if self.effort.steps or len(self.effort.weights) > 1:
             self.analyse(t)
             self.refine(t)
