@@ -162,7 +162,7 @@ def test_training_lowers_the_loss_through_all_stages(tmp_path: Path, photo: Imag
     train(run, crops, valid)
     assert run.step == 60 and run.progress == 1
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0] == "step,minutes,t,loss,bpp,real_bpp,psnr,map_share,ssim,ms_ssim"
+    assert lines[0] == "step,minutes,t,loss,bpp,real_bpp,psnr,map_share,ssim,ms_ssim,ssimulacra2"
     assert all(float(line.split(",")[5]) > 0 for line in lines[-5:])  # real streams were made
     loss = [float(line.split(",")[3]) for line in lines[1:]]
     assert sum(loss[-5:]) < sum(loss[:5])
