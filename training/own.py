@@ -54,7 +54,8 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="length of the run in machine time")
     length.add_argument("--steps", type=int, help="length of the run in steps of 4 crops")
-    parser.add_argument("--tuning", choices=models.TUNINGS, default=models.DEFAULT_TUNING, help="start, and aim")
+    parser.add_argument("--tuning", choices=models.TUNINGS, default=models.DEFAULT_TUNING,
+                        help="what to start from, and train for")  # fmt: skip
     parser.add_argument("--run", type=Path, help="folder of the run; runs/NAME if not given")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -63,6 +63,6 @@ def score(original: Tensor, decoded: Tensor) -> Tensor:
         first, second = (F.avg_pool2d(F.pad(each, odd, mode="replicate"), 2) for each in (first, second))
         found.append(_errors(_xyb(first), _xyb(second)))
     norms = torch.stack(found, dim=2).flatten(1)
-    x = 0.9562382616834844 * (norms @ norms.new_tensor(exact.WEIGHTS.ravel()[: norms.shape[1]]))
-    x = 2.326765642916932 * x - 0.020884521182843837 * x**2 + 6.248496625763138e-05 * x**3
-    return 100 - 10 * x.clamp(min=LEAST) ** 0.6276336467831387
+    x = norms @ norms.new_tensor(exact.WEIGHTS.ravel()[: norms.shape[1]])
+    x = exact.LINE * x + exact.SQUARE * x**2 + exact.CUBE * x**3
+    return 100 - 10 * x.clamp(min=LEAST) ** exact.POWER

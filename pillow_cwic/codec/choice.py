@@ -33,7 +33,7 @@ BETTER, WIDE = (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nearly exact to be tried
-LOOKS = 3  # times that exact blocks are chosen for a quality, until they stay
+CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
@@ -208,7 +208,7 @@ class _Work:
         """For a quality of the scale: blocks are exact where that pays, beside what is left beside them; or all are."""
         weight, spent, losses = plain.weight, graphics.spent(plain.coded), plain.losses
         found: list[Made] = []
-        for _ in range(LOOKS):
+        for _ in range(CHOICES):
             with stage(self.timings, "graphics"):
                 blocks = picture.chosen(spent + weight * losses, weight)
             if blocks is None or blocks.payload in self.known:
@@ -219,11 +219,12 @@ class _Work:
             found.append(made)
             spent = np.where(blocks.blocks, spent, graphics.spent(made.coded))
             losses = np.where(blocks.blocks, losses, made.losses)
-        with stage(self.timings, "graphics"):
-            wholly, cost = picture.wholly(weight)
-        best = min((plain, *found), key=self._cost)
-        if cost < self._cost(best) and (made := self._beside(wholly)) and made.loss < best.loss:
-            found.append(made)  # in bands of few colours a photograph looks worse than it is measured to
+        best, (look, cost) = min((plain, *found), key=self._cost), picture.cheapest_wholly(weight)
+        if cost < self._cost(best):
+            with stage(self.timings, "graphics"):
+                blocks = picture.wholly(look)
+            if (made := self._beside(blocks)) and made.loss < best.loss:
+                found.append(made)  # in bands of few colours a photograph looks worse than it is measured to
         return found
 
     def _filled(self, plain: Made, picture: graphics.Graphics) -> list[Made]:

@@ -54,11 +54,10 @@ def encode(
 
 def _stream(part: NDArray[np.uint8], chosen: Blocks | None) -> tuple[bytes, NDArray[np.uint32]]:
     """A band's stream, and what each block takes; coded as a photograph's or as others, where that is hard to guess."""
-    every = np.ones((-(-part.shape[0] // UNIT), -(-part.shape[1] // UNIT)), np.bool_)
-    taken = np.zeros(every.shape, np.uint32)
+    taken = np.zeros((-(-part.shape[0] // UNIT), -(-part.shape[1] // UNIT)), np.uint32)
     data = coder.encode(part, chosen, taken)
     if chosen is None and coder.is_rich(data) and coder.repeats(part)[0].sum() >= DRAWN * part[..., 0].size:
-        other = np.zeros_like(taken)
+        other, every = np.zeros_like(taken), np.ones(taken.shape, np.bool_)
         if len(as_drawn := coder.encode(part, every, other)) < len(data):
             return as_drawn, other
     return data, taken

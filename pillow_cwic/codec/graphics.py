@@ -171,12 +171,14 @@ class Graphics:
         same = np.array_equal(kept, blocks)
         return self.made(kept, shown, payload if same else None, version.look)
 
-    def wholly(self, weight: float) -> tuple[Exact, float]:
-        """All blocks exact, in that number of colours which costs least of those that were tried; and what it costs."""
+    def cheapest_wholly(self, weight: float) -> tuple[Look, float]:
+        """The look that costs least, of those that were tried, if all blocks are exact with it; and what it costs."""
         costs = {look: float(version.costs(weight).sum()) for look, version in self._versions.items()}
-        look = min(costs, key=costs.__getitem__)
-        blocks: Blocks = np.ones(self._versions[look].bits.shape, np.bool_)
-        return self.made(blocks, self.shown(look), None, look), costs[look]
+        return min(costs.items(), key=lambda each: each[1])
+
+    def wholly(self, look: Look) -> Exact:
+        """All blocks exact, with this look."""
+        return self.made(np.ones(self._version(look).bits.shape, np.bool_), self.shown(look), None, look)
 
     def made(self, blocks: Blocks, shown: NDArray[np.uint8], payload: bytes | None, look: Look) -> Exact:
         """Exact ``blocks`` that are ``shown`` with this look, which are coded to ``payload``."""

@@ -15,6 +15,10 @@ Planes = NDArray[np.float32]  # (3, height, width)
 
 SCALES, SIDE = 6, 8  # 1:1 to 1:32, as long as the scale before has no side below 8 pixels
 STRIP = 1 << 15  # pixels in a strip, about: what is computed from them stays in a core's cache
+# From the weighted sum of errors x to the score: 100 - 10 (LINE x + SQUARE x^2 + CUBE x^3)^POWER.
+SHRUNK = 0.9562382616834844
+LINE, SQUARE, CUBE = 2.326765642916932 * SHRUNK, -0.020884521182843837 * SHRUNK**2, 6.248496625763138e-05 * SHRUNK**3
+POWER = 0.6276336467831387
 STABLE = 0.0009  # added to both sides of the ratio of variances
 CONES = np.array(  # what they absorb of linear R, G and B
     [[0.3, 0.622, 0.078], [0.23, 0.692, 0.078], [0.24342268924547819, 0.20476744424496821, 0.55180986650955360]],
@@ -147,6 +151,6 @@ def ssimulacra2(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> floa
         first, second = halved(first), halved(second)
         found.append(errors(first, second))
     norms = np.stack(found, axis=1).ravel()  # by channel, scale, norm, map
-    x = 0.9562382616834844 * float(norms @ WEIGHTS.ravel()[: norms.size])  # fewer scales take the first weights
-    x = 2.326765642916932 * x - 0.020884521182843837 * x**2 + 6.248496625763138e-05 * x**3
-    return float(100 - 10 * max(x, 0) ** 0.6276336467831387)
+    x = float(norms @ WEIGHTS.ravel()[: norms.size])  # fewer scales take the first weights
+    x = LINE * x + SQUARE * x**2 + CUBE * x**3
+    return float(100 - 10 * max(x, 0) ** POWER)
