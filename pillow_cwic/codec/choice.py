@@ -202,7 +202,9 @@ class _Work:
             found = self._climbed(self._among(alone, picture), found)
         beyond = min(plain.coded.size, found.coded.size) < CLOSE * self.bound  # the transform's finest, or nearly
         beyond |= len(picture.lossless) < NEARLY * self.bound
-        return [found, *(self._filled(plain, picture) if beyond else [])]
+        look = picture.best_wholly(8 * (self.bound - container.file_size([0], self.inserted)))
+        wholly = None if look is None else self._beside(picture.wholly(look))
+        return [found, *([wholly] if wholly else []), *(self._filled(plain, picture) if beyond else [])]
 
     def _settled(self, plain: Made, picture: graphics.Graphics) -> list[Made]:
         """For a quality of the scale: blocks are exact where that pays, beside what is left beside them; or all are."""

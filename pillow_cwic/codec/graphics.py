@@ -176,6 +176,11 @@ class Graphics:
         costs = {look: float(version.costs(weight).sum()) for look, version in self._versions.items()}
         return min(costs.items(), key=lambda each: each[1])
 
+    def best_wholly(self, bits: float) -> Look | None:
+        """The look that loses least, of those that were tried, if all blocks are exact with it in so many bits."""
+        within = {look: version.off.sum() for look, version in self._versions.items() if version.bits.sum() <= bits}
+        return min(within, key=within.__getitem__, default=None)
+
     def wholly(self, look: Look) -> Exact:
         """All blocks exact, with this look."""
         return self.made(np.ones(self._version(look).bits.shape, np.bool_), self.shown(look), None, look)
