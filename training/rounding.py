@@ -23,8 +23,8 @@ from pillow_cwic.models.config import CODE_LIMIT
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout, native
 from pillow_cwic.transforms.layout import PIXEL, Parts
-from pillow_cwic.transforms.torch.distortion import distortion
 from pillow_cwic.transforms.torch.twin import last
+from training import seen
 from training.data import Crops, find_pictures, load_pictures
 from training.networks.model import Cwic1
 from training.networks.quantisers import channel_masks
@@ -45,8 +45,10 @@ SAMPLE_ERROR = 1 / 12  # mean squared error of samples that are rounded
 class Tuner:
     """Both transforms, the float network they stand for, and one optimiser each."""
 
-    def __init__(self, model: Cwic1, parts: dict[str, Parts], tuning: str, lr: float) -> None:
+    def __init__(self, model: Cwic1, parts: dict[str, Parts], tuning: str, lr: float, share: float = 0.0) -> None:
+        """``share`` is that of SSIMULACRA2 in what the model was trained for, ``seen`` of its schedule."""
         self.model, self.tuning, self.lr, self.given = model.requires_grad_(False), tuning, lr, parts
+        self.share = share
         self.synthesis = Synthesis(model.config, parts["synthesis"])
         self.analysis = Analysis(model.config, parts["analysis"])
         self.optimisers = [
@@ -110,7 +112,7 @@ class Tuner:
     def step_synthesis(self, samples: Tensor, rates: list[int]) -> float:
         """In the logarithm of the distortion, so that a decibel counts the same in every picture and at every rate."""
         made = self.synthesis(self.codes(samples, rates), rates)
-        error, _ = distortion(self.tuning, samples, made)
+        error, _ = seen.distortion(self.tuning, self.share, samples, made)
         return self.descend(0, 10 * torch.log10(error + SAMPLE_ERROR).mean())
 
     def step_analysis(self, samples: Tensor, rates: list[int]) -> float:
@@ -170,7 +172,7 @@ def main() -> None:
         kind: layout.split(model.config, kind, *(weights.arrays[f"{kind}.{name}"] for name in layout.TYPES))
         for kind in ("synthesis", "analysis")
     }
-    tuner = Tuner(model, parts, args.tuning, args.lr)
+    tuner = Tuner(model, parts, args.tuning, args.lr, facts.get("schedule", {}).get("seen", 0.0))
     pictures = load_pictures(find_pictures(args.data))
     tune(tuner, Crops(pictures, CROP, BATCH, seed=7, rendered=RENDERED, vivid=VIVID), args.minutes)
     made = {kind: tuner.parts(kind) for kind in ("synthesis", "analysis")}

@@ -25,7 +25,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pillow_cwic.transforms.torch.context_weights import LARGEST_WEIGHT
-from pillow_cwic.transforms.torch.distortion import distortion
 from training import seen
 from training.data import Crops, find_pictures, load_pictures
 from training.muon import Muon
@@ -65,7 +64,7 @@ class Schedule:
     ema: float = 0.999
     valid_every: int = 1500
     tuning: str = "mse"
-    seen: float = 0.0  # share of the distortion that SSIMULACRA2 takes the place of
+    seen: float = 0.0  # share of MS-SSIM in the distortion that SSIMULACRA2 takes the place of
     rates: tuple[float, float] = (-1.0, 1.0)  # range of the rate parameter t
     graphics: float = 0.0  # share of crops from ``--graphics``, if there are any
     only: str = ""  # the parameters whose names begin so learn, the others stay as they are
@@ -240,9 +239,7 @@ class Run:
         original, decoded = (255 * (p.float() + 0.5) for p in (blocks, shown))
         if schedule.tuning != "mse":  # the squared error does not ask where a pixel lies
             original, decoded = to_picture(original), to_picture(decoded)
-        error, mse = distortion(schedule.tuning, original, decoded)
-        if schedule.seen:
-            error = torch.lerp(error, seen.SCALE * (100 - seen.score(original, decoded)), schedule.seen)
+        error, mse = seen.distortion(schedule.tuning, schedule.seen, original, decoded)
         bpp = (out.code_bits + out.map_bits) / (blocks[0].numel() / 3)
         loss = ((bpp + weight * error) / weight.sqrt()).mean()
         pull = schedule.pull(progress) * out.map_error.mean()

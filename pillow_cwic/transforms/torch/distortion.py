@@ -93,14 +93,17 @@ def distortion(tuning: str, original: Tensor, decoded: Tensor) -> tuple[Tensor, 
     For ``ssim`` structural terms take the place of most of the squared error. They are scaled so that, where the mean
     squared error is what a photograph has at the same rate, they weigh about as much as it would.
     """
-    mse = (decoded - original).square().mean((1, 2, 3))
-    if tuning == "mse":
-        return mse, mse
-    if tuning != "ssim":
+    if tuning not in ("mse", "ssim"):
         raise ValueError(f"tuning: {tuning!r} is neither 'mse' nor 'ssim'")
+    mse = (decoded - original).square().mean((1, 2, 3))
+    return (mse if tuning == "mse" else torch.stack(structural(original, decoded, mse)).sum(0)), mse
+
+
+def structural(original: Tensor, decoded: Tensor, mse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The terms of ``ssim``'s distortion, each (B,): SSIM, MS-SSIM, and squared errors with those of mean colours."""
     ssim, ms_ssim = similarities(original, decoded)
-    structure = MS_SSIM_SCALE * (1 - ms_ssim) + SSIM_SCALE * (1 - ssim)
-    return structure + MSE_SHARE * mse + COLOUR_SHARE * colour_error(original, decoded), mse
+    colours = MSE_SHARE * mse + COLOUR_SHARE * colour_error(original, decoded)
+    return SSIM_SCALE * (1 - ssim), MS_SSIM_SCALE * (1 - ms_ssim), colours
 
 
 def colour_error(original: Tensor, decoded: Tensor) -> Tensor:
