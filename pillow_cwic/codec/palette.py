@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,11 +12,15 @@ Floats = NDArray[np.float32]
 SIZES = (8, 16, 32, 64, 128, 256)  # of palettes
 MOST_COLOURS = 1 << 14  # that are told apart; if there are more, those with the same upper bits are one
 ROUNDS = 3  # of moving colours to the middle of what is nearest to them
+# A colour that is rare, such as a button's, would cost less error as grey than a gradient in fewer steps; but a user
+# looks for it, and rare colours cost few bytes. So those that are this far from what stands for them, in R - G and
+# (R + G) / 2 - B, and have as many pixels, get places beside the others, at most as many as those.
+FAR, SEEN = 48.0, 12.0
 KEPT = 0.5  # the share of its pixels that makes a colour stand for all that are near it, as it is: white stays white
 
 
 class Palettes:
-    """Palettes of some pixels (N, C), uint8 with C 1 or 3: the best found of each of ``SIZES``."""
+    """Palettes of some pixels (N, C), uint8 with C 1 or 3: the best found of each of ``SIZES``, with rare colours."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._channels = pixels.shape[1]
@@ -37,7 +40,7 @@ class Palettes:
         return [size for size in SIZES if size in self._boxes]
 
     def apply(self, planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-        """Pixels (H, W, C) with each colour, also those that were not among the pixels, as one of so many."""
+        """Pixels (H, W, C) in so many colours and rare ones; also those that were not among the pixels become one."""
         table = self._table(size)
         packed = _packed(planes.reshape(-1, self._channels)) & _mask(self._bits)
         places = np.searchsorted(self._colours, packed).clip(0, len(self._colours) - 1)
@@ -47,6 +50,7 @@ class Palettes:
     def _table(self, size: int) -> NDArray[np.uint8]:
         """For each colour the one that stands for it, (colours, C)."""
         labels = self._boxes[size]
+        size = int(labels.max()) + 1
         for _ in range(ROUNDS):
             weights = np.maximum(np.bincount(labels, self._counts, minlength=size), 1e-6)
             sums = [
@@ -68,24 +72,66 @@ class Palettes:
     def _split(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """The colours in boxes, each time the one with the most error parted where it is widest, at its mean."""
         labels = np.zeros(len(self._colours), np.intp)
-        heap = [self._box(np.arange(len(self._colours)), 0)]
-        for count in range(1, min(max(SIZES), len(self._colours) - 1) + 1):
+        boxes = [_Box(np.arange(len(labels)), self._means, self._counts)]
+        for count in range(1, min(max(SIZES), len(labels) - 1) + 1):
             if count in SIZES:
-                yield count, labels.copy()
-            _, _, label, members, axis, middle = heapq.heappop(heap)
-            upper = self._means[members, axis] > middle
-            if not upper.any():  # all that is left is the same, but for rounding
-                return
-            labels[members[upper]] = count
-            heapq.heappush(heap, self._box(members[~upper], label))
-            heapq.heappush(heap, self._box(members[upper], count))
+                yield count, self._with_own(labels.copy(), boxes.copy())
+            label = max(range(count), key=lambda label: boxes[label].error)
+            if not self._part(labels, boxes, label, boxes[label].upper()):
+                return  # all that is left is the same, but for rounding
 
-    def _box(self, members: NDArray[np.intp], label: int) -> tuple[float, int, int, NDArray[np.intp], int, float]:
-        counts, means = self._counts[members], self._means[members]
-        middle = np.average(means, axis=0, weights=counts)
-        spread = (counts[:, None] * (means - middle) ** 2).sum(axis=0)
-        axis = int(spread.argmax())
-        return -float(spread[axis]), label, label, members, axis, float(middle[axis])
+    def _with_own(self, labels: NDArray[np.intp], boxes: list[_Box]) -> NDArray[np.intp]:
+        """Rare colours in boxes of their own, the farthest first; ``labels`` and ``boxes`` change."""
+        for _ in range(len(boxes)):
+            label = max(range(len(boxes)), key=lambda label: boxes[label].farthest)
+            if not boxes[label].farthest or not self._part(labels, boxes, label, boxes[label].far()):
+                break
+        return labels
+
+    def _part(self, labels: NDArray[np.intp], boxes: list[_Box], label: int, parted: NDArray[np.bool_]) -> bool:
+        """Gives those of a box a new one; whether there are any."""
+        members = boxes[label].members
+        if not parted.any():
+            return False
+        labels[members[parted]] = len(boxes)
+        boxes[label] = _Box(members[~parted], self._means, self._counts)
+        boxes.append(_Box(members[parted], self._means, self._counts))
+        return True
+
+
+class _Box:
+    """Colours of which one is to stand for all."""
+
+    def __init__(self, members: NDArray[np.intp], means: Floats, counts: Floats) -> None:
+        self.members, self._means, counts = members, means[members], counts[members]
+        self._middle: Floats = np.average(self._means, axis=0, weights=counts).astype(np.float32)
+        spread = (counts[:, None] * (self._means - self._middle) ** 2).sum(axis=0)
+        self._axis = int(spread.argmax())
+        self.error = float(spread[self._axis])
+        away = _away(self._means, self._middle)
+        aside = int((away * np.minimum(counts, SEEN)).argmax())
+        self._aside, distance = self._means[aside], float(away[aside])
+        seen = distance > FAR and counts[self.far()].sum() >= SEEN
+        self.farthest = distance if seen else 0.0  # how far away a colour is that wants a place of its own
+
+    def upper(self) -> NDArray[np.bool_]:
+        """Which members are beyond the middle where the box is widest."""
+        beyond: NDArray[np.bool_] = self._means[:, self._axis] > self._middle[self._axis]
+        return beyond
+
+    def far(self) -> NDArray[np.bool_]:
+        """Which members are nearer to the colour that wants a place of its own than to the middle."""
+        nearer: NDArray[np.bool_] = _away(self._means, self._aside) < _away(self._means, self._middle)
+        return nearer
+
+
+def _away(colours: Floats, one: Floats) -> Floats:
+    """How far colours (N, C) are from one (C,), but for their brightness; 0 if they are grey."""
+    if len(one) == 1:
+        return np.zeros(len(colours), np.float32)
+    red, green, blue = (colours - one).T
+    away: Floats = np.hypot(red - green, (red + green) / 2 - blue)
+    return away
 
 
 def count(pixels: NDArray[np.uint8]) -> int:
