@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,7 +111,15 @@ def warn_of_slips(given: Mapping[str, Any]) -> None:
         for name in unknown:
             for meant in get_close_matches(name, known, 1, ALIKE):
                 said = f"{name}: no option of CWIC, and ignored; there is {meant}"
-                warnings.warn(said, UserWarning, stacklevel=5)  # at the call of save
+                warnings.warn(said, UserWarning, stacklevel=_level_of_user())
+
+
+def _level_of_user() -> int:
+    """How many calls up from the caller's line the code is that called this package, itself or through Pillow."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("pillow_cwic", "PIL"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _is_switch(value: object) -> bool:
