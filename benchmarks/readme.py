@@ -86,7 +86,7 @@ def results(folder: Path, images: Path, root: Path) -> str:
             f"![Quality over bits per pixel: CWIC and its peers]({where[plot]})\n",
             f"How many percent more bits CWIC needs for the same quality (BD-rate, {BD_RATES[0]:g} to {BD_RATES[1]:g} "
             f"bpp, means over the {pictures} Kodak pictures, real files); negative is better, **bold** is worse:\n",
-            f"`{DEFAULT_TUNING}` is the default tuning, for what is seen, `mse` that for PSNR.\n",
+            f"`{DEFAULT_TUNING}` is the default tuning, trained for the last three measures, `mse` for PSNR.\n",
             table(["", *(short(m) for m in MEASURES), "decode time"], body),
             f"Screenshots are {len({row.picture for row in screens})} on which choices were made, "
             f"{GRAPHICS_RATES[0]:g} to {GRAPHICS_RATES[1]:g} bpp. Lossless, bits per pixel: {lossless(sizes)} "

@@ -167,7 +167,8 @@ def test_effort_buys_quality_at_equal_size(photo: Image.Image, monkeypatch: pyte
     steps: list[tuple[int, int]] = []
 
     def quality(effort: int) -> float:
-        data = codec.encode(pixels, Options(rate=0.5, effort=effort), progress=lambda *done: steps.append(done))
+        options = Options(rate=0.5, effort=effort, tuning="mse")
+        data = codec.encode(pixels, options, progress=lambda *done: steps.append(done))
         assert 0.97 * 0.5 < len(data) * 8 / (192 * 128) <= 0.5
         error = np.mean((codec.decode(data).astype(float) - pixels) ** 2)
         return float(10 * np.log10(255**2 / error))

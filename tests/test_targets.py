@@ -44,11 +44,12 @@ def test_psnr_is_met_within_a_tenth(photo: Image.Image, mode: str, wanted: float
     assert size < saved(picture, psnr=wanted + 1)[0]
 
 
-@pytest.mark.parametrize("wanted", [0.8, 0.96])
+@pytest.mark.parametrize("wanted", [0.8, 0.96, 0.985])
 @pytest.mark.parametrize("tuning", ["mse", "ssim"])
-def test_ssim_is_met_within_three_thousandths(photo: Image.Image, wanted: float, tuning: str) -> None:
+def test_ssim_is_met_within_a_tenth_of_a_decibel(photo: Image.Image, wanted: float, tuning: str) -> None:
     _, back = saved(photo, ssim=wanted, tuning=tuning)
-    assert wanted <= ssim(photo, back) <= wanted + 0.003  # a better file may be the smaller one
+    found = ssim(photo, back)
+    assert wanted <= found and 10 * np.log10((1 - wanted) / (1 - found)) <= 0.1
 
 
 def test_more_effort_reaches_the_same_quality_with_fewer_bytes(small: Image.Image) -> None:
@@ -81,13 +82,13 @@ def test_quality_out_of_reach_of_the_transform_is_met_without_loss() -> None:
         assert np.array_equal(np.asarray(saved(thin, ssim=ssim_wanted)[1]), np.asarray(thin))
 
 
-@pytest.mark.parametrize(("option", "wanted"), [("psnr", 46.0), ("psnr", 50.0), ("ssim", 0.99), ("ssim", 0.998)])
+@pytest.mark.parametrize(("option", "wanted"), [("psnr", 46.0), ("psnr", 50.0), ("ssim", 0.994), ("ssim", 0.998)])
 def test_quality_beyond_the_transform_takes_some_exact_blocks(photo: Image.Image, option: str, wanted: float) -> None:
     crop = photo.crop((40, 60, 232, 188))
     whole, _ = saved(crop, lossless=True)
     size, back = saved(crop, **{option: wanted})
     found = {"psnr": psnr, "ssim": ssim}[option](crop, back)
-    assert wanted <= found < wanted + {"psnr": 0.3, "ssim": (1 - wanted) / 8}[option]
+    assert wanted <= found < wanted + {"psnr": 0.3, "ssim": (1 - wanted) / 20}[option]
     assert size < 0.95 * whole
 
 

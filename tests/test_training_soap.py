@@ -138,6 +138,13 @@ def test_a_run_writes_its_record_and_the_campaign_keeps_it(tmp_path: Path, photo
         rows = list(csv.DictReader(file))
     assert [(row["run"], row["step"]) for row in rows] == [("mse", "2"), ("mse", "4"), ("ssim", "5")]
     assert all(float(row["train_loss"]) > 0 and float(row["loss_at_-0.5"]) > 0 for row in rows)
+    record = folder / "record.csv"
+    record.write_text("\n".join(record.read_text().splitlines()[:2]).replace("\n2,", "\n3,"))  # of a run begun anew
+    for _ in range(2):
+        campaign.gather(target, tmp_path)
+    with target.open(newline="") as file:
+        found = [(row["run"], row["step"]) for row in csv.DictReader(file)]
+    assert found == [("mse", "3"), ("mse-1", "2"), ("mse-1", "4"), ("ssim", "5")]
 
 
 def test_a_running_process_is_known_by_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

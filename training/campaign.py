@@ -12,6 +12,7 @@ import argparse
 import csv
 import ctypes.util
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
@@ -83,20 +84,33 @@ def shown(name: str, folder: Path) -> str:
 
 
 def gather(target: Path, runs: Path) -> None:
-    """Brings the runs' records into ``target``, which keeps those of folders that are gone."""
-    rows: dict[tuple[str, int], dict[str, str]] = {}
-    sources = [(None, target), *((name, runs / name / "record.csv") for name in names())]
-    for name, path in sources:
-        if path.exists():
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    row = {"run": name or row["run"], **row}
-                    rows[row["run"], int(row["step"])] = row
-    if rows:
+    """Brings the runs' records into ``target``, which keeps those of folders that are gone.
+
+    What it holds of an earlier run of the same name is that of NAME-1, NAME-2, .. from then on.
+    """
+    kept = _lines(target, None)
+    for name in names():
+        found = _lines(runs / name / "record.csv", name)
+        before = [row for row in kept if row["run"] == name]
+        if found and any(row not in found for row in before):
+            taken = {row["run"] for row in kept}
+            free = next(each for k in itertools.count(1) if (each := f"{name}-{k}") not in taken)
+            for row in before:
+                row["run"] = free
+        kept += [row for row in found if row not in kept]
+    if kept:
         with target.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows[key] for key in sorted(rows))
+            writer.writerows(sorted(kept, key=lambda row: (row["run"], int(row["step"]))))
+
+
+def _lines(path: Path, name: str | None) -> list[dict[str, str]]:
+    """What a file of records holds, of the run of this name, or of those that it names; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{**row, "run": name or row["run"]} for row in csv.DictReader(file)]
 
 
 def main() -> None:
