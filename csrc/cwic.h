@@ -96,6 +96,7 @@ typedef struct cwic_transform cwic_transform;
 typedef struct {
     int32_t wide, blocks, channels, normalised;
     int32_t features, levels; /* of the map's head; an analysis transform has one */
+    int32_t fine;             /* how many of the first blocks are fine; of a synthesis transform, else 0 */
 } cwic_shape;
 /* The three arrays of a transform in the weights file, copied, with their lengths. */
 typedef struct {

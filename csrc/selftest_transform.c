@@ -12,7 +12,7 @@
 #endif
 
 /* Pinned: a change of it is a change of the format. */
-#define EXPECTED_TRANSFORM_HASH 0x83e63d74u
+#define EXPECTED_TRANSFORM_HASH 0x1105a1d6u
 
 enum { WIDE = 64, BLOCKS = 2, CHANNELS = 12, FEATURES = 10, LEVELS = 6, MAX_WORKERS = 7 };
 enum { ROWS = 2 * 9, COLUMNS = 2 * 11, PIXELS = 64 * ROWS * COLUMNS * 3, CODES = ROWS * COLUMNS * CHANNELS };
@@ -129,7 +129,14 @@ static cwic_transform *transform_of(const arrays *a, int32_t synthesis, cwic_sha
 
 static cwic_shape shape_of(int32_t normalised)
 {
-    const cwic_shape shape = {WIDE, BLOCKS, CHANNELS, normalised, FEATURES, LEVELS};
+    const cwic_shape shape = {WIDE, BLOCKS, CHANNELS, normalised, FEATURES, LEVELS, 0};
+    return shape;
+}
+
+static cwic_shape fine_shape(int32_t fine)
+{
+    cwic_shape shape = shape_of(1);
+    shape.fine = fine;
     return shape;
 }
 
@@ -211,16 +218,17 @@ static uint32_t hash_of(cwic_transform *const *pair, int32_t workers)
 
 static void test_everywhere(arrays *a)
 {
-    uint32_t first = 0, both = 2166136261u;
-    int32_t normalised, simd, workers, result, k;
-    for (normalised = 0; normalised < 2; normalised++) {
+    uint32_t first = 0, all = 2166136261u;
+    int32_t kind, simd, workers, result, k;
+    for (kind = 0; kind < 3; kind++) {
+        const int32_t normalised = kind > 0;
         int good = 1;
         first = 0;
         for (simd = 0; simd <= CWIC_BEST_SIMD; simd++) {
             cwic_transform *pair[2];
             for (k = 0; k < 2; k++) {
                 fill(a, k, normalised);
-                pair[k] = transform_of(a, k, shape_of(normalised), simd, &result);
+                pair[k] = transform_of(a, k, kind == 2 && k ? fine_shape(1) : shape_of(normalised), simd, &result);
                 selftest_check(pair[k] && result == CWIC_OK, "a transform");
             }
             if (pair[0] && pair[1] && cwic_transform_simd(pair[1]) != simd)
@@ -234,9 +242,9 @@ static void test_everywhere(arrays *a)
             cwic_transform_free(pair[1]);
         }
         selftest_check(good, "transforms: the same with every instruction set, in any number of threads");
-        both = (both ^ first) * 16777619u;
+        all = (all ^ first) * 16777619u;
     }
-    selftest_pinned("transforms", both, EXPECTED_TRANSFORM_HASH);
+    selftest_pinned("transforms", all, EXPECTED_TRANSFORM_HASH);
 }
 
 /* ---- what is refused --------------------------------------------------------------------------------------- */
@@ -276,6 +284,10 @@ static void test_shapes(arrays *a)
         }
         good &= refused(a, synthesis, shape_of(0)) && refused(a, !synthesis, shape_of(1));
     }
+    fill(a, 1, 1);
+    good &= !refused(a, 1, fine_shape(BLOCKS)) && refused(a, 1, fine_shape(BLOCKS + 1)) && refused(a, 1, fine_shape(-1));
+    fill(a, 0, 1);
+    good &= refused(a, 0, fine_shape(1));
     fill(a, 0, 0);
     for (i = 0; i < 4; i++) {
         shape = shape_of(0);
@@ -373,6 +385,33 @@ static void test_overflow(arrays *a)
     selftest_check(good, "transforms: weights that could overflow are refused, whichever they are");
 }
 
+/* The sums of a fine block have 31 bits, those of its upper half, and 3x3 sums fit whatever they are. */
+static void test_fine(arrays *a)
+{
+    const size_t biases = 2 + 4 * BLOCKS + 2 + CWIC_GAIN_ENTRIES * CHANNELS + WIDE;
+    int32_t k, good = 1;
+    fill(a, 1, 1);
+    for (k = 0; k < 4; k++) {
+        int32_t *bias = a->words + biases + (size_t)(k == 3 ? 4 : k) * WIDE + 3, before = *bias;
+        *bias = 1 << 24;
+        good &= refused(a, 1, fine_shape(1)) == (k >= 2);
+        *bias = INT32_MAX;
+        good &= refused(a, 1, fine_shape(1));
+        *bias = INT32_MIN;
+        good &= refused(a, 1, fine_shape(1));
+        *bias = before;
+    }
+    memset(a->bytes + WIDE * WIDE, -128, 9 * WIDE);
+    good &= !refused(a, 1, fine_shape(1)) && refused(a, 1, fine_shape(0));
+    for (k = 0; k < 2; k++) { /* shifts of both halves */
+        a->words[1 + 2 * k] = 25;
+        good &= refused(a, 1, fine_shape(1));
+        a->words[1 + 2 * k] = 2;
+    }
+    good &= !refused(a, 1, fine_shape(1));
+    selftest_check(good, "transforms: what fine blocks may hold");
+}
+
 static void test_passes(arrays *a)
 {
     static uint8_t pixels[3 * 16 * 16 * 40];
@@ -429,5 +468,6 @@ void selftest_transform(void)
     test_everywhere(&a);
     test_shapes(&a);
     test_overflow(&a);
+    test_fine(&a);
     test_passes(&a);
 }

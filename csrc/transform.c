@@ -24,6 +24,7 @@ static const int8_t *take_bytes(cursor *c, size_t n) { return (c->bytes += n) - 
 static int shape_is_valid(const cwic_shape *s, int synthesis)
 {
     return s->wide >= 32 && s->wide <= MAX_WIDE && s->wide % 32 == 0 && s->blocks >= 0 && s->blocks <= MAX_BLOCKS &&
+           s->fine >= 0 && s->fine <= (synthesis ? s->blocks : 0) &&
            s->channels >= 2 && s->channels <= MAX_CHANNELS && s->channels % 2 == 0 &&
            (synthesis || (s->features >= 1 && s->features <= MAX_FEATURES && s->levels >= 1 && s->levels <= CWIC_MAX_LEVELS));
 }
@@ -75,12 +76,12 @@ static void add16(int64_t *bound, const int16_t *weights, int32_t inputs, int32_
             bound[o] += reach * labs((long)*weights++);
 }
 
-static void add8(int64_t *bound, const int8_t *weights, int32_t inputs, int32_t outputs)
+static void add8(int64_t *bound, const int8_t *weights, int32_t inputs, int32_t outputs, int64_t reach)
 {
     int32_t i, o;
     for (i = 0; i < inputs; i++)
         for (o = 0; o < outputs; o++)
-            bound[o] += 127 * abs(*weights++);
+            bound[o] += reach * abs(*weights++);
 }
 
 /* Whether |bias| and the bounds stay below the limit; the bounds are zeros again after. */
@@ -96,13 +97,18 @@ static int stay_below(int64_t *bound, const int32_t *bias, int32_t outputs, int6
 
 /* ---- building ---------------------------------------------------------------------------------------------- */
 
+static int16_t *weight_of(cwic_affine *a, int32_t tap, int32_t input, int32_t output)
+{
+    return a->weights + (((size_t)tap * (a->inputs / 2) + input / 2) * a->outputs + output) * 2 + input % 2;
+}
+
 /* Weights [inputs][outputs] of one tap become those of an affine map's inputs from `first` on. */
 static void put(cwic_affine *a, int32_t tap, int32_t first, const int16_t *weights, int32_t inputs, int32_t outputs)
 {
     int32_t i, o;
     for (i = first; i < first + inputs; i++)
         for (o = 0; o < outputs; o++)
-            a->weights[(((size_t)tap * (a->inputs / 2) + i / 2) * a->outputs + o) * 2 + i % 2] = *weights++;
+            *weight_of(a, tap, i, o) = *weights++;
 }
 
 static int32_t *padded_bias(const cwic_affine *a, const int32_t *bias, int32_t count)
@@ -125,19 +131,37 @@ static int32_t product(const cwic_transform *t, cwic_affine8 *a, int32_t inputs,
     a->positive = positive;
     a->shift = shift;
     a->multiplier = multiplier;
-    add8(bound, weights, inputs, outputs);
+    add8(bound, weights, inputs, outputs, 127);
     if (!stay_below(bound, bias, outputs, (int64_t)1 << 24) || !shift_is_valid(shift))
         return CWIC_ERROR_WEIGHTS;
     return t->kernels->pack(a, weights, bias) ? CWIC_OK : CWIC_ERROR_MEMORY;
 }
 
-static int32_t build_block(cwic_transform *t, cwic_block *b, cursor *c, const int32_t *shifts, int64_t *bound)
+/* One product of a fine block's upper half, whose multipliers are checked by the caller. */
+static int32_t fine_product(cwic_affine8 *a, cwic_affine *fine, int32_t wide, int32_t shift, const int8_t *weights,
+                            const int32_t *bias, const int16_t *multiplier, int64_t *bound)
+{
+    int32_t i, o;
+    a->shift = shift;
+    a->multiplier = multiplier;
+    add8(bound, weights, wide, wide, CWIC_OPERAND_LIMIT);
+    if (!stay_below(bound, bias, wide, (int64_t)1 << 31) || !shift_is_valid(shift))
+        return CWIC_ERROR_WEIGHTS;
+    if (!cwic_affine_shape(fine, 1, wide, wide))
+        return CWIC_ERROR_MEMORY;
+    for (i = 0; i < wide; i++)
+        for (o = 0; o < wide; o++)
+            *weight_of(fine, 0, i, o) = *weights++;
+    return CWIC_OK;
+}
+
+static int32_t build_block(cwic_transform *t, cwic_block *b, int32_t fine, cursor *c, const int32_t *shifts, int64_t *bound)
 {
     const int32_t n = t->shape.wide;
     const size_t square = (size_t)n * n;
     const int32_t *biases = take_words(c, 5 * (size_t)n);
     const int16_t *halves = take_halves(c, 9 * (size_t)n);
-    const int8_t *bytes = take_bytes(c, 6 * square + 9 * (size_t)n);
+    const int8_t *bytes = take_bytes(c, 6 * square + 9 * (size_t)n), *after;
     int32_t result, k, bias32[MAX_WIDE];
     b->operand1 = halves;
     b->space_bias = halves + 2 * n;
@@ -146,15 +170,24 @@ static int32_t build_block(cwic_transform *t, cwic_block *b, cursor *c, const in
     b->space = bytes + square;
     if (!are_within(halves, 2 * (size_t)n, 0) || !are_within(halves + 3 * n, 6 * (size_t)n, 0))
         return CWIC_ERROR_WEIGHTS;
-    for (k = 0; k < n; k++)
-        bias32[k] = b->space_bias[k];
-    add8(bound, b->space, 9, n);
-    if (!stay_below(bound, bias32, n, 1 << 15))
-        return CWIC_ERROR_WEIGHTS;
-    result = product(t, &b->before, n, n, 0, shifts[0], bytes, biases, halves + n, bound);
-    bytes = b->space + 9 * (size_t)n;
-    if (result == CWIC_OK)
-        result = product(t, &b->after, n, n, 0, shifts[1], bytes, biases + n, halves + 4 * n, bound);
+    b->before_bias = biases;
+    b->after_bias = biases + n;
+    after = b->space + 9 * (size_t)n;
+    if (fine) {
+        result = fine_product(&b->before, &b->fine_before, n, shifts[0], bytes, biases, halves + n, bound);
+        if (result == CWIC_OK)
+            result = fine_product(&b->after, &b->fine_after, n, shifts[1], after, biases + n, halves + 4 * n, bound);
+    } else {
+        for (k = 0; k < n; k++)
+            bias32[k] = b->space_bias[k];
+        add8(bound, b->space, 9, n, 127);
+        if (!stay_below(bound, bias32, n, 1 << 15))
+            return CWIC_ERROR_WEIGHTS;
+        result = product(t, &b->before, n, n, 0, shifts[0], bytes, biases, halves + n, bound);
+        if (result == CWIC_OK)
+            result = product(t, &b->after, n, n, 0, shifts[1], after, biases + n, halves + 4 * n, bound);
+    }
+    bytes = after;
     if (result == CWIC_OK)
         result = product(t, &b->widen, n, 2 * n, 0, shifts[2], bytes + square, biases + 2 * n, halves + 6 * n, bound);
     if (result == CWIC_OK)
@@ -241,7 +274,7 @@ static int32_t build(cwic_transform *t)
     put(&t->enter, 0, 0, weights, in, n);
 
     for (b = 0; b < s->blocks && result == CWIC_OK; b++)
-        result = build_block(t, &t->blocks[b], &c, shifts + 1 + 4 * b, bound);
+        result = build_block(t, &t->blocks[b], b < s->fine, &c, shifts + 1 + 4 * b, bound);
     if (result != CWIC_OK)
         return result;
 
@@ -325,6 +358,8 @@ void cwic_transform_free(cwic_transform *t)
         free(t->blocks[b].after.packed);
         free(t->blocks[b].widen.packed);
         free(t->blocks[b].narrow.packed);
+        free(t->blocks[b].fine_before.weights);
+        free(t->blocks[b].fine_after.weights);
     }
     free(t->blocks);
     free(t->enter.weights);

@@ -11,8 +11,11 @@
 enum { CWIC_GAIN_ENTRIES = 129, CWIC_RATE_ENTRIES = 33, CWIC_HEAD_TAPS = 16 };
 enum { CWIC_LATENT_LIMIT = 8191, CWIC_EXACT_LIMIT = 32000 };
 
+/* Of a fine block's `before` and `after` the shift and multiplier are set, and no more. */
 typedef struct {
     cwic_affine8 before, after, widen, narrow;
+    cwic_affine fine_before, fine_after; /* own, of a fine block */
+    const int32_t *before_bias, *after_bias;
     const int16_t *operand1, *space_bias, *space_m, *operand2;
     const int8_t *space; /* [3][3][wide] */
 } cwic_block;

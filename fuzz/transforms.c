@@ -123,7 +123,9 @@ static cwic_transform *transform_of(const cwic_shape *s, const arrays *a, int sy
     given.word_count = a->word_count;
     given.half_count = a->half_count;
     given.byte_count = a->byte_count;
-    return synthesis ? cwic_synthesis_new(s, &given, simd, result) : cwic_analysis_new(s, &given, simd, result);
+    cwic_shape coarse = *s; /* an analysis has no fine blocks */
+    coarse.fine = 0;
+    return synthesis ? cwic_synthesis_new(s, &given, simd, result) : cwic_analysis_new(&coarse, &given, simd, result);
 }
 
 /* ---- passes ------------------------------------------------------------------------------------------------ */
@@ -225,7 +227,7 @@ static void cancelled(const cwic_transform *t, int synthesis, picture *p, uint32
 
 /* ---- sound weights ----------------------------------------------------------------------------------------- */
 
-static const cwic_shape SHAPES[2] = {{WIDE, BLOCKS, CHANNELS, 0, 5, 4}, {2 * WIDE, 1, CHANNELS, 1, 17, 1}};
+static const cwic_shape SHAPES[2] = {{WIDE, BLOCKS, CHANNELS, 0, 5, 4, 1}, {2 * WIDE, 1, CHANNELS, 1, 17, 1, 0}};
 static cwic_transform *sound_transforms[2][2][SIMD];
 
 static void make_transforms(void)
@@ -305,6 +307,7 @@ static void hostile_weights(input *in)
     s.normalised = (int32_t)(how >> 1 & 1);
     s.wide = how & 4 ? 2 * WIDE : WIDE;
     s.blocks = (int32_t)(byte(in) % 3);
+    s.fine = s.blocks && synthesis ? (int32_t)(how >> 5) % (s.blocks + 1) : 0;
     s.channels = 2 * (1 + (int32_t)(byte(in) % 6));
     s.features = 1 + (int32_t)(byte(in) % 20);
     s.levels = 1 + (int32_t)(byte(in) % 32);
@@ -312,9 +315,10 @@ static void hostile_weights(input *in)
     a = sound(&s, synthesis);
     wrong = s;
     if (how & 8) {
-        int32_t *fields[] = {&wrong.wide, &wrong.blocks, &wrong.channels, &wrong.features, &wrong.levels};
+        int32_t *fields[] = {&wrong.wide, &wrong.blocks, &wrong.channels, &wrong.features, &wrong.levels,
+                             &wrong.fine};
         const uint32_t which = byte(in);
-        *fields[which % 5] = LARGE[which / 5 % 8];
+        *fields[which % 6] = LARGE[which / 6 % 8];
     }
     left = (size_t)(in->end - in->at);
     if (how & 16 && left > 3) { /* nothing else */

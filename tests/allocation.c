@@ -105,7 +105,7 @@ static int32_t transforms(void)
     static const int32_t words_of[2] = {WORDS + 1 + 3 + CHANNELS + FEATURES + LEVELS, WORDS + 2 + 192};
     static const int32_t halves_of[2] = {HALVES + 192 * WIDE + (WIDE + 192) * CHANNELS + 16 * WIDE * FEATURES + FEATURES,
                                          HALVES + CHANNELS * WIDE + (WIDE + CHANNELS) * 192};
-    static const cwic_shape shape = {WIDE, BLOCKS, CHANNELS, 1, FEATURES, LEVELS};
+    static const cwic_shape shape = {WIDE, BLOCKS, CHANNELS, 1, FEATURES, LEVELS, 0};
     static int32_t words[2000];
     static int16_t halves[20000], codes[CHANNELS * 16], levels[4];
     static int8_t bytes[BLOCKS * (6 * WIDE * WIDE + 9 * WIDE)];

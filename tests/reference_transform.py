@@ -103,7 +103,8 @@ class Transform:
             matrices = {"before": octets.take(n, n), "space": octets.take(9, n), "after": octets.take(n, n)}
             matrices |= {"widen": octets.take(n, 2 * n), "narrow": octets.take(2 * n, n)}
             named = dict(zip(("before_bias", "after_bias", "widen_bias", "narrow_bias"), biases[b], strict=True))
-            self.blocks.append({**matrices, **named, **small[b], "shifts": shifts[b]})
+            fine = self.synthesis and b < config.get("fine", 0)
+            self.blocks.append({**matrices, **named, **small[b], "shifts": shifts[b], "fine": fine})
         octets.end()
 
     def enter_and_blocks(self, v: Ints, rate: int, rows: int, columns: int) -> Ints:
@@ -113,14 +114,16 @@ class Transform:
         x = sat(mul(u, at(self.multiplier, t, -512)) + at(self.shift, t, -512))
         for b in self.blocks:
             a = b["shifts"]
-            q = np.clip(mul(x, b["operand1"]), -127, 127)
-            h = np.clip(mul(sat(product(q, b["before"], b["before_bias"], 2**24) >> a[0]), b["before_m"]), 0, 127)
+            reach, limit = (4095, 2**31) if b["fine"] else (127, 2**24)
+            q = np.clip(mul(x, b["operand1"]), -reach, reach)
+            h = np.clip(mul(sat(product(q, b["before"], b["before_bias"], limit) >> a[0]), b["before_m"]), 0, reach)
             around = np.pad(h.reshape(rows, columns, -1), ((1, 1), (1, 1), (0, 0)))
             taps = [around[y : y + rows, x0 : x0 + columns] for y in range(3) for x0 in range(3)]
-            s = b["space_bias"] + sum(w * tap for w, tap in zip(b["space"], taps, strict=True))
-            assert np.abs(s).max() < 2**15
-            g = np.clip(mul(s.reshape(len(x), -1), b["space_m"]), -127, 127)
-            x = sat(x + mul(sat(product(g, b["after"], b["after_bias"], 2**24) >> a[1]), b["after_m"]))
+            s = sum(w * tap for w, tap in zip(b["space"], taps, strict=True))
+            s = sat((s + 32 * b["space_bias"] + 16) >> 5) if b["fine"] else s + b["space_bias"]
+            assert np.abs(s).max() <= 2**15
+            g = np.clip(mul(s.reshape(len(x), -1), b["space_m"]), -reach, reach)
+            x = sat(x + mul(sat(product(g, b["after"], b["after_bias"], limit) >> a[1]), b["after_m"]))
             q = np.clip(mul(x, b["operand2"]), -127, 127)
             w = np.clip(mul(sat(product(q, b["widen"], b["widen_bias"], 2**24) >> a[2]), b["widen_m"]), 0, 127)
             x = sat(x + mul(sat(product(w, b["narrow"], b["narrow_bias"], 2**24) >> a[3]), b["narrow_m"]))

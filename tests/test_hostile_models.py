@@ -41,6 +41,7 @@ def with_part(weights: bytes, kind: layout.Kind, name: str, value: int, at: int 
 HUGE = 10**12
 WRONG = [
     ("wide", HUGE), ("wide", 0), ("wide", 16.0), ("wide", "16"), ("blocks", HUGE), ("blocks", -1),
+    ("fine", HUGE), ("fine", -1), ("fine", False),
     ("context_hidden", 24), ("map_hidden", HUGE), ("map_features", True), ("levels", 33), ("levels", None),
     ("lambda_slope", float("inf")), ("lambda_middle", float("nan")), ("code_limit", 512),
 ]  # fmt: skip
@@ -103,6 +104,7 @@ HOSTILE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda w: with_config(w, normalised=True), "analysis.words is int32"),
     (lambda w: with_config(w, groups=[2, 4]), "analysis.words is int32"),
     (lambda w: with_config(w, levels=3), "analysis.words is int32"),
+    (lambda w: with_config(w, fine=2), "config: fine is 2, wanted at most the 1 blocks"),
     (lambda w: with_config(w, groups=[4]), CONTEXT),
     (lambda w: with_config(w, context_hidden=32), CONTEXT),
     *(

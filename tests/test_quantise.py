@@ -36,7 +36,8 @@ class Exported(NamedTuple):
 def exported(request: pytest.FixtureRequest) -> Iterator[Exported]:
     """A small model with random blocks, and its integers."""
     torch.manual_seed(5)
-    config = Config(wide=32, blocks=2, groups=(4, 4, 8), context_hidden=16, map_features=16, normalised=request.param)
+    config = Config(wide=32, blocks=2, groups=(4, 4, 8), context_hidden=16, map_features=16,
+                    normalised=request.param, fine=int(request.param))  # fmt: skip
     model = Cwic1(config).requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.startswith("context."):

@@ -19,11 +19,21 @@ BLOCKS = ["L-33x64-q50-blocks", "RGBA-40x40-q50-grey-blocks"]
 LOSSLESS = ["L-1x1", "LA-33x20", "RGB-20x33-q100-grey", "RGBA-17x17-q100-grey"]
 
 
-@pytest.mark.parametrize("name", ["L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles", *BLOCKS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            f"golden1-{each}"
+            for each in ("L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles", *BLOCKS)
+        ),
+        "goldenfine-RGBA-17x31-q50",
+        "goldenfine-RGB-96x64-q100",
+    ],
+)
 def test_golden_files_decode_to_their_samples(name: str) -> None:
     """As they were when they were made, and as C makes them: exactly."""
-    path = GOLDEN / f"golden1-{name}.cwic"
-    samples, header = reference.decode(path.read_bytes(), reference.read_weights(GOLDEN / "golden1.safetensors"))
+    path, weights = GOLDEN / f"{name}.cwic", GOLDEN / f"{name.partition('-')[0]}.safetensors"
+    samples, header = reference.decode(path.read_bytes(), reference.read_weights(weights))
     wanted = json.loads((GOLDEN / "index.json").read_text())[path.name]
     assert header["mode"] == wanted["mode"] and samples.dtype == np.uint8
     assert hashlib.sha256(samples.tobytes()).hexdigest() == wanted["pixels"]

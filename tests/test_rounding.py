@@ -18,7 +18,7 @@ from training.quantise import encode, quantise
 from training.rounded import SCALES, Synthesis
 from training.rounding import Tuner
 
-CONFIG = Config(wide=32, blocks=2, groups=(2, 2, 4), context_hidden=16, map_features=8, levels=3)
+CONFIG = Config(wide=32, blocks=2, groups=(2, 2, 4), context_hidden=16, map_features=8, levels=3, fine=1)
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +34,23 @@ def parts(model: Cwic1) -> dict[str, dict[str, np.ndarray]]:
 class OneByOne(Synthesis):
     """The same with its blocks operation by operation, whose gradients torch finds."""
 
-    def block(self, x: Tensor, name: str) -> Tensor:
-        return Twin.block(self, x, name)
+    def block(self, x: Tensor, name: str, fine: bool) -> Tensor:
+        return Twin.block(self, x, name, fine)
 
 
-def test_written_gradients_are_those_that_torch_finds(parts: dict[str, dict[str, np.ndarray]]) -> None:
+@pytest.mark.parametrize("name", ["block0", "block1"])  # a fine block, and one that is not
+def test_written_gradients_are_those_that_torch_finds(parts: dict[str, dict[str, np.ndarray]], name: str) -> None:
     torch.manual_seed(1)
     x, weight = torch.randn(2, 6, 5, CONFIG.wide) * 3000, torch.randn(2, 6, 5, CONFIG.wide)
     found = []
     for kind in (Synthesis, OneByOne):
         transform, stream = kind(CONFIG, parts["synthesis"]), x.clone().requires_grad_()
-        (transform.block(stream, "block1") * weight).sum().backward()
+        (transform.block(stream, name, name == "block0") * weight).sum().backward()
         learned = {name: p.grad for name, p in transform.thetas.items() if p.grad is not None}
         found.append({"x": stream.grad, **learned})
     assert found[0].keys() == found[1].keys() and len(found[0]) == 16
-    for name, mine in found[0].items():  # products of the backward pass are in bfloat16, and ties may fall elsewhere
-        assert (mine - found[1][name]).norm() < 0.05 * found[1][name].norm(), name
+    for part, mine in found[0].items():  # products of the backward pass are in bfloat16, and ties may fall elsewhere
+        assert (mine - found[1][part]).norm() < 0.05 * found[1][part].norm(), part
 
 
 def test_what_did_not_learn_comes_back_as_it_was(parts: dict[str, dict[str, np.ndarray]]) -> None:

@@ -12,8 +12,8 @@ from tests.random_transforms import random_arrays
 from tests.reference_transform import Transform
 
 CONFIGS = [
-    Config(wide=32, blocks=2, groups=(2, 4, 6), map_features=5, levels=4),
-    Config(wide=96, blocks=3, groups=(4, 10), map_features=32, levels=8, normalised=True),
+    Config(wide=32, blocks=2, groups=(2, 4, 6), map_features=5, levels=4, fine=1),
+    Config(wide=96, blocks=3, groups=(4, 10), map_features=32, levels=8, normalised=True, fine=2),
     Config(wide=32, blocks=0, groups=(2,), map_features=1, levels=1),
     Config(wide=160, blocks=1, groups=(4, 4, 8, 8, 16, 24, 32, 32), levels=8, normalised=True),
 ]

@@ -98,19 +98,41 @@ BOUNDS = [
     ("block1.narrow", "block1.narrow.bias", "block1.narrow.weight", 127, 2**24),
     ("block0.space", "block0.space.bias", "block0.space.weight", 127, 2**15),
 ]
+# The same of a synthesis whose first block is fine.
+FINE = [
+    ("block0.before", "block0.before.bias", "block0.before.weight", 4095, 2**31),
+    ("block0.after", "block0.after.bias", "block0.after.weight", 4095, 2**31),
+    ("block1.before", "block1.before.bias", "block1.before.weight", 127, 2**24),
+    ("block1.space", "block1.space.bias", "block1.space.weight", 127, 2**15),
+]
 
 
-@pytest.mark.parametrize(("name", "bias", "weight", "reach", "limit"), BOUNDS)
+@pytest.mark.parametrize(
+    ("fine", "name", "bias", "weight", "reach", "limit"),
+    [(0, *each) for each in BOUNDS] + [(1, *each) for each in FINE],
+)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_sums_stop_below_their_limit(name: str, bias: str, weight: str, reach: int, limit: int, sign: int) -> None:
-    parts = random_parts(small(), "synthesis", seed=2)
+def test_sums_stop_below_their_limit(
+    fine: int, name: str, bias: str, weight: str, reach: int, limit: int, sign: int
+) -> None:
+    config = small(fine=fine)
+    parts = random_parts(config, "synthesis", seed=2)
     output = 3
     parts[bias] = parts[bias].astype(np.int64)
     rest = reach * int(np.abs(parts[weight].astype(np.int64)).reshape(-1, parts[bias].size).sum(0)[output])
     parts[bias][output] = sign * (limit - 1 - rest)
-    layout.check(small(), "synthesis", parts)
+    layout.check(config, "synthesis", parts)
     parts[bias][output] += sign
     with pytest.raises(ModelError, match=rf"{name}, output {output}: sums reach {limit}, not below {limit}"):
+        layout.check(config, "synthesis", parts)
+
+
+def test_sums_of_3x3_in_a_fine_block_fit_whatever_they_are() -> None:
+    parts = random_parts(small(fine=1), "synthesis", seed=2)
+    parts["block0.space.weight"] = np.full((3, 3, 32), -128)
+    parts["block0.space.bias"] = np.full(32, -32768)
+    layout.check(small(fine=1), "synthesis", parts)
+    with pytest.raises(ModelError, match=r"block0\.space, output 0"):
         layout.check(small(), "synthesis", parts)
 
 

@@ -25,7 +25,7 @@ from training.networks.quantisers import channel_masks, useful_levels
 
 CONFIGS = [
     Config(wide=32, blocks=2, groups=(2, 4, 6), map_features=5, levels=4),
-    Config(wide=96, blocks=3, groups=(4, 10), map_features=32, levels=8, normalised=True),
+    Config(wide=96, blocks=3, groups=(4, 10), map_features=32, levels=8, normalised=True, fine=2),
     Config(wide=32, blocks=0, groups=(2,), map_features=1, levels=1),
 ]
 

@@ -140,7 +140,7 @@ def test_hostile_weights_are_refused(weights: Path, tmp_path: Path) -> None:
     for k in range(10):
         data = bytearray(plain)
         if k < 6:  # one of the facts
-            struct.pack_into("<i", data, 16 + 4 * rng.randrange(12), rng.choice((-1, 0, 1, 33, 2**31 - 1)))
+            struct.pack_into("<i", data, 16 + 4 * rng.randrange(13), rng.choice((-1, 0, 1, 33, 2**31 - 1)))
         else:
             for _ in range(20):
                 data[rng.randrange(16, len(data))] = rng.choice((0, 127, 128, 255))

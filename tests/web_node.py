@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "v1"
 OLDEST = 18  # version of Node
 
+
 def _missing() -> str:
     """Why Node cannot be used here; empty if it can."""
     if not (node := shutil.which("node")):
@@ -33,7 +34,7 @@ needs_node = pytest.mark.skipif(bool(_missing()), reason=_missing())
 def make_weights(folder: Path) -> Path:
     """Writes the weights of all released models, and of the golden files' own."""
     web.main(str(folder))
-    web.main(str(folder), str(GOLDEN / "golden1.safetensors"))
+    web.main(str(folder), *(str(GOLDEN / f"{name}.safetensors") for name in ("golden1", "goldenfine")))
     return folder
 
 

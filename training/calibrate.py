@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pillow_cwic.transforms import layout
-from pillow_cwic.transforms.layout import LATENT, OPERAND, TABLE_ENTRIES
+from pillow_cwic.transforms.layout import EXIT, FINE_BITS, LATENT, OPERAND, TABLE_ENTRIES
 from pillow_cwic.transforms.torch import integer
 from training.fit import compensated, positive_span, regress, symmetric_span
 from training.networks.layers import MixBlock, Trunk
@@ -23,6 +23,8 @@ from training.networks.transforms import Analysis, Synthesis
 
 IMPORTANCE = 0.9  # how fast a position's weight grows with t: errors show where there are few others
 STREAM_PEAK = 10000  # the largest magnitude in the stream that the calibration may give
+FINER = 8  # steps of fine blocks for one of others: the limits leave room for four times the range
+ROOM, FINE_ROOM = 240.0, 8.0  # how much more than a ReLU's result the 16 bits before its multiplier hold
 LEAST_SCALE = 5.0  # of sums to results up to 127: so that four times these fit the 16 bits before the multiplier
 PRIOR = 0.1  # strength of the pull of a fitted matrix to the float one
 
@@ -45,9 +47,9 @@ def largest_shift(scale_limits: Tensor) -> int:
 class Exporter:
     """What the export of one transform knows: its parts so far, the weights of positions, and a log of errors."""
 
-    def __init__(self, transform: Analysis | Synthesis, rates: list[int], grid: tuple[int, int]) -> None:
-        """Calibration is on ``len(rates)`` crops, each of ``grid`` positions at its rate."""
-        self.transform, self.rates = transform, rates
+    def __init__(self, transform: Analysis | Synthesis, rates: list[int], grid: tuple[int, int], fine: int = 0) -> None:
+        """Calibration is on ``len(rates)`` crops, each of ``grid`` positions at its rate; the first blocks are fine."""
+        self.transform, self.rates, self.fine = transform, rates, fine
         self.parts: dict[str, Tensor] = {}
         self.unit = torch.empty(0)  # of the stream, for each channel: what 1 of a float stream is
         weight = torch.exp(IMPORTANCE * torch.tensor(rates).clamp(-512, 512) / 512)
@@ -69,7 +71,9 @@ class Exporter:
         scaled = (w * q).t()
         return q_mean.double(), y_mean.double(), (scaled @ q).double(), (scaled @ y).double()
 
-    def fit(self, name: str, q: Tensor, wanted: Tensor, prior: Tensor, room: Tensor | float) -> Tensor:
+    def fit(
+        self, name: str, q: Tensor, wanted: Tensor, prior: Tensor, room: Tensor | float, fine: bool = False
+    ) -> Tensor:
         """A product of a block: from operands q to ``wanted``, both (N, h, w, channels), near the matrix ``prior``.
 
         ``room`` is how much the sum before the multiplier may hold more than the result; returns the result.
@@ -89,9 +93,9 @@ class Exporter:
         self.parts[f"{name}.bias"] = bias.to(torch.int32)
         self.parts[f"{name}.m"] = multiplier.to(torch.int32)
         self.parts[f"{name}.shift"] = torch.tensor(shift, dtype=torch.int32)
-        return integer.affine(q, self.parts, name)
+        return integer.affine(q, self.parts, name, fine)
 
-    def space(self, name: str, h: Tensor, wanted: Tensor, prior: Tensor) -> Tensor:
+    def space(self, name: str, h: Tensor, wanted: Tensor, prior: Tensor, fine: bool) -> Tensor:
         """The 3x3 sums: from h to ``wanted``, both (N, h, w, C), near ``prior``, (C, 9)."""
         _, height, width, channels = h.shape
         around = F.pad(h.float(), (0, 0, 1, 1, 1, 1))
@@ -111,20 +115,22 @@ class Exporter:
         y_mean = y_mean.double()
         weight = regress(covariance, cross, prior.double()[..., None], PRIOR)[..., 0]
         bias = y_mean - (means * weight).sum(1)
-        highest = torch.minimum(OPERAND / weight.abs().amax(1), 32700 / (OPERAND * weight.abs().sum(1) + bias.abs()))
+        one = 2.0**FINE_BITS if fine else 1.0  # of the sums for one of what meets the multiplier
+        most = one * 32700 / (weight.new_tensor(EXIT) if fine else OPERAND * weight.abs().sum(1) + bias.abs())
+        highest = torch.minimum(OPERAND / weight.abs().amax(1), most)
         slack = torch.ones_like(highest)
         for _ in range(20):
-            multiplier = (2.0**15 / (slack * highest)).ceil().clamp(1, 32767)
-            scale = 2.0**15 / multiplier
+            multiplier = (one * 2.0**15 / (slack * highest)).ceil().clamp(1, 32767)
+            scale = one * 2.0**15 / multiplier
             rounded = compensated(covariance, (weight * scale[:, None])[..., None])[..., 0]
-            whole_bias = (y_mean * scale - (means * rounded).sum(1)).round()
-            excess = OPERAND * rounded.abs().sum(1) + whole_bias.abs() >= 2**15
+            whole_bias = ((y_mean * scale - (means * rounded).sum(1)) / one).round()
+            excess = (0 if fine else OPERAND * rounded.abs().sum(1)) + whole_bias.abs() >= 2**15
             if not excess.any():
                 break
             slack = torch.where(excess, 0.97 * slack, slack)
         self.parts[f"{name}.weight"] = rounded.t().reshape(3, 3, channels).to(torch.int8)
         self.parts[f"{name}.bias"], self.parts[f"{name}.m"] = whole_bias.to(torch.int32), multiplier.to(torch.int32)
-        return integer.space(h, self.parts, name)
+        return (integer.fine_space if fine else integer.space)(h, self.parts, name)
 
     def entrance(self, inputs: Tensor, unit: Tensor, centre: Tensor, more: Tensor | float) -> Tensor:
         """Inputs (N, h, w, C) in 1 / ``unit`` (C,) to the stream less ``centre``. ``more`` adds to the bias."""
@@ -166,28 +172,31 @@ class Exporter:
             name = f"block{index}"
             start, middle, end = streams[2 * index : 2 * index + 3]
 
-            q, q_unit = self.operand(f"{name}.operand1", x, spans[2 * index][1])
+            fine = index < self.fine
+            finer, reach, room = (FINER, EXIT, FINE_ROOM) if fine else (1, OPERAND, ROOM)
+            q, q_unit = self.operand(f"{name}.operand1", x, spans[2 * index][1] / finer, reach)
             before = apply(block.before, start)
             prior = rows_of(block.before) / q_unit[:, None]
-            h_step = self.relu_step(before, prior)
-            h = self.fit(f"{name}.before", q, before / h_step, prior / h_step, 240.0).clamp(0, OPERAND)
+            h_step = self.relu_step(before, prior * finer) / finer
+            h = self.fit(f"{name}.before", q, before / h_step, prior / h_step, room, fine).clamp(0, reach)
             self.note(f"{name}.before", h * h_step, before.relu())
 
             around = block.space(before.relu().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             g_centre, g_step = symmetric_span(around.flatten(0, -2), self.weights)
-            g_step = self.alive(g_step)
+            g_step = self.alive(g_step) / finer
             prior = block.space.weight.detach().flatten(1) * (h_step / g_step)[:, None]
-            g = self.space(f"{name}.space", h, (around - g_centre) / g_step, prior)
+            g = self.space(f"{name}.space", h, (around - g_centre) / g_step, prior, fine)
             self.note(f"{name}.space", g * g_step + g_centre, around)
 
-            x = self.add(f"{name}.after", block.after, g, g_step, x, (middle - centres[2 * index + 1]) * self.unit)
+            wanted = (middle - centres[2 * index + 1]) * self.unit
+            x = self.add(f"{name}.after", block.after, g, g_step, x, wanted, fine)
             self.note(f"{name}.after", x / self.unit + centres[2 * index + 1], middle)
 
             q, q_unit = self.operand(f"{name}.operand2", x, spans[2 * index + 1][1])
             widen = apply(block.widen, middle)
             prior = rows_of(block.widen) / q_unit[:, None]
             w_step = self.relu_step(widen, prior)
-            w = self.fit(f"{name}.widen", q, widen / w_step, prior / w_step, 240.0).clamp(0, OPERAND)
+            w = self.fit(f"{name}.widen", q, widen / w_step, prior / w_step, ROOM).clamp(0, OPERAND)
             self.note(f"{name}.widen", w * w_step, widen.relu())
 
             x = self.add(f"{name}.narrow", block.narrow, w, w_step, x, (end - centres[2 * index + 2]) * self.unit)
@@ -217,15 +226,17 @@ class Exporter:
         step = positive_span(values.flatten(0, -2).relu(), self.weights)
         return torch.maximum(self.alive(step), prior.abs().amax(0) * LEAST_SCALE / OPERAND)
 
-    def operand(self, name: str, x: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    def operand(self, name: str, x: Tensor, step: Tensor, reach: int = OPERAND) -> tuple[Tensor, Tensor]:
         """The stream as an operand, and how much of it there is to 1 of the float stream."""
         m = (32768 / (self.unit * self.alive(step))).round().clamp(1, 32767)
         self.parts[name] = m.to(torch.int32)
-        return integer.operand(x, self.parts[name]), self.unit * m / 32768
+        return integer.operand(x, self.parts[name], reach), self.unit * m / 32768
 
-    def add(self, name: str, layer: nn.Conv2d, g: Tensor, step: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
+    def add(
+        self, name: str, layer: nn.Conv2d, g: Tensor, step: Tensor, x: Tensor, wanted: Tensor, fine: bool = False
+    ) -> Tensor:
         """A layer that adds to the stream x what it lacks of ``wanted``; g in ``step``."""
         lacking = wanted - x
         prior = rows_of(layer) * step[:, None] * self.unit
         room = 0.9 * 32767 / lacking.flatten(0, -2).abs().amax(0).clamp(min=1).double()
-        return integer.sat(x + self.fit(name, g, lacking, prior, room))
+        return integer.sat(x + self.fit(name, g, lacking, prior, room, fine))

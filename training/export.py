@@ -16,6 +16,8 @@ import shutil
 from pathlib import Path
 
 from pillow_cwic import models
+from pillow_cwic.models.config import Config
+from pillow_cwic.models.weights import read
 from training.networks.model import Cwic1, count_macs
 from training.quantise import crops, freeze
 from training.released import MASTERS
@@ -127,7 +129,11 @@ def main() -> None:
     args = parser.parse_args()
     model, facts = load_average(args.run)
     said = facts_of(args.name, args.tuning, facts)
-    data = args.integers.read_bytes() if args.integers else freeze(model, crops(args.data), said)
+    if args.integers:
+        data = args.integers.read_bytes()
+        model.config = Config.from_dict(read(data).config)
+    else:
+        data = freeze(model, crops(args.data), said)
     path = release(data, args.name, args.tuning)
     (MASTERS / f"{args.name}-{args.tuning}.safetensors").write_bytes(masters(model, said))
     with (args.run / "log.csv").open(newline="") as f:

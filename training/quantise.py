@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def room(x: Tensor) -> Tensor:
 def synthesis(model: Cwic1, codes: Tensor, rates: list[int]) -> Exporter:
     """Parts of the synthesis, calibrated on codes (N, C, h, w) at rates T."""
     transform, t = model.synthesis, torch.tensor(rates) / 512
-    export = Exporter(transform, rates, codes.shape[2:])
+    export = Exporter(transform, rates, codes.shape[2:], model.config.fine)
     scaled = codes * transform.gain(t)
     y = transform.latents(codes, t)
     before = unit = LATENT / room(last(y))
@@ -270,12 +271,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of training pictures, for the calibration")
     parser.add_argument("--run", type=Path, help="folder of a run, in place of the released model")
     parser.add_argument("--tuning", default="mse")
+    parser.add_argument("--fine", type=int, default=1, help="fine blocks of the synthesis, FORMAT.md section 6.4")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--measure", type=Path, help="folder of pictures on which the loss is measured")
     parser.add_argument("--every", type=int, default=3, help="of which every so many is taken")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, facts = load_average(args.run) if args.run else (load_released(tuning=args.tuning), {"step": 0})
+    model.config = replace(model.config, fine=args.fine)
     parts = quantise(model, crops(args.data), log=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_bytes(weights_file(model, parts, facts_of("cwic1", args.tuning, facts)))

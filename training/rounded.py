@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from pillow_cwic.models.config import Config
 from pillow_cwic.transforms import layout
-from pillow_cwic.transforms.layout import EXIT, OPERAND, STREAM, Parts
+from pillow_cwic.transforms.layout import EXIT, FINE_BITS, OPERAND, STREAM, Parts, is_fine
 from pillow_cwic.transforms.torch.twin import SynthesisTwin, Twin
+from training.calibrate import FINER
 
 LEARNS = ("weight", "bias", "operand1", "operand2", "m")  # the last names of parts that do
 SCALES = ("operand1", "operand2", "m")  # of which these say how coarse an operand is
@@ -58,24 +59,26 @@ class Block(torch.autograd.Function):
     """A block of FORMAT.md section 6.4 on places (N, h, w, C), with its gradients written out.
 
     Three to four times as fast as operation by operation, most of which are passes over memory. Matrices are (inputs,
-    outputs) with a bias and a factor for each output; ``space`` is (3, 3, C).
+    outputs) with a bias and a factor for each output; ``space`` is (3, 3, C). ``reach`` is the largest operand of the
+    upper half, which a fine block has more of.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, q1: Tensor, before: Tensor, before_bias: Tensor, before_m: Tensor, space: Tensor,
-                space_bias: Tensor, space_m: Tensor, after: Tensor, after_bias: Tensor, after_m: Tensor, q2: Tensor,
-                widen: Tensor, widen_bias: Tensor, widen_m: Tensor, narrow: Tensor, narrow_bias: Tensor,
+    def forward(ctx: Any, x: Tensor, reach: int, q1: Tensor, before: Tensor, before_bias: Tensor, before_m: Tensor,
+                space: Tensor, space_bias: Tensor, space_m: Tensor, after: Tensor, after_bias: Tensor, after_m: Tensor,
+                q2: Tensor, widen: Tensor, widen_bias: Tensor, widen_m: Tensor, narrow: Tensor, narrow_bias: Tensor,
                 narrow_m: Tensor) -> Tensor:  # fmt: skip
         n, rows, columns, c = ctx.size = x.shape
+        ctx.reach = reach
         x = x.reshape(-1, c)
         taps = space.permute(2, 0, 1)[:, None].contiguous()
-        operand1 = (x * q1).round_().clamp_(-OPERAND, OPERAND)
+        operand1 = (x * q1).round_().clamp_(-reach, reach)
         pre_h = torch.addmm(before_bias, operand1, before).mul_(before_m)
-        h = pre_h.round().clamp_(0, OPERAND)
+        h = pre_h.round().clamp_(0, reach)
         planes = h.view(n, rows, columns, c).permute(0, 3, 1, 2)
         sums = F.conv2d(planes, taps, space_bias, padding=1, groups=c).permute(0, 2, 3, 1).reshape(-1, c)
         pre_g = sums * space_m
-        g = pre_g.round().clamp_(-OPERAND, OPERAND)
+        g = pre_g.round().clamp_(-reach, reach)
         middle = torch.addmm(after_bias, g, after).mul_(after_m).add_(x).clamp_(-STREAM, STREAM - 1)
         operand2 = (middle * q2).round_().clamp_(-OPERAND, OPERAND)
         pre_w = torch.addmm(widen_bias, operand2, widen).mul_(widen_m)
@@ -91,43 +94,45 @@ class Block(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (x, q1, operand1, before, before_m, pre_h, h, taps, space_m, pre_g, g, after, after_m, middle, q2, operand2,
          widen, widen_m, pre_w, w, narrow, narrow_m) = ctx.saved_tensors  # fmt: skip
-        n, rows, columns, c = ctx.size
+        (n, rows, columns, c), reach = ctx.size, ctx.reach
         gradient = gradient.reshape(-1, c)
 
-        def product(of_sums: Tensor, inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """Gradients of a product's inputs, weight and bias."""
-            half = of_sums.to(torch.bfloat16)
-            of_weight = (inputs.to(torch.bfloat16).t() @ half).float()  # operands have 8 bits: exact
-            return (half @ weight.to(torch.bfloat16).t()).float(), of_weight, of_sums.sum(0)
+        upper = torch.bfloat16 if reach == OPERAND else torch.float32  # holds operands exactly
 
-        def inside(of_rounded: Tensor, pre: Tensor, factor: Tensor, lowest: int) -> tuple[Tensor, Tensor]:
+        def product(of_sums: Tensor, inputs: Tensor, weight: Tensor, kind: torch.dtype) -> tuple[Tensor, ...]:
+            """Gradients of a product's inputs, weight and bias."""
+            half = of_sums.to(kind)
+            of_weight = (inputs.to(kind).t() @ half).float()
+            return (half @ weight.to(kind).t()).float(), of_weight, of_sums.sum(0)
+
+        def inside(of_rounded: Tensor, pre: Tensor, factor: Tensor, lowest: int, most: int) -> tuple[Tensor, Tensor]:
             """Gradients of the sums, in place, and of their factor, where clipping took nothing away."""
-            of_rounded.mul_((pre > lowest - 0.5) & (pre < OPERAND + 0.5))
+            of_rounded.mul_((pre > lowest - 0.5) & (pre < most + 0.5))
             of_factor = torch.linalg.vecdot(of_rounded, pre, dim=0) / factor
             return of_rounded.mul_(factor), of_factor
 
-        def operand(of_operand: Tensor, stream: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        def operand(of_operand: Tensor, stream: Tensor, factor: Tensor, most: int) -> tuple[Tensor, Tensor]:
             """Gradients of the stream and of the factor that made it an operand."""
-            of_operand.mul_((stream * factor).abs_() < OPERAND + 0.5)
+            of_operand.mul_((stream * factor).abs_() < most + 0.5)
             return of_operand * factor, torch.linalg.vecdot(of_operand, stream, dim=0)
 
-        of_w, of_narrow, of_narrow_bias = product(gradient * narrow_m, w, narrow)
-        of_sums, of_widen_m = inside(of_w, pre_w, widen_m, 0)
-        of_operand2, of_widen, of_widen_bias = product(of_sums, operand2, widen)
-        of_middle, of_q2 = operand(of_operand2, middle, q2)
+        of_w, of_narrow, of_narrow_bias = product(gradient * narrow_m, w, narrow, torch.bfloat16)
+        of_sums, of_widen_m = inside(of_w, pre_w, widen_m, 0, OPERAND)
+        of_operand2, of_widen, of_widen_bias = product(of_sums, operand2, widen, torch.bfloat16)
+        of_middle, of_q2 = operand(of_operand2, middle, q2, OPERAND)
         of_middle += gradient
-        of_g, of_after, of_after_bias = product(of_middle * after_m, g, after)
-        of_sums, of_space_m = inside(of_g, pre_g, space_m, -OPERAND)
+        of_g, of_after, of_after_bias = product(of_middle * after_m, g, after, upper)
+        of_sums, of_space_m = inside(of_g, pre_g, space_m, -reach, reach)
         of_h, of_taps, of_space_bias = torch.ops.aten.convolution_backward(
             of_sums.view(n, rows, columns, c).permute(0, 3, 1, 2), h.view(n, rows, columns, c).permute(0, 3, 1, 2),
             taps, [c], [1, 1], [1, 1], [1, 1], False, [0, 0], c, [True, True, True],
         )  # fmt: skip
-        of_sums, of_before_m = inside(of_h.permute(0, 2, 3, 1).reshape(-1, c), pre_h, before_m, 0)
-        of_operand1, of_before, of_before_bias = product(of_sums, operand1, before)
-        of_x, of_q1 = operand(of_operand1, x, q1)
+        of_sums, of_before_m = inside(of_h.permute(0, 2, 3, 1).reshape(-1, c), pre_h, before_m, 0, reach)
+        of_operand1, of_before, of_before_bias = product(of_sums, operand1, before, upper)
+        of_x, of_q1 = operand(of_operand1, x, q1, reach)
         of_x += of_middle
         return (
-            of_x.view(n, rows, columns, c), of_q1, of_before, of_before_bias, of_before_m,
+            of_x.view(n, rows, columns, c), None, of_q1, of_before, of_before_bias, of_before_m,
             of_taps[:, 0].permute(1, 2, 0), of_space_bias, of_space_m, of_after, of_after_bias, None,
             of_q2, of_widen, of_widen_bias, of_widen_m, of_narrow, of_narrow_bias, None,
         )  # fmt: skip
@@ -138,11 +143,13 @@ class Rounded(nn.Module):
 
     config: Config
     parts: dict[str, Tensor]
+    kind: layout.Kind
 
-    def learn(self, kind: layout.Kind) -> None:
-        """Makes parameters of what learns; ``kind`` as in ``layout``."""
+    def learn(self) -> None:
+        """Makes parameters of what learns."""
         self.units, self.limits, thetas = {}, {}, {}
-        for (array, shapes), dtype in zip(layout.parts(self.config, kind).items(), layout.TYPES.values(), strict=True):
+        parts = layout.parts(self.config, self.kind)
+        for (array, shapes), dtype in zip(parts.items(), layout.TYPES.values(), strict=True):
             for name in shapes:
                 ending = name.rsplit(".", 1)[-1]
                 if ending in LEARNS and not name.startswith("out") and not name.endswith(FIXED):
@@ -155,13 +162,18 @@ class Rounded(nn.Module):
                         thetas[name] = value / self.units[name]
         self.thetas = nn.ParameterDict({name.replace(".", "_"): nn.Parameter(value) for name, value in thetas.items()})
 
+    def is_fine(self, name: str) -> bool:
+        """Whether a part of a block is that of a fine one."""
+        return is_fine(self.config, self.kind, int(name.partition(".")[0].removeprefix("block")))
+
     def unit(self, name: str, value: Tensor, array: str) -> Tensor:
         """What a step of one stands for: the size of a matrix, or about the effect of one on what a bias leads to."""
         if array != "words":
             return value.square().mean().sqrt().clamp(min=1.0)
+        fine = name.partition(".")[2].startswith(("before", "space")) and self.is_fine(name)
         shift = self.parts.get(name.replace(".bias", ".shift"), torch.zeros(()))
         m = self.parts.get(name.replace(".bias", ".m"))
-        return 10 * 2.0**shift * (1.0 if m is None else 32768 / m.clamp(min=1).mean())
+        return (10 * FINER if fine else 10) * 2.0**shift * (1.0 if m is None else 32768 / m.clamp(min=1).mean())
 
     def change(self, name: str) -> Tensor:
         """By what factor a multiplier has changed, but for what it undoes of another's change."""
@@ -188,7 +200,7 @@ class Rounded(nn.Module):
     def rounded(self, x: Tensor) -> Tensor:
         return rounded(x)
 
-    def block(self, x: Tensor, name: str) -> Tensor:
+    def block(self, x: Tensor, name: str, fine: bool) -> Tensor:
         """One block, FORMAT.md section 6.4."""
 
         def layer(step: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,9 +209,12 @@ class Rounded(nn.Module):
             bias = self.part(f"{name}.{step}.bias") - (2**shift / 2 if shift else 0)
             return self.part(f"{name}.{step}.weight"), bias, self.part(f"{name}.{step}.m") / 2 ** (15 + shift)
 
-        space = [self.part(f"{name}.space.{part}") for part in ("weight", "bias", "m")]
+        weight, bias, m = (self.part(f"{name}.space.{part}") for part in ("weight", "bias", "m"))
+        if fine:  # whose sums are shifted before they meet the multiplier
+            bias, m = bias * 2**FINE_BITS, m / 2**FINE_BITS
         out: Tensor = Block.apply(  # type: ignore[no-untyped-call]
-            x, self.part(f"{name}.operand1") / 32768, *layer("before"), *space[:2], space[2] / 32768, *layer("after"),
+            x, EXIT if fine else OPERAND, self.part(f"{name}.operand1") / 32768, *layer("before"), weight, bias,
+            m / 32768, *layer("after"),
             self.part(f"{name}.operand2") / 32768, *layer("widen"), *layer("narrow"),
         )  # fmt: skip
         return out
@@ -209,7 +224,7 @@ class Rounded(nn.Module):
         with torch.no_grad():
             learned = {name: self.part(name).long().numpy() for name in self.limits}
         for name in learned:
-            if name.endswith("space.weight"):
+            if name.endswith("space.weight") and not self.is_fine(name):
                 fit(learned[name], learned[name.replace("weight", "bias")])
         return {name: learned.get(name, value) for name, value in given.items()}
 
@@ -217,13 +232,13 @@ class Rounded(nn.Module):
 class Synthesis(Rounded, SynthesisTwin):
     def __init__(self, config: Config, parts: Parts) -> None:
         SynthesisTwin.__init__(self, config, parts)
-        self.learn("synthesis")
+        self.learn()
 
 
 class Analysis(Rounded, Twin):
     def __init__(self, config: Config, parts: Parts) -> None:
         Twin.__init__(self, config, parts)
-        self.learn("analysis")
+        self.learn()
 
     def forward(self, v: Tensor, rates: list[int]) -> tuple[Tensor, Tensor]:
         """Samples less 128, (N, h, w, 192), to latents before any normalisation, (N, h, w, C), in their units, and z.

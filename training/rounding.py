@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pillow_cwic.models.config import CODE_LIMIT
+from pillow_cwic.models.config import CODE_LIMIT, Config
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout, native
 from pillow_cwic.transforms.layout import PIXEL, Parts
@@ -168,6 +168,7 @@ def main() -> None:
     torch.manual_seed(0)
     model, facts = load_average(args.run) if args.run else (load_released(tuning=args.tuning), {"step": 0})
     weights = read(args.start.read_bytes())
+    model.config = Config.from_dict(weights.config)  # with the fine blocks of the integers
     parts = {
         kind: layout.split(model.config, kind, *(weights.arrays[f"{kind}.{name}"] for name in layout.TYPES))
         for kind in ("synthesis", "analysis")

@@ -12,7 +12,7 @@
  * WebAssembly. */
 enum { MAGIC = 16, MAX_VALUES = 1 << 28 };
 typedef struct {
-    int32_t wide, blocks, normalised, levels, hidden, map_hidden, group_count;
+    int32_t wide, blocks, fine, normalised, levels, hidden, map_hidden, group_count;
     uint32_t words, halves, bytes, weights, biases; /* lengths of the arrays behind the groups, in this order */
 } facts;
 
@@ -37,7 +37,7 @@ static void *joined(const uint8_t **at, size_t count, size_t size)
 
 static int32_t read_arrays(const uint8_t *at)
 {
-    const cwic_shape s = {shape.wide, shape.blocks, 0, shape.normalised, 0, 0};
+    const cwic_shape s = {shape.wide, shape.blocks, 0, shape.normalised, 0, 0, shape.fine};
     cwic_shape whole = s;
     int32_t g, result = CWIC_ERROR_MEMORY;
     int32_t *words = joined(&at, shape.words, 4);

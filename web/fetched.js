@@ -4,7 +4,7 @@
 import { CwicError } from "./container.js";
 
 const MAX_WEIGHTS = 2 ** 28;
-const MAGIC = "cwicweb1";
+const MAGIC = "cwicweb2";
 const STORE = "cwic-weights";
 const MOST_KEPT = 8; // weights of older models leave the store
 

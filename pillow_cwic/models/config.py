@@ -18,7 +18,7 @@ EXACT_UNIT = 1 << EXACT_BITS  # encoders weigh unrounded codes in parts of one
 RATE_UNIT = 512  # the file's rate parameter T counts in parts of t
 MAX_CHANNELS = 192  # values in a block of 8 x 8 pixels
 RANGES: dict[str, tuple[float, float]] = {
-    "wide": (1, 1024), "blocks": (0, 64), "context_hidden": (16, 256), "map_hidden": (16, 256),
+    "wide": (1, 1024), "blocks": (0, 64), "fine": (0, 64), "context_hidden": (16, 256), "map_hidden": (16, 256),
     "map_features": (1, 1024), "levels": (1, 32), "code_limit": (1, CODE_LIMIT), "lambda_middle": (1e-6, 1e6),
     "lambda_slope": (0, 16),
 }  # fmt: skip
@@ -42,6 +42,7 @@ class Config:
     lambda_middle: float = 0.014
     lambda_slope: float = 2.5
     normalised: bool = False
+    fine: int = 0  # of the synthesis transform's blocks, so many of the first hold 13 bits in their upper half
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -51,6 +52,8 @@ class Config:
                 kinds = (int, float) if field.type == "float" else (int,)
                 if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
                     raise ValueError(f"config: {field.name} is {value!r}, wanted {field.type} from {low} to {high}")
+        if self.fine > self.blocks:
+            raise ValueError(f"config: fine is {self.fine}, wanted at most the {self.blocks} blocks")
         if not isinstance(self.normalised, bool):
             raise ValueError(f"config: normalised is {self.normalised!r}, wanted true or false")
         for name in ("context_hidden", "map_hidden"):
@@ -76,8 +79,11 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """The reverse of ``to_dict``. Raises ValueError, which names what is missing, unknown or out of range."""
-        return cls(**checked(values, cls))
+        """The reverse of ``to_dict``. Raises ValueError, which names what is missing, unknown or out of range.
+
+        Without ``fine``, as weights were before there were fine blocks, it is 0.
+        """
+        return cls(**checked({"fine": 0, **values}, cls))
 
 
 def checked(values: dict[str, Any], kind: type[Any]) -> dict[str, Any]:

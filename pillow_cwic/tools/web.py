@@ -6,9 +6,9 @@ alone, in a form that packs well.
 writes each weights file (the released ones by default) to ``FOLDER/ID.weights``, ID the 12 hexadecimal digits by which
 pictures name their model. The layout, integers little-endian, as one gzip stream:
 
-    8 bytes  "cwicweb1"
+    8 bytes  "cwicweb2"
     6 bytes  model id, 2 zero bytes
-    48 bytes i32: wide, blocks, normalised, levels, context_hidden, map_hidden, groups, and lengths of the arrays
+    52 bytes i32: wide, blocks, fine, normalised, levels, context_hidden, map_hidden, groups, and lengths of the arrays
     i32      channels of each group
     then     synthesis.words, .halves, .bytes, context.weights, .biases (FORMAT.md sections 5.1 and 6.7): of each array
              the first bytes of all its values, then the second ones ..
@@ -32,7 +32,7 @@ from pillow_cwic import models
 from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
 
-MAGIC = b"cwicweb1"
+MAGIC = b"cwicweb2"
 FAMILY = b"cwc1"
 ARRAYS: dict[str, type[np.integer[Any]]] = {
     "synthesis.words": np.int32,
@@ -49,8 +49,8 @@ def converted(data: bytes) -> tuple[str, bytes]:
     config = Config.from_dict(weights.config)
     identity = hashlib.sha256(data).digest()[: models.ID_BYTES]
     arrays = [weights.take(name, kind) for name, kind in ARRAYS.items()]
-    shape = config.wide, config.blocks, config.normalised, config.levels, config.context_hidden, config.map_hidden
-    facts = (*shape, len(config.groups), *map(len, arrays), *config.groups)
+    shape = config.wide, config.blocks, config.fine, config.normalised, config.levels
+    facts = (*shape, config.context_hidden, config.map_hidden, len(config.groups), *map(len, arrays), *config.groups)
     little = (array.astype(array.dtype.newbyteorder("<")) for array in arrays)
     planes = [array.view(np.uint8).reshape(-1, array.itemsize) for array in little]
     packed = MAGIC + identity + bytes(2) + struct.pack(f"<{len(facts)}i", *facts)

@@ -32,6 +32,12 @@ GAIN_FROM, GAIN_ENTRIES = -2048, 129
 TABLE_FROM, TABLE_ENTRIES = -512, 33
 STEPS = ("before", "after", "widen", "narrow")  # the products of a block
 STREAM, LATENT, PIXEL, OPERAND, EXIT = 32768, 8191, 128, 127, 4095  # the largest magnitudes
+FINE_BITS = 5  # that 3x3 sums of a fine block have more than others
+
+
+def is_fine(config: Config, kind: Kind, block: int) -> bool:
+    """Whether the upper half of a block holds 13 bits, FORMAT.md section 6.4."""
+    return kind == "synthesis" and block < config.fine
 
 
 def shifts(config: Config, kind: Kind) -> list[str]:
@@ -125,12 +131,15 @@ def _magnitudes(config: Config, kind: Kind, p: Parts) -> Iterator[tuple[str, NDA
 
     entrance = LATENT if kind == "synthesis" else PIXEL
     yield "enter", entrance * sums(p["enter.weight"]) + bias("enter.bias"), 2**31
-    for block in (f"block{b}" for b in range(config.blocks)):
+    for b in range(config.blocks):
+        fine = is_fine(config, kind, b)
         for step in STEPS:
-            name = f"{block}.{step}"
-            yield name, OPERAND * sums(p[f"{name}.weight"]) + bias(f"{name}.bias"), 2**24
-        name = f"{block}.space"
-        yield name, OPERAND * sums(p[f"{name}.weight"]) + bias(f"{name}.bias"), 2**15
+            name = f"block{b}.{step}"
+            reach, limit = (EXIT, 2**31) if fine and step in STEPS[:2] else (OPERAND, 2**24)
+            yield name, reach * sums(p[f"{name}.weight"]) + bias(f"{name}.bias"), limit
+        if not fine:  # whose 3x3 sums fit whatever they are
+            name = f"block{b}.space"
+            yield name, OPERAND * sums(p[f"{name}.weight"]) + bias(f"{name}.bias"), 2**15
     exits = EXIT * sums(p["leave.weight"]) + entrance * sums(p["linear.weight"]) + bias("exit.bias")
     yield "exit", exits, 2**31
     if kind == "analysis":

@@ -50,6 +50,7 @@ class _Transform:
                 config.normalised,
                 config.map_features,
                 config.levels,
+                config.fine if kind == "synthesis" else 0,
             ],
         )
         given = ffi.new("cwic_arrays *", [words, halves, octets, *(part.size for part in parts)])

@@ -1,8 +1,8 @@
 """Makes golden files, once: ``PYTHONPATH=. python tests/golden/make.py``. What is there already is never made again.
 
-``v1/`` pins the format itself: container, alpha, metadata, tiles, context models and range coder. Its two models, one
-of each family, are tiny and were never trained, so that nothing about them will ever improve; their weights lie beside
-the files. From 1.0.0 on ``released/MODEL-TUNING-ID/`` holds files of each released model.
+``v1/`` pins the format itself: container, alpha, metadata, tiles, context models and range coder. Its models, one of
+each family and one with a fine block, are tiny and were never trained, so that nothing about them will ever improve;
+their weights lie beside the files. From 1.0.0 on ``released/MODEL-TUNING-ID/`` holds files of each released model.
 
 A folder holds files, a PNG of what each looked like when it was made, and ``index.json`` with the SHA-256 of each file
 and of the symbols in it: levels and codes as 16-bit numbers, low byte first, layer by layer; for family ``cwc1``, whose
@@ -83,6 +83,7 @@ CASES = (
     Case("RGB", (50, 70), exact="coarse"),
     Case("L", (40, 33), exact="coarse"),
 )
+FINE = (Case("L", (8, 8), 90), Case("RGBA", (17, 31)), Case("RGB", (70, 70), 1), Case("RGB", (96, 64), 100))
 LOSSLESS = tuple(
     Case(mode, size, 100, exact="lossless", metadata=mode == "LA", grey=grey)
     for mode, size, grey in (
@@ -92,17 +93,22 @@ LOSSLESS = tuple(
 )  # fmt: skip
 
 
+def with_blocks(model: Cwic1) -> None:
+    """So that blocks are not the identity."""
+    for transform in (model.analysis, model.synthesis):
+        for block in transform.trunk:
+            for layer in (block.after, block.narrow):
+                layer.weight.normal_(std=0.1)
+        transform.leave.weight.normal_(std=0.002)
+
+
 def tiny_models() -> dict[str, bytes]:
     """Weights files of both families from fixed random numbers, by name."""
     torch.manual_seed(2018)
     first = Cwic1(CWIC1)
     context = CuboidModel(CWIC2018.planes, CWIC2018.channels)
     with torch.no_grad():
-        for transform in (first.analysis, first.synthesis):  # so that blocks are not the identity
-            for block in transform.trunk:
-                for layer in (block.after, block.narrow):
-                    layer.weight.normal_(std=0.1)
-            transform.leave.weight.normal_(std=0.002)
+        with_blocks(first)
         for name, value in [*first.context.named_parameters(), *context.named_parameters()]:
             value.mul_(4 if name.endswith("out.weight") else 2)  # so that predictions vary
             value.add_(0.02 * torch.randn_like(value))
@@ -112,6 +118,15 @@ def tiny_models() -> dict[str, bytes]:
         "golden1": freeze(first, crops, {"name": "golden1", "tuning": "mse", "family": "cwc1"}),
         "golden2018": second,
     }
+
+
+def fine_model() -> bytes:
+    """Weights whose first block is fine."""
+    torch.manual_seed(2026)
+    model = Cwic1(replace(CWIC1, fine=1))
+    with torch.no_grad():
+        with_blocks(model)
+    return freeze(model, calibration(), {"name": "goldenfine", "tuning": "mse", "family": "cwc1"})
 
 
 def calibration() -> torch.Tensor:
@@ -219,9 +234,12 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         for name, data in tiny_models().items():
             (folder / f"{name}.safetensors").write_bytes(data)
+    if not (fine := folder / "goldenfine.safetensors").exists():
+        fine.write_bytes(fine_model())
     with pillow_cwic.options(models=[folder], device="cpu"):
         make(folder, [models.by_name(name) for name in ("golden1", "golden2018")])
         make(folder, [models.by_name("golden1")], LOSSLESS)
+        make(folder, [models.by_name("goldenfine")], FINE)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pillow_cwic.models.config import STRIDE, Config
-from pillow_cwic.transforms.layout import EXIT, GAIN_FROM, LATENT, OPERAND, PIXEL, Parts, at
+from pillow_cwic.transforms import layout
+from pillow_cwic.transforms.layout import EXIT, FINE_BITS, GAIN_FROM, LATENT, OPERAND, PIXEL, Parts, at, is_fine
 
 Tensors: TypeAlias = Mapping[str, Tensor]
 
@@ -58,9 +59,9 @@ def operand(x: Tensor, m: Tensor, limit: int = OPERAND) -> Tensor:
     return mul(x, m).clamp(-limit, limit)
 
 
-def affine(x: Tensor, p: Tensors, name: str) -> Tensor:
-    """A product of a block with its bias, brought to 16 bits and multiplied."""
-    sums = product(x, p[f"{name}.weight"]) + p[f"{name}.bias"]
+def affine(x: Tensor, p: Tensors, name: str, fine: bool = False) -> Tensor:
+    """A product of a block with its bias, brought to 16 bits and multiplied; ``fine`` if ``x`` is beyond 8 bits."""
+    sums = (exact if fine else product)(x, p[f"{name}.weight"]) + p[f"{name}.bias"]
     return mul(sat(sums >> p[f"{name}.shift"]), p[f"{name}.m"])
 
 
@@ -71,10 +72,19 @@ def space(h: Tensor, p: Tensors, name: str) -> Tensor:
     return mul(sums.permute(0, 2, 3, 1) + p[f"{name}.bias"], p[f"{name}.m"]).clamp(-OPERAND, OPERAND)
 
 
-def block(x: Tensor, p: Tensors, name: str) -> Tensor:
+def fine_space(h: Tensor, p: Tensors, name: str) -> Tensor:
+    """The 3x3 sums of a fine block, below 2^23."""
+    weight = p[f"{name}.weight"].permute(2, 0, 1)[:, None].double()
+    sums = F.conv2d(h.permute(0, 3, 1, 2).double(), weight, padding=1, groups=len(weight)).round().to(torch.int32)
+    sums = sums.permute(0, 2, 3, 1) + (p[f"{name}.bias"] << FINE_BITS) + (1 << FINE_BITS >> 1)
+    return mul(sat(sums >> FINE_BITS), p[f"{name}.m"]).clamp(-EXIT, EXIT)
+
+
+def block(x: Tensor, p: Tensors, name: str, fine: bool = False) -> Tensor:
     """One block, FORMAT.md section 6.4."""
-    h = affine(operand(x, p[f"{name}.operand1"]), p, f"{name}.before").clamp(0, OPERAND)
-    x = sat(x + affine(space(h, p, f"{name}.space"), p, f"{name}.after"))
+    reach = EXIT if fine else OPERAND
+    h = affine(operand(x, p[f"{name}.operand1"], reach), p, f"{name}.before", fine).clamp(0, reach)
+    x = sat(x + affine((fine_space if fine else space)(h, p, f"{name}.space"), p, f"{name}.after", fine))
     w = affine(operand(x, p[f"{name}.operand2"]), p, f"{name}.widen").clamp(0, OPERAND)
     return sat(x + affine(w, p, f"{name}.narrow"))
 
@@ -87,6 +97,8 @@ def energies(y: Tensor, mixture: Tensor, r: Tensor) -> Tensor:
 
 class Transform:
     """The half of a model that ``kind`` names, on a device. ``parts`` as ``layout.split`` gives them, checked."""
+
+    kind: layout.Kind
 
     def __init__(self, config: Config, parts: Parts, device: str | torch.device = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
@@ -112,7 +124,7 @@ class Transform:
         multiplier, shift = (self.table(name, rates).int() for name in ("multiplier", "shift"))
         x = sat(mul(sat(sums >> p["enter.shift"]), multiplier) + shift)
         for index in range(self.config.blocks):
-            x = block(x, p, f"block{index}")
+            x = block(x, p, f"block{index}", is_fine(self.config, self.kind, index))
         return x
 
     def exit(self, features: Tensor, inputs: Tensor) -> Tensor:
@@ -125,6 +137,8 @@ class Transform:
 
 class Synthesis(Transform):
     """Codes to pictures."""
+
+    kind = "synthesis"
 
     def latents(self, codes: Tensor, rates: Sequence[int]) -> Tensor:
         """FORMAT.md section 6.2: codes (N, h, w, C), within +-511, to y, int32."""
@@ -148,6 +162,8 @@ class Synthesis(Transform):
 
 class Analysis(Transform):
     """Pictures to latents and importance levels."""
+
+    kind = "analysis"
 
     def __call__(self, pictures: Tensor, rates: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Pictures (N, 3, H, W), uint8 with sides that are multiples of 16, at rates T.

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pillow_cwic.models.config import STRIDE, Config
-from pillow_cwic.transforms.layout import EXIT, GAIN_FROM, LATENT, OPERAND, STREAM, Parts, at
+from pillow_cwic.transforms import layout
+from pillow_cwic.transforms.layout import EXIT, FINE_BITS, GAIN_FROM, LATENT, OPERAND, STREAM, Parts, at, is_fine
 from pillow_cwic.transforms.torch.integer import clamped
 
 TABLES = ("gain", "multiplier", "shift", "rate")
@@ -28,6 +29,8 @@ def last(x: Tensor) -> Tensor:
 
 class Twin(nn.Module):
     """What both transforms share: entrance, blocks and exit, on places (N, h, w, channels)."""
+
+    kind: layout.Kind = "analysis"
 
     def __init__(self, config: Config, parts: Parts, device: str | torch.device = "cpu") -> None:
         super().__init__()
@@ -64,13 +67,14 @@ class Twin(nn.Module):
         sums = F.linear(x, self.part(f"{name}.weight").t())
         return self.rounded(self.shifted(sums, name) * self.part(f"{name}.m") / 32768)
 
-    def block(self, x: Tensor, name: str) -> Tensor:
+    def block(self, x: Tensor, name: str, fine: bool) -> Tensor:
         """One block, FORMAT.md section 6.4."""
-        h = self.product(self.operand(x, f"{name}.operand1"), f"{name}.before").clamp(0, OPERAND)
+        reach, unit = (EXIT, 2.0**FINE_BITS) if fine else (OPERAND, 1.0)
+        h = self.product(self.operand(x, f"{name}.operand1", reach), f"{name}.before").clamp(0, reach)
         weight = self.part(f"{name}.space.weight").permute(2, 0, 1)[:, None]
         sums = last(F.conv2d(h.permute(0, 3, 1, 2), weight, padding=1, groups=self.config.wide)).float()
-        g = self.rounded((sums + self.part(f"{name}.space.bias")) * self.part(f"{name}.space.m") / 32768)
-        x = (x + self.product(g.clamp(-OPERAND, OPERAND), f"{name}.after")).clamp(-STREAM, STREAM - 1)
+        g = self.rounded((sums / unit + self.part(f"{name}.space.bias")) * self.part(f"{name}.space.m") / 32768)
+        x = (x + self.product(g.clamp(-reach, reach), f"{name}.after")).clamp(-STREAM, STREAM - 1)
         wide = self.product(self.operand(x, f"{name}.operand2"), f"{name}.widen").clamp(0, OPERAND)
         return (x + self.product(wide, f"{name}.narrow")).clamp(-STREAM, STREAM - 1)
 
@@ -80,7 +84,7 @@ class Twin(nn.Module):
         entered = self.shifted(sums, "enter") * self.table("multiplier", rates) / 32768 + self.table("shift", rates)
         x = self.rounded(entered).clamp(-STREAM, STREAM - 1)
         for index in range(self.config.blocks):
-            x = self.block(x, f"block{index}")
+            x = self.block(x, f"block{index}", is_fine(self.config, self.kind, index))
         return x
 
     def exit(self, features: Tensor, inputs: Tensor) -> Tensor:
@@ -92,6 +96,8 @@ class Twin(nn.Module):
 
 class SynthesisTwin(Twin):
     """Codes (N, C, h, w) at rates T to samples (N, 3, 8 h, 8 w), about 0..255, neither clipped nor rounded."""
+
+    kind = "synthesis"
 
     def latents(self, codes: Tensor, rates: Sequence[int]) -> Tensor:
         """FORMAT.md section 6.2, (N, h, w, C)."""
