@@ -10,7 +10,7 @@ enum { CHUNK = 96, KNOWN_CODES = 16 };
 /* What one worker needs for itself: a chunk of up to CHUNK positions between two steps. */
 typedef struct {
     int32_t busy;
-    int16_t *inputs; /* [CHUNK][wide + inputs]: of the exit; of entrance and mixture, narrower, as well */
+    int16_t *inputs; /* [CHUNK][wide + inputs]: of the exit; of entrance, mixture and fine blocks as well */
     int32_t *sums;   /* [CHUNK][what the widest affine map gives] */
     int16_t *latents; /* [CHUNK][channels] */
     int8_t *operand, *wide; /* [CHUNK][wide] and [CHUNK][2 wide] */
@@ -85,8 +85,8 @@ static inline int16_t *head_row(const cwic_pass *p, int32_t y)
     return p->head_in + place * ((size_t)p->columns + 2) * p->t->shape.wide;
 }
 
-static inline void affine(const cwic_pass *p, const cwic_affine *a, const int16_t *inputs, size_t step, const int32_t *bias,
-                   int32_t *sums, int32_t count)
+static inline void affine(const cwic_pass *p, const cwic_affine *a, const int16_t *inputs, size_t step,
+                          const int32_t *bias, int32_t *sums, int32_t count)
 {
     static const int32_t origin[1] = {0};
     p->t->dense(a, inputs, origin, step, bias, 0, sums, count);
