@@ -99,6 +99,7 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     per_place = layer_macs(config)
     macs = 64 * codes[0].size * count_macs(config)["synthesis"]
     of_groups = sum(float(kept[first].sum()) * macs for first, macs in zip(ends[:-1], per_place[1:], strict=True))
+
     def opened() -> None:
         with Image.open(BytesIO(data)) as file:
             file.load()

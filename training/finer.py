@@ -24,7 +24,7 @@ from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout
 from training.calibrate import FINER
-from training.weights import canonical
+from training.weights import FINE, canonical
 
 
 def finer(config: Config, fine: int, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -53,7 +53,7 @@ def finer(config: Config, fine: int, given: Mapping[str, NDArray[Any]]) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="weights file of integers")
-    parser.add_argument("--fine", type=int, default=1)
+    parser.add_argument("--fine", type=int, default=FINE)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     weights = read(args.start.read_bytes())

@@ -33,7 +33,7 @@ from training.networks.normalisation import UNIT, Normalisation
 from training.networks.quantisers import channel_masks, quantise_map, useful_levels
 from training.networks.transforms import ImportanceHead, to_blocks
 from training.released import load_released
-from training.weights import canonical, facts_of, load_average
+from training.weights import FINE, canonical, facts_of, load_average
 
 RATES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # that the calibration sees
 CROP = 256
@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of training pictures, for the calibration")
     parser.add_argument("--run", type=Path, help="folder of a run, in place of the released model")
     parser.add_argument("--tuning", default="mse")
-    parser.add_argument("--fine", type=int, default=1, help="fine blocks of the synthesis, FORMAT.md section 6.4")
+    parser.add_argument("--fine", type=int, default=FINE, help="fine blocks of the synthesis, FORMAT.md section 6.4")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--measure", type=Path, help="folder of pictures on which the loss is measured")
     parser.add_argument("--every", type=int, default=3, help="of which every so many is taken")

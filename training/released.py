@@ -14,6 +14,7 @@ from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms.torch.context_weights import from_integers
 from training.networks.model import Cwic1
+from training.weights import with_fine
 
 MASTERS = Path(__file__).with_name("masters")
 
@@ -22,7 +23,7 @@ def load_released(name: str = "cwic1", tuning: str = "mse") -> Cwic1:
     """The float model of a release; its context model has the values of the released integers."""
     weights = read((MASTERS / f"{name}-{tuning}.safetensors").read_bytes())
     context = weights.take("context.weights", np.int16), weights.take("context.biases", np.int32)
-    model = Cwic1(Config.from_dict(weights.config))
+    model = Cwic1(with_fine(Config.from_dict(weights.config)))
     floats = {key: torch.from_numpy(value.astype(np.float32)) for key, value in weights.arrays.items()}
     missing, unexpected = model.load_state_dict(floats, strict=False)
     if unexpected or any(not key.startswith("context.") for key in missing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from pillow_cwic.models.config import Config
 from pillow_cwic.transforms.torch.context_weights import to_integers
 from training.networks.model import Cwic1
 
+FINE = 1  # first blocks of a synthesis that integers hold finer, docs/decisions/0016-fine-blocks.md
 FAMILIES = {"cwic1": "cwc1", "cwic2018": "cw18"}
 
 
@@ -40,10 +42,15 @@ def facts_of(name: str, tuning: str, facts: dict) -> dict[str, str]:
     return {"name": name, "tuning": tuning, "family": FAMILIES["cwic1"], "step": str(facts["step"])}
 
 
+def with_fine(config: Config) -> Config:
+    """The config of the integers to be made of a float model, which knows nothing of fine blocks."""
+    return replace(config, fine=config.fine or min(FINE, config.blocks))
+
+
 def load_average(run: Path) -> tuple[Cwic1, dict]:
     """The averaged model of a run and the facts in its ``state.json``."""
     facts = json.loads((run / "state.json").read_text())
-    model = Cwic1(Config.from_dict(facts["config"]))
+    model = Cwic1(with_fine(Config.from_dict(facts["config"])))
     tensors = load_file(run / "state.safetensors")
     prefix = "average."
     model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
