@@ -95,7 +95,6 @@ static int make_scratches(cwic_pass *p)
     int32_t k;
     sums = sums < (size_t)t->exit.outputs ? (size_t)t->exit.outputs : sums;
     sums = sums < (size_t)t->head.outputs ? (size_t)t->head.outputs : sums;
-    sums = t->shape.fine && sums < wide ? wide : sums;
     sums = sums < (size_t)t->mixture.outputs ? (size_t)t->mixture.outputs : sums;
     p->scratches = calloc((size_t)p->workers, sizeof *p->scratches);
     for (k = 0; p->scratches && k < p->workers; k++) {

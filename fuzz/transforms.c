@@ -90,7 +90,10 @@ static arrays sound(const cwic_shape *s, int synthesis)
     halves(&a, 33 * n, -32768, 32767);
     for (b = 0; b < (size_t)s->blocks; b++) {
         halves(&a, 2 * n, 0, 32767);
-        halves(&a, n, -3000, 3000);
+        if (synthesis && (int32_t)b < s->fine)
+            halves(&a, n, -32768, 32767);
+        else
+            halves(&a, n, -3000, 3000);
         halves(&a, 6 * n, 0, 32767);
     }
     halves(&a, n, 0, 32767);
@@ -101,7 +104,7 @@ static arrays sound(const cwic_shape *s, int synthesis)
         halves(&a, c * c, 0, 5000);
     for (b = 0; b < (size_t)s->blocks; b++) {
         octets(&a, n * n, 127);
-        octets(&a, 9 * n, 25);
+        octets(&a, 9 * n, synthesis && (int32_t)b < s->fine ? 127 : 25);
         octets(&a, 5 * n * n, 127);
     }
     return a;

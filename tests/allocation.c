@@ -96,7 +96,7 @@ static int32_t planes(void)
     return result;
 }
 
-/* Both transforms with weights of zeros, and a pass of each. */
+/* Both transforms with weights of zeros, and a pass of each; the synthesis with a fine block, and without. */
 static int32_t transforms(void)
 {
     enum { WIDE = 32, BLOCKS = 2, CHANNELS = 4, FEATURES = 3 };
@@ -105,21 +105,22 @@ static int32_t transforms(void)
     static const int32_t words_of[2] = {WORDS + 1 + 3 + CHANNELS + FEATURES + LEVELS, WORDS + 2 + 192};
     static const int32_t halves_of[2] = {HALVES + 192 * WIDE + (WIDE + 192) * CHANNELS + 16 * WIDE * FEATURES + FEATURES,
                                          HALVES + CHANNELS * WIDE + (WIDE + CHANNELS) * 192};
-    static const cwic_shape shape = {WIDE, BLOCKS, CHANNELS, 1, FEATURES, LEVELS, 0};
+    cwic_shape shape = {WIDE, BLOCKS, CHANNELS, 1, FEATURES, LEVELS, 0};
     static int32_t words[2000];
     static int16_t halves[20000], codes[CHANNELS * 16], levels[4];
     static int8_t bytes[BLOCKS * (6 * WIDE * WIDE + 9 * WIDE)];
     static uint8_t pixels[32 * 32 * 3];
-    int32_t result = CWIC_OK, k, simd;
+    int32_t result = CWIC_OK, n, simd;
     for (simd = 0; simd <= 4; simd++)
-        for (k = 0; k < 2 && result == CWIC_OK; k++) {
+        for (n = 0; n < 3 && result == CWIC_OK; n++) {
+            const int32_t k = n > 0, floor = words_of[k] - 34 * CHANNELS;
             const cwic_arrays arrays = {words, halves, bytes, (size_t)words_of[k], (size_t)halves_of[k], sizeof bytes};
-            const int32_t floor = words_of[k] - 34 * CHANNELS;
             cwic_transform *t;
             cwic_pass *pass;
             int32_t c;
             for (c = 0; c < CHANNELS; c++)
                 words[floor + c] = 1;
+            shape.fine = n == 2;
             t = k ? cwic_synthesis_new(&shape, &arrays, simd, &result) : cwic_analysis_new(&shape, &arrays, simd, &result);
             for (c = 0; c < CHANNELS; c++)
                 words[floor + c] = 0;

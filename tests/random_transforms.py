@@ -18,6 +18,9 @@ def random_parts(config: Config, kind: layout.Kind, seed: int) -> dict[str, NDAr
     for shapes in layout.parts(config, kind).values():
         for name, shape in shapes.items():
             parts[name] = _part(rng, name, shape)
+    for block in (f"block{b}" for b in range(config.fine if kind == "synthesis" else 0)):  # whose sums are saturated
+        parts[f"{block}.space.weight"] = rng.integers(-128, 128, (3, 3, config.wide))
+        parts[f"{block}.space.bias"] = rng.integers(-32768, 32768, config.wide)
     if kind == "analysis":
         parts["floor"] = np.minimum(parts.get("floor", np.zeros(0, np.int64)), 2**24)
         parts["thresholds"] = np.sort(parts["thresholds"])

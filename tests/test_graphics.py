@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFile
 import pillow_cwic
 from pillow_cwic import CwicError, measures
 from pillow_cwic.codec import exact, graphics
-from pillow_cwic.codec.palette import Palettes
 from pillow_cwic.coding import pixels as coder
 from pillow_cwic.file import container, pixels
 
@@ -356,20 +355,3 @@ def test_damaged_blocks_are_told(mixed: bytes) -> None:
         data = container.write_file(parsed.header, parsed.layers, [], None, payload)
         with pytest.raises(CwicError, match=message):
             opened(data).load()
-
-
-def test_rare_colours_stay_themselves() -> None:
-    """A button's colour, of which there is little, is not spent on one more step of a gradient's."""
-    height, width = 240, 320
-    across, down = np.arange(width), np.arange(height)[:, None]
-    page = np.repeat((200 - across * 0.5 + 20 * np.sin(across * down / 900))[..., None], 3, axis=2).astype(np.uint8)
-    button = np.zeros((height, width), np.bool_)
-    button[100:110, 150:162] = True
-    page[button] = 0, 170, 80
-    page[100:104, 20:24] = 220, 30, 40
-    palettes = Palettes(page.reshape(-1, 3))
-    for size in palettes.sizes:
-        shown = palettes.apply(page, size)
-        assert (shown[button] == (0, 170, 80)).all() and (shown[101, 21] == (220, 30, 40)).all()
-        assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 2 * size
-        assert (np.ptp(shown[~button & (across > 30)], axis=1) == 0).all()  # grey is not tinted

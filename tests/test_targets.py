@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 import pillow_cwic
 from pillow_cwic import CwicError, codec, models
-from pillow_cwic.codec import quality
+from pillow_cwic.codec import quality, search
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
 from pillow_cwic.saving import Options
 
@@ -90,6 +90,39 @@ def test_quality_beyond_the_transform_takes_some_exact_blocks(photo: Image.Image
     found = {"psnr": psnr, "ssim": ssim}[option](crop, back)
     assert wanted <= found < wanted + {"psnr": 0.3, "ssim": (1 - wanted) / 20}[option]
     assert size < 0.95 * whole
+
+
+@pytest.mark.parametrize(("option", "wanted"), [("psnr", 26.0), ("ssim", 0.85)])
+def test_a_model_that_is_best_at_some_rates_meets_a_quality(photo: Image.Image, option: str, wanted: float) -> None:
+    """Of cwic2018 quality falls again where the rate is far from the one that a point was trained for."""
+    crop = photo.crop((100, 60, 292, 204))
+    size, back = saved(crop, model="cwic2018", **{option: wanted})
+    assert wanted <= {"psnr": psnr, "ssim": ssim}[option](crop, back)
+    assert size < 1.1 * saved(crop, model="cwic2018", **{option: wanted * 1.01})[0]
+
+
+def test_the_best_of_all_points_is_named(photo: Image.Image) -> None:
+    """Rounded down, so that it never looks like what was wanted; a file of that quality can be had."""
+    crop = photo.crop((100, 60, 228, 156))
+    with pytest.raises(CwicError, match="psnr: 50 is not reached, the best that was found is ") as caught:
+        saved(crop, model="cwic2018", psnr=50)
+    best = float(str(caught.value).rsplit(" ", 1)[1])
+    assert psnr(crop, saved(crop, model="cwic2018", psnr=best)[1]) >= best
+
+
+def test_a_search_passes_a_peak() -> None:
+    tried = []
+
+    def measure(rate: int) -> float:
+        tried.append(rate)
+        return 30.0 - abs(rate - 100) / 50
+
+    for start in (-700, 0, 100, 800):
+        found = search.search_quality(measure, 29.0, start, 0.08)
+        assert found is None or 50 <= found <= 150
+    assert search.search_quality(measure, 29.0, 0, 0.08) is not None
+    assert search.search_quality(measure, 31.0, 0, 0.08) is None and len(tried) < 5 * 16
+    assert search.search_quality(lambda rate: 20 + rate / 50 + 0.2 * (rate % 2), 24.0, 0, 0.08) in range(185, 205)
 
 
 def test_quality_is_that_of_what_is_seen(photo: Image.Image) -> None:

@@ -2,8 +2,9 @@
 
 python -m training.finer --start FILE --out FILE [--fine 1]
 
-Weights stay what they are: operands have ``FINER`` steps for each one before, so that less is rounded away, and as the
-limits leave room for more than that, less is clipped. ``training.rounding`` may go on from what this gives.
+Weights stay what they are: operands have ``FINER`` steps for each one before, so that less is rounded away. Multipliers
+that are too large for that, as those of later blocks often are, cannot be had so, only by ``training.quantise``.
+``training.rounding`` may go on from what this gives.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from training.weights import FINE, canonical
 def finer(config: Config, fine: int, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Parts of a synthesis with ``config.fine`` fine blocks as those of one with ``fine``.
 
-    Raises ValueError if there are as many already, ModelError if a multiplier does not fit.
+    Raises ValueError if there are as many already or a product's 16 bits would clip more than the operand did,
+    ModelError if a multiplier does not fit.
     """
     if fine <= config.fine:
         raise ValueError(f"fine: {fine} blocks wanted, and {config.fine} are so already")
@@ -39,6 +41,8 @@ def finer(config: Config, fine: int, given: Mapping[str, NDArray[Any]]) -> dict[
     for block in (f"block{b}" for b in range(config.fine, fine)):
         shifts = {step: int(parts[f"{block}.{step}.shift"]) for step in ("before", "after")}
         half = {step: 1 << shift >> 1 for step, shift in shifts.items()}  # that a bias holds for its shift to round
+        if (least := int(parts[f"{block}.before.m"].min())) < FINER * layout.OPERAND:
+            raise ValueError(f"{block}.before.m is down to {least}, wanted {FINER * layout.OPERAND} or more")
         parts[f"{block}.operand1"] *= FINER
         parts[f"{block}.before.bias"] = FINER * (parts[f"{block}.before.bias"] - half["before"]) + half["before"]
         parts[f"{block}.space.bias"] = np.rint(parts[f"{block}.space.bias"] * (FINER / one)).astype(np.int64)

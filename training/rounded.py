@@ -1,9 +1,9 @@
 """Integer transforms that learn: the twins of ``pillow_cwic`` with the format's rounding in the forward pass.
 
 Straight-through: what the format rounds is rounded, and its gradient passes as if it were not. Everything forward is in
-float32, which holds the products of blocks exactly. What learns are weights, biases, and the multipliers that say how
-coarse each channel of an operand is; the latter undo themselves in the layer that follows, so that what is learned of
-them is what rounding and clipping lose (Esser et al., Learned step size quantization, 2020).
+float32, which holds the products of blocks exactly, those of fine ones nearly. What learns are weights, biases, and the
+multipliers that say how coarse each channel of an operand is; the latter undo themselves in the layer that follows, so
+that what is learned of them is what rounding and clipping lose (Esser et al., Learned step size quantization, 2020).
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Rounded(nn.Module):
         """What a step of one stands for: the size of a matrix, or about the effect of one on what a bias leads to."""
         if array != "words":
             return value.square().mean().sqrt().clamp(min=1.0)
-        fine = name.partition(".")[2].startswith(("before", "space")) and self.is_fine(name)
+        fine = name.partition(".")[2].startswith("before") and self.is_fine(name)
         shift = self.parts.get(name.replace(".bias", ".shift"), torch.zeros(()))
         m = self.parts.get(name.replace(".bias", ".m"))
         return (10 * FINER if fine else 10) * 2.0**shift * (1.0 if m is None else 32768 / m.clamp(min=1).mean())

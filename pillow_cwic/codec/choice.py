@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
 from pillow_cwic.codec import exact, graphics, search
-from pillow_cwic.codec.encoder import EFFORTS, MOST_MOVED, Encoder
+from pillow_cwic.codec.encoder import EFFORTS, MOST_MOVED, Encoder, UnreachedError
 from pillow_cwic.codec.filling import Filling
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.made import Made
@@ -373,10 +373,12 @@ class _Work:
             return made(model, lambda each: each.at(guess_rate(bpp, model.bpp) if model.bpp else t))
         name = "psnr" if options.psnr is not None else "ssim"
         reached: list[Made] = []
+        missed: list[CwicError] = []
         for model in self.points:
             try:
                 reached.append(made(model, lambda each: each.reaching(name, getattr(options, name))))
-            except CwicError:
-                if model is self.points[-1] and not reached:
-                    raise
+            except CwicError as error:
+                missed.append(error)
+        if not reached:
+            raise max(missed, key=lambda error: error.best if isinstance(error, UnreachedError) else -math.inf)
         return min(reached, key=lambda each: each.coded.size)

@@ -23,15 +23,27 @@ from pillow_cwic.rate import DECIBEL_SLOPE, LOWEST, decibel, guess_rate
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
 FAR = 128  # how far it may be from that of the analysis in the end, which is far only where sizes are unusual
+DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of them
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = 0.08  # how far above the wanted quality the search may end, in dB: some 1 % of the bytes, of SSIM 2 %
 UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
+CODE_WEIGHTS = {"mse": 72.0, "ssim": 36.0}  # of squared errors in the middle of the range, see code_weight
 MOST_DECIBEL = 120.0  # of any quality, in a search
 FORESEEN = 64  # the largest code that the context model is used to; beyond, it may be sure of what is not so
 MOVED, MOST_MOVED = 2.0, 1 / 8  # steps that only it moves codes by, and what share of squared errors may be due to it
 SPOILT = 5.0  # steps by which a code is moved that shows: squares of another colour
+
+
+class UnreachedError(CwicError):
+    """No file has the ``psnr`` or ``ssim`` that was wanted; ``best`` is the most that was found."""
+
+    def __init__(self, name: str, wanted: float, best: float) -> None:
+        unit = DIGITS[name]
+        said = f"{math.floor(best * unit) / unit:.12g}"  # never what was wanted, as rounding up might say
+        super().__init__(f"{name}: {wanted:.12g} is not reached, the best that was found is {said}")
+        self.best = best
 
 
 class Effort(NamedTuple):
@@ -47,13 +59,13 @@ class Effort(NamedTuple):
         return self.weights[len(self.weights) // 2]
 
 
-def code_weight(t: int) -> float:
+def code_weight(tuning: str, t: int) -> float:
     """What a squared error of one code step costs, in bits, when a code is weighed against its cheaper neighbour.
 
     At high rate a quantiser whose step suits its Lagrangian has 6 / ln 2 = 8.7; the analysis transform has learned to
     leave less to gain, the more so the lower the rate. Fitted to the best constants at equal rate (validation split).
     """
-    return 72 * math.exp(-0.35 * min(max(t / 512, -1.5), 1.5))
+    return CODE_WEIGHTS[tuning] * math.exp(-0.35 * min(max(t / 512, -1.5), 1.5))
 
 
 _WEIGHT, _WEIGHTS = (1.0,), (0.5, 1.0, 2.0)
@@ -142,8 +154,9 @@ class Encoder:
     def _weights(self, t: int, weight: float) -> float | NDArray[np.float64]:
         """Bits for a squared step, one for all codes or, (rows, columns), by how important each place is."""
         if not self.uneven:
-            return weight * code_weight(t)
-        usual = (weight or 1.0) * code_weight(t)  # it is by weights that bits move, whatever the effort
+            return weight * code_weight(self.model.tuning, t)
+        # It is by weights that bits move, whatever the effort.
+        usual = (weight or 1.0) * code_weight(self.model.tuning, t)
         n = self.runtime.entropy.codes_per_level
         cells: Any = self.worth
         if self.exact is not None:
@@ -277,7 +290,7 @@ class Encoder:
     def reaching(self, name: str, wanted: float) -> Coded:
         """The layers of the smallest file whose picture has at least the wanted ``psnr`` or ``ssim``.
 
-        Raises CwicError, which names both values, if none has.
+        Raises UnreachedError, which names both values, if none has.
         """
         if name == "ssim" and min(self.pixels.shape[:2]) < measures.WINDOW:
             height, width = self.pixels.shape[:2]
@@ -303,12 +316,13 @@ class Encoder:
             return search.search_quality(lambda t: value(t, weight, follow), goal, start, CLOSE)
 
         usual = self.effort.usual
-        t = smallest(usual, round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
+        # An operating point is best where it was trained, at 0.
+        t = smallest(usual, 0 if self.model.point else round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
         if not reached:
             raise self._useless()
-        if t is None:
-            best = f"{max(reached):.4g}"
-            raise CwicError(f"{name}: {wanted:.12g} is not reached, the best that was found is {best}")
+        if not found:
+            raise UnreachedError(name, wanted, max(reached))
+        t = found[0].rate if t is None else t
         if self.effort.steps or len(self.effort.weights) > 1:
             self.analyse(t)
             self.refine(t)

@@ -8,6 +8,7 @@ what it makes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from pillow_cwic.codec import exact, palette, transparency
 from pillow_cwic.codec.exact import Blocks
 from pillow_cwic.coding import pixels as coder
 from pillow_cwic.coding.symbols import Coded
+from pillow_cwic.models.config import CODE_LIMIT
 
 # A picture is graphics if a tenth of its blocks repeat a quarter of their pixels, and have at most an eighth as many
 # small steps; photographs have those. So it is if grounds that are even but for dithering fill a large share.
@@ -27,7 +29,8 @@ FLAT, EVEN, SHARE = 0.25, 8, 0.1
 DITHERED, SHARE_DITHERED = 0.8, 0.3
 # And if patches of so many rows and columns, together, take few bits a pixel without loss, as gradients do.
 PATCH, CHEAP = (16, 32), 2.0
-SIGNALLED = 0.3  # bits, about, that even a position takes whose codes are zero, and each level of the map
+MAGNITUDES = np.array([round(256 * math.log2(1 + 2 * code)) for code in range(CODE_LIMIT + 1)], np.float64)
+SIGNALLED = 77.0  # 1/256 bits, about, that even a position takes whose codes are zero, and each level of the map
 # What a picture in fewer colours must cost at most, as a share of what it costs exact, to be taken; what is drawn or
 # written in few colours shall be exact, if that is most of what fewer colours would show, unless the rate is very low.
 NEAR, NEAR_OF_FEW, FEW, MOST = 0.9, 0.5, 256, 0.8
@@ -285,7 +288,7 @@ def spent(coded: Coded) -> NDArray[np.float64]:
     levels, *groups = coded.symbols
     shares = SIGNALLED * (1.0 + levels[0])
     for codes in groups:
-        magnitude = np.log2(1 + 2 * np.abs(codes).astype(np.float32)).sum(axis=0)
+        magnitude = MAGNITUDES[np.abs(codes)].sum(axis=0)
         rows, columns = magnitude.shape
         shares += magnitude.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
     bits: NDArray[np.float64] = shares * (8 * sum(map(len, coded.streams)) / shares.sum())

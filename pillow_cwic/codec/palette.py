@@ -1,4 +1,8 @@
-"""Few colours for many: what makes resampled text and windows cheap to code pixel by pixel, at a small error."""
+"""Few colours for many: what makes resampled text and windows cheap to code pixel by pixel, at a small error.
+
+Colours are whole numbers of ``UNIT`` to a level, in double precision, which holds their sums and products exactly: so
+every processor finds the same palettes, in whatever order it adds.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Wholes = NDArray[np.float64]
 
 SIZES = (8, 16, 32, 64, 128, 256)  # of palettes
+UNIT = 16.0
 MOST_COLOURS = 1 << 14  # that are told apart; if there are more, those with the same upper bits are one
 ROUNDS = 3  # of moving colours to the middle of what is nearest to them
 # A colour that is rare, such as a button's, would cost less error as grey than a gradient in fewer steps; but a user
@@ -29,9 +34,9 @@ class Palettes:
             colours, inverse, counts = np.unique(packed & _mask(bits), return_inverse=True, return_counts=True)
             if len(colours) <= MOST_COLOURS:
                 break
-        self._bits, self._colours, self._counts = bits, colours, counts.astype(np.float32)
+        self._bits, self._colours, self._counts = bits, colours, counts.astype(np.float64)
         sums = [np.bincount(inverse, pixels[:, c]) for c in range(self._channels)]
-        self._means: Floats = (np.stack(sums, axis=1) / counts[:, None]).astype(np.float32)
+        self._means: Wholes = np.rint(UNIT * np.stack(sums, axis=1) / counts[:, None])
         self._boxes = dict(self._split())
 
     @property
@@ -56,16 +61,16 @@ class Palettes:
             sums = [
                 np.bincount(labels, self._counts * self._means[:, c], minlength=size) for c in range(self._channels)
             ]
-            centres = (np.stack(sums, axis=1) / weights[:, None]).astype(np.float32)
+            centres = np.rint(np.stack(sums, axis=1) / weights[:, None])
             distances = (centres**2).sum(axis=1) - 2 * self._means @ centres.T
             labels = distances.argmin(axis=1)
         total = np.bincount(labels, self._counts, minlength=size)
-        shown = np.rint(centres)
+        shown = np.rint(centres / UNIT)
         order = np.argsort(self._counts, kind="stable")
         first = np.zeros(size, np.intp)
         first[labels[order]] = order  # the commonest of each
         kept = self._counts[first] >= KEPT * np.maximum(total, 1)
-        shown[kept] = np.rint(self._means[first[kept]])
+        shown[kept] = np.rint(self._means[first[kept]] / UNIT)
         table: NDArray[np.uint8] = shown.clip(0, 255).astype(np.uint8)[labels]
         return table
 
@@ -102,17 +107,17 @@ class Palettes:
 class _Box:
     """Colours of which one is to stand for all."""
 
-    def __init__(self, members: NDArray[np.intp], means: Floats, counts: Floats) -> None:
+    def __init__(self, members: NDArray[np.intp], means: Wholes, counts: Wholes) -> None:
         self.members, self._means, counts = members, means[members], counts[members]
-        self._middle: Floats = np.average(self._means, axis=0, weights=counts).astype(np.float32)
+        self._middle: Wholes = np.rint((counts[:, None] * self._means).sum(axis=0) / counts.sum())
         spread = (counts[:, None] * (self._means - self._middle) ** 2).sum(axis=0)
         self._axis = int(spread.argmax())
         self.error = float(spread[self._axis])
         away = _away(self._means, self._middle)
-        aside = int((away * np.minimum(counts, SEEN)).argmax())
+        aside = int((away * np.minimum(counts, SEEN) ** 2).argmax())
         self._aside, distance = self._means[aside], float(away[aside])
-        seen = distance > FAR and counts[self.far()].sum() >= SEEN
-        self.farthest = distance if seen else 0.0  # how far away a colour is that wants a place of its own
+        seen = distance > (2 * UNIT * FAR) ** 2 and counts[self.far()].sum() >= SEEN
+        self.farthest = distance if seen else 0.0  # how far away a colour is that wants a place of its own, as _away
 
     def upper(self) -> NDArray[np.bool_]:
         """Which members are beyond the middle where the box is widest."""
@@ -125,12 +130,12 @@ class _Box:
         return nearer
 
 
-def _away(colours: Floats, one: Floats) -> Floats:
-    """How far colours (N, C) are from one (C,), but for their brightness; 0 if they are grey."""
+def _away(colours: Wholes, one: Wholes) -> Wholes:
+    """How far colours (N, C) are from one (C,), but for their brightness; 0 if they are grey. In squares of 1/2."""
     if len(one) == 1:
-        return np.zeros(len(colours), np.float32)
+        return np.zeros(len(colours))
     red, green, blue = (colours - one).T
-    away: Floats = np.hypot(red - green, (red + green) / 2 - blue)
+    away: Wholes = (2 * (red - green)) ** 2 + (red + green - 2 * blue) ** 2
     return away
 
 

@@ -11,6 +11,7 @@ AIM = 0.996  # the share of the wanted size that guesses aim at, to land below i
 ENOUGH = 0.99  # a file this close below the wanted size ends the search
 MAX_TRIALS = 16
 COARSE = 8  # how near a search comes to a rate that is too high for the picture
+PAST = 0.5  # dB by which a higher rate shows less, if the model is beyond what it was trained for, not a ripple
 
 
 def predict(rate: int, size: int | None, wanted: int) -> int:
@@ -40,12 +41,19 @@ def search(measure: Callable[[int], int | None], wanted: int, start: int) -> int
 def search_quality(measure: Callable[[int], float | None], wanted: float, start: int, enough: float) -> int | None:
     """The smallest rate parameter found whose picture has at least ``wanted`` dB; None if none has.
 
-    ``measure(rate)`` as in ``search``, but gives decibel. A picture at most ``enough`` dB better ends the search.
+    ``measure(rate)`` as in ``search``, but gives decibel. A picture at most ``enough`` dB better ends the search. A
+    quality that falls again, as that of a model may whose rate is far from the one it was made for, is that of a rate
+    too high.
     """
+    best = LOWEST, -math.inf
 
     def decibel(rate: int) -> float:
+        nonlocal best
         quality = measure(rate)
-        return math.inf if quality is None else quality
+        if quality is None or (rate > best[0] and quality < min(wanted, best[1] - PAST)):
+            return math.inf
+        best = max(best, (rate, quality), key=lambda each: each[1])
+        return quality
 
     _, above = _bracket(decibel, wanted, start, DECIBEL_SLOPE, enough / 2, enough)
     return above

@@ -1,7 +1,8 @@
 """The integer transforms of docs/FORMAT.md section 6 in torch, the same bits on a CPU and with CUDA.
 
 Values are int32 tensors (N, h, w, channels); N pictures, each at its own rate parameter T. Products of blocks are exact
-in float32, since all sums stay below 2^24, those of entrance and exit in float64; the rest is integer arithmetic.
+in float32, since all sums stay below 2^24, those of entrance, exit and fine blocks in float64; the rest is integer
+arithmetic.
 """
 
 from __future__ import annotations
