@@ -117,10 +117,15 @@ def test_giant_pictures_are_refused_before_memory_is_taken(name: str, weights: P
     assert re.match("layer 0|PIXL", said[2]), said[2]
 
 
+def weights_of(weights: Path, source: Path) -> Path:
+    """Those that a file names."""
+    return weights / f"{container.read_file(source.read_bytes()).header.model_id.hex()}.weights"
+
+
 def test_other_weights_are_refused(weights: Path, tmp_path: Path) -> None:
     """Weights of another model, cut short, or none at all: by name, and without a trap."""
     source = GOLDEN / "golden1-RGB-16x16-q90.cwic"
-    own = min(weights.iterdir(), key=lambda path: path.stat().st_size)
+    own = weights_of(weights, source)
     packed = own.read_bytes()
     other = max(weights.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
     for data, message in ((other, "those of model"), (packed[:-9], "not one whole stream"), (b"", "begin with")):
@@ -135,7 +140,7 @@ def test_other_weights_are_refused(weights: Path, tmp_path: Path) -> None:
 def test_hostile_weights_are_refused(weights: Path, tmp_path: Path) -> None:
     """Numbers changed behind the gzip stream: an error, or a picture whose symbols do not fit."""
     source = GOLDEN / "golden1-RGB-16x16-q90.cwic"
-    own = min(weights.iterdir(), key=lambda path: path.stat().st_size)
+    own = weights_of(weights, source)
     plain, rng, kinds = gzip.decompress(own.read_bytes()), random.Random(3), set()
     for k in range(10):
         data = bytearray(plain)
