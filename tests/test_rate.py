@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from pillow_cwic import CwicError, codec, measures, models, rate
-from pillow_cwic.codec import search
+from pillow_cwic.codec import choice, search
 from pillow_cwic.codec.encoder import EFFORTS, Encoder
+from pillow_cwic.codec.graphics import Exact
+from pillow_cwic.codec.made import Made
 from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options
 
 DATA = Path(__file__).parent / "data"
@@ -143,6 +145,36 @@ def test_no_square_is_of_another_colour() -> None:
         data = codec.encode(pixels, Options(size=int(more * alone.size), tuning="mse"))
         assert worst(codec.decode(data)) < 5  # a code that is moved by less than SPOILT steps may stay
         assert measures.psnr(pixels, codec.decode(data)) > measures.psnr(pixels, encoder.shown(alone)) - 0.2
+
+
+def chart() -> np.ndarray:
+    """Discs and lines, smooth at their edges."""
+    random = np.random.default_rng(2)
+    drawn = Image.new("RGB", (640, 640), "white")
+    draw = ImageDraw.Draw(drawn)
+    for _ in range(20):
+        x, y, to_x, to_y = (int(value) for value in random.integers(20, 620, 4))
+        draw.ellipse((x - 30, y - 30, x + 30, y + 30), fill=tuple(int(v) for v in random.integers(0, 200, 3)))
+        draw.line((x, y, to_x, to_y), fill=(90, 90, 90), width=3)
+    return np.asarray(drawn.resize((320, 320), Image.Resampling.LANCZOS))
+
+
+def test_a_picture_that_is_exact_as_a_whole_is_not_missed_by_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In so many colours; layers that hold nothing have their least size not at the lowest rate."""
+    pixels, sizes, whole = chart(), list[int](), list[float]()
+    beside = choice._Work._beside
+
+    def spied(work: choice._Work, blocks: Exact) -> Made | None:
+        if blocks.blocks.all():
+            sizes.append(work._finest(blocks, -448).coded.size)
+            whole.append(measures.psnr(pixels, blocks.shown))
+        return beside(work, blocks)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(choice._Work, "_beside", spied)
+        codec.encode(pixels, Options(quality=40))
+    data = codec.encode(pixels, Options(size=sizes[-1]))
+    assert measures.psnr(pixels, codec.decode(data)) >= whole[-1] > 30
 
 
 def test_predictions_move_towards_the_size() -> None:

@@ -14,7 +14,7 @@ from pillow_cwic import measures, models
 from pillow_cwic.codec import exact, graphics, search
 from pillow_cwic.codec.encoder import EFFORTS, MOST_MOVED, Encoder, UnreachedError
 from pillow_cwic.codec.filling import Filling
-from pillow_cwic.codec.graphics import Exact
+from pillow_cwic.codec.graphics import Exact, Look
 from pillow_cwic.codec.made import Made
 from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import Coded
@@ -36,6 +36,8 @@ NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nea
 CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
+LOOKS = 3  # of a picture that is exact as a whole, which are tried until one is within the bound
+EMPTIEST = -448  # the rate at which layers that hold nothing take some bytes less than at the lowest
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 
 
@@ -202,9 +204,20 @@ class _Work:
             found = self._climbed(self._among(alone, picture), found)
         beyond = min(plain.coded.size, found.coded.size) < CLOSE * self.bound  # the transform's finest, or nearly
         beyond |= len(picture.lossless) < NEARLY * self.bound
-        look = picture.best_wholly(8 * (self.bound - container.file_size([0], self.inserted)))
-        wholly = None if look is None else self._beside(picture.wholly(look))
-        return [found, *([wholly] if wholly else []), *(self._filled(plain, picture) if beyond else [])]
+        return [found, *self._wholly(picture), *(self._filled(plain, picture) if beyond else [])]
+
+    def _wholly(self, picture: graphics.Graphics) -> list[Made]:
+        """All blocks exact, as well as the bound allows."""
+        assert self.bound is not None
+        room, missed = 8 * (self.bound - container.file_size([0], self.inserted)), list[Look]()
+        while len(missed) < LOOKS and (look := picture.best_wholly(room, missed)):
+            missed.append(look)
+            blocks = picture.wholly(look)
+            if (made := self._beside(blocks)) and made.coded.size > self.bound:
+                made = self._finest(blocks, EMPTIEST)
+            if made and made.coded.size <= self.bound:
+                return [made]
+        return []
 
     def _settled(self, plain: Made, picture: graphics.Graphics) -> list[Made]:
         """For a quality of the scale: blocks are exact where that pays, beside what is left beside them; or all are."""

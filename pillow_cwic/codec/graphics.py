@@ -9,7 +9,7 @@ what it makes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -179,9 +179,10 @@ class Graphics:
         costs = {look: float(version.costs(weight).sum()) for look, version in self._versions.items()}
         return min(costs.items(), key=lambda each: each[1])
 
-    def best_wholly(self, bits: float) -> Look | None:
+    def best_wholly(self, bits: float, missed: Collection[Look] = ()) -> Look | None:
         """The look that loses least, of those that were tried, if all blocks are exact with it in so many bits."""
-        within = {look: version.off.sum() for look, version in self._versions.items() if version.bits.sum() <= bits}
+        fits = (look for look, version in self._versions.items() if version.bits.sum() <= bits and look not in missed)
+        within = {look: self._versions[look].off.sum() for look in fits}
         return min(within, key=within.__getitem__, default=None)
 
     def wholly(self, look: Look) -> Exact:
