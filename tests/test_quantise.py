@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.torch import integer
+from training.finer import finer
 from training.fit import compensated, positive_span, regress, symmetric_span
 from training.networks.model import Config, Cwic1
 from training.networks.transforms import to_blocks, to_picture
@@ -91,6 +96,40 @@ def test_pictures_at_several_rates_are_as_each_alone(exported: Exported) -> None
         one, level = analysis(samples[k : k + 1], [rate])
         assert torch.equal(one[0], latents[k]) and torch.equal(level[0], levels[k])
         assert torch.equal(synthesis(codes[k : k + 1], [rate])[0], shown[k])
+
+
+def test_what_is_made_finer_shows_the_same_with_less_error(tmp_path: Path) -> None:
+    """The first block of integers that have none that is fine; what the command writes is what the function gives."""
+    torch.manual_seed(5)
+    model = Cwic1(Config(wide=32, blocks=2, groups=(4, 4, 8), context_hidden=16, map_features=16))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "trunk" in name or "leave" in name:
+                parameter += 0.05 * torch.randn_like(parameter)
+    parts = quantise(model, pictures(12, seed=1))
+    made = finer(model.config, 1, parts["synthesis"])
+    fine = replace(model.config, fine=1)
+    t = torch.full((3,), 1.0)
+    codes, _ = encode(model, to_blocks(pictures(3, seed=2)), t)
+    wanted = (to_picture(model.synthesis(codes, t)) * 255 + 127.5).clamp(0, 255)
+    shown = [
+        integer.Synthesis(config, each)(codes.to(torch.int16), [512] * 3).float()
+        for config, each in ((model.config, parts["synthesis"]), (fine, made))
+    ]
+    coarse_error, fine_error = ((each - wanted).square().mean() for each in shown)
+    assert fine_error < coarse_error and (shown[0] - shown[1]).abs().max() <= 4
+    start, out = tmp_path / "start", tmp_path / "out"
+    start.write_bytes(weights_file(model, parts, {"name": "a", "tuning": "mse", "family": "cwc1"}))
+    subprocess.run([sys.executable, "-m", "training.finer", "--start", start, "--out", out], check=True)
+    written = read(out.read_bytes())
+    assert Config.from_dict(written.config) == fine and written.tuning == "mse"
+    for name, array in layout.join(fine, "synthesis", made).items():
+        assert np.array_equal(written.arrays[f"synthesis.{name}"], array)
+    with pytest.raises(ValueError, match="fine: 1 blocks wanted, and 1 are so already"):
+        finer(fine, 1, made)
+    small = {**parts["synthesis"], "block0.before.m": parts["synthesis"]["block0.before.m"] * 0 + 9}
+    with pytest.raises(ValueError, match=r"block0\.before\.m is down to 9, wanted 1016 or more"):
+        finer(model.config, 1, small)
 
 
 def test_weights_file_holds_the_parts(exported: Exported) -> None:

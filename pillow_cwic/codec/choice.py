@@ -37,7 +37,7 @@ CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
 LOOKS = 3  # of a picture that is exact as a whole, which are tried until one is within the bound
-EMPTIEST = -448  # the rate at which layers that hold nothing take some bytes less than at the lowest
+EMPTIEST = -448  # the rate at which layers that hold nothing are smallest
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 
 
@@ -212,10 +212,8 @@ class _Work:
         room, missed = 8 * (self.bound - container.file_size([0], self.inserted)), list[Look]()
         while len(missed) < LOOKS and (look := picture.best_wholly(room, missed)):
             missed.append(look)
-            blocks = picture.wholly(look)
-            if (made := self._beside(blocks)) and made.coded.size > self.bound:
-                made = self._finest(blocks, EMPTIEST)
-            if made and made.coded.size <= self.bound:
+            made = self._finest(picture.wholly(look), EMPTIEST)  # no search: nothing is left to be better at another
+            if made.coded.size <= self.bound:
                 return [made]
         return []
 
