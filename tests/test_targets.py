@@ -101,6 +101,15 @@ def test_a_model_that_is_best_at_some_rates_meets_a_quality(photo: Image.Image, 
     assert size < 1.1 * saved(crop, model="cwic2018", **{option: wanted * 1.01})[0]
 
 
+@pytest.mark.parametrize("quality", [20, 35, 50])
+def test_the_best_of_all_points_within_a_bound_is_taken(photo: Image.Image, quality: int) -> None:
+    """About as good as a quality of its bytes, whichever point is nearest to them; it was up to 11 dB worse."""
+    for place in ((0, 0), (200, 100)):
+        crop = photo.crop((*place, place[0] + 160, place[1] + 128))
+        size, shown = saved(crop, model="cwic2018", quality=quality)
+        assert psnr(crop, saved(crop, model="cwic2018", size=size)[1]) > psnr(crop, shown) - 2
+
+
 def test_the_best_of_all_points_is_named(photo: Image.Image) -> None:
     """Rounded down, so that it never looks like what was wanted; a file of that quality can be had."""
     crop = photo.crop((100, 60, 228, 156))

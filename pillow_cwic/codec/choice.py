@@ -369,14 +369,12 @@ class _Work:
             return Made(of_model, work(of_model))
 
         if bound is not None:
-            usual = self.model(8 * max(1, bound - self.inserted) / self.pixels)
-            tried: list[Made] = []
-            others = (model for model in reversed(self.points) if model != usual)
-            for model in (usual, *others):
-                tried.append(made(model, lambda each: each.within(bound)))
-                if tried[-1].coded.size <= bound:
-                    return tried[-1]
-            return min(tried, key=lambda each: each.coded.size)
+            tried = [made(model, lambda each: each.within(bound)) for model in self.points]
+            # Not always the nearest point: quality falls fast where a rate is far from what a point was made for.
+            within = [each for each in tried if each.coded.size <= bound]
+            if len(within) > 1:
+                return min(within, key=lambda each: each.loss)
+            return within[0] if within else min(tried, key=lambda each: each.coded.size)
         if options.quality is not None:
             t = quality_to_rate(options.quality)
             bpp = typical_bpp(t, None)
