@@ -12,8 +12,11 @@ import pillow_cwic
 
 DATA = Path(__file__).parent / "data"
 
+# No deadlines: machines are slow at times.
+settings.register_profile("default", deadline=None)
 # For mutation testing, where every mutant runs them: few examples, and always the same.
 settings.register_profile("mutation", max_examples=20, deadline=None, derandomize=True, database=None)
+settings.load_profile("default")
 
 
 @pytest.fixture(autouse=True)

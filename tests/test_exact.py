@@ -157,7 +157,6 @@ def test_damaged_bands() -> None:
             decoded(pixels.write(48, [Band(bytes(changed), crc)]), picture)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4))
 def test_a_stream_gives_pixels_or_an_error(data: bytes, height: int, width: int, channels: int) -> None:
     made = np.zeros((height, width, channels), np.uint8)

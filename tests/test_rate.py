@@ -24,7 +24,6 @@ from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options
 DATA = Path(__file__).parent / "data"
 
 
-@settings(deadline=None)
 @given(
     st.floats(0.3, 4),
     st.floats(20, 2e6),

@@ -311,7 +311,7 @@ def header_of(weights: dict[str, Any], width: int, height: int, rate: int = 0) -
     return Header(width, height, "RGB", tile_exponent=6, rate=rate, model_id=weights["model_id"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(width=st.integers(1, 150), height=st.integers(1, 90), rate=st.integers(-2048, 2048), seed=st.integers(0, 99))
 def test_files_decode(weights: dict[str, Any], width: int, height: int, rate: int, seed: int) -> None:
     header = header_of(weights, width, height, rate)

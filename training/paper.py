@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig, Residual, count_macs
 from training.data import Crops, find_pictures, load_pictures
+from training.precision import mixed
 from training.train import Run, flushed_denormals
 
 BUDGET = "its share of the budget is spent"
@@ -162,7 +163,7 @@ class PaperRun(Run):
         """
         stage = self.current
         assert stage is not None
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.device):
             out = model(picture, use_map=stage.use_map)
         mse = 255**2 * (out.picture.float() - picture).square().mean()
         kept = out.importance.mean()
@@ -185,7 +186,7 @@ class PaperRun(Run):
     @torch.no_grad()
     def validate(self, pictures: list[Tensor]) -> tuple[float, float, float]:
         """Loss, MSE and mean of the map over pictures, by the averaged weights, as in ``train_step``."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.device):
             parts = [[float(x) for x in self.loss(self.average, p)[1:]] for p in pictures]
         mse, kept = (float(x) for x in np.mean(parts, axis=0))
         assert self.current is not None

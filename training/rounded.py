@@ -20,6 +20,7 @@ from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.layout import EXIT, FINE_BITS, OPERAND, STREAM, Parts, is_fine
 from pillow_cwic.transforms.torch.twin import SynthesisTwin, Twin
 from training.calibrate import FINER
+from training.precision import bfloat16_pays
 
 LEARNS = ("weight", "bias", "operand1", "operand2", "m")  # the last names of parts that do
 SCALES = ("operand1", "operand2", "m")  # of which these say how coarse an operand is
@@ -97,7 +98,8 @@ class Block(torch.autograd.Function):
         (n, rows, columns, c), reach = ctx.size, ctx.reach
         gradient = gradient.reshape(-1, c)
 
-        upper = torch.bfloat16 if reach == OPERAND else torch.float32  # holds operands exactly
+        quick = torch.bfloat16 if bfloat16_pays(x.device) else torch.float32
+        upper = quick if reach == OPERAND else torch.float32  # holds operands exactly
 
         def product(of_sums: Tensor, inputs: Tensor, weight: Tensor, kind: torch.dtype) -> tuple[Tensor, ...]:
             """Gradients of a product's inputs, weight and bias."""
@@ -116,9 +118,9 @@ class Block(torch.autograd.Function):
             of_operand.mul_((stream * factor).abs_() < most + 0.5)
             return of_operand * factor, torch.linalg.vecdot(of_operand, stream, dim=0)
 
-        of_w, of_narrow, of_narrow_bias = product(gradient * narrow_m, w, narrow, torch.bfloat16)
+        of_w, of_narrow, of_narrow_bias = product(gradient * narrow_m, w, narrow, quick)
         of_sums, of_widen_m = inside(of_w, pre_w, widen_m, 0, OPERAND)
-        of_operand2, of_widen, of_widen_bias = product(of_sums, operand2, widen, torch.bfloat16)
+        of_operand2, of_widen, of_widen_bias = product(of_sums, operand2, widen, quick)
         of_middle, of_q2 = operand(of_operand2, middle, q2, OPERAND)
         of_middle += gradient
         of_g, of_after, of_after_bias = product(of_middle * after_m, g, after, upper)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from training.precision import bfloat16_pays
+
 SIDES = (16, 400)  # matrices with a shorter or longer side are left to another optimiser
 KEPT = ("turned_avg", "turned_avg_sq", "left", "right", "left_basis", "right_basis")  # of each parameter, with "step"
 
@@ -23,10 +25,6 @@ def suits(parameter: Tensor) -> bool:
 def matrix(values: Tensor) -> Tensor:
     """(out, in, k, k) -> (out, in * k * k)."""
     return values.reshape(len(values), -1)
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
 
 
 def eigenbasis(square: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from training.muon import Muon
 from training.networks.model import Config, Cwic1, count_macs
 from training.networks.transforms import to_blocks, to_picture
 from training.parallel import average_gradients, join, leave, mean
+from training.precision import mixed
 from training.released import load_released
 from training.soap import KEPT, Soap, suits
 from training.validate import RATES, draw_curve, validate
@@ -231,7 +232,7 @@ class Run:
         slices = torch.arange(schedule.batch, device=self.device) + torch.rand(schedule.batch, device=self.device)
         low, high = schedule.rates
         t = low + (high - low) * slices / schedule.batch
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.device):
             hard_rate = progress >= schedule.hard_from
             out = self.model(blocks, t, use_map=progress >= schedule.map_from, hard_rate=hard_rate, exact=exact)
         weight = self.config.lagrangian(t)

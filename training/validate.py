@@ -15,6 +15,7 @@ from pillow_cwic.transforms.torch.distortion import similarities
 from training import seen
 from training.networks.model import Cwic1, Output
 from training.networks.transforms import to_blocks, to_picture
+from training.precision import mixed
 
 RATES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -44,7 +45,7 @@ def validate(model: Cwic1, pictures: list[np.ndarray], *, use_map: bool, every: 
             height, width = (side - side % MAP_STRIDE for side in pixels.shape[:2])
             picture = torch.from_numpy(pixels[:height, :width].astype(np.float32)).permute(2, 0, 1)[None].to(device)
             t = torch.full((1,), value, device=device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed(device):
                 out = model(to_blocks(picture / 255 - 0.5), t, use_map=use_map, hard_rate=True)
             shown = ((to_picture(out.blocks.float()) + 0.5) * 255).round().clamp(0, 255)
             mse = (shown - picture).square().mean().item()
