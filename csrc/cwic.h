@@ -123,9 +123,12 @@ typedef struct cwic_pass cwic_pass;
 /* rate: T. latents: [channels][2 m][2 n]; levels: [m][n]. */
 cwic_pass *cwic_analysis_pass(const cwic_transform *transform, int32_t rate, const uint8_t *pixels, int32_t height,
                               int32_t width, int16_t *latents, int16_t *levels, int32_t workers, int32_t *result);
-/* codes: [channels][2 m][2 n]. */
-cwic_pass *cwic_synthesis_pass(const cwic_transform *transform, int32_t rate, const int16_t *codes, uint8_t *pixels,
-                               int32_t height, int32_t width, int32_t workers, int32_t *result);
+/* codes: [channels][2 m][2 n]; post: NULL, or the post-filter's coefficients, [3][13], which are copied. */
+enum { CWIC_POST = 39 };
+cwic_pass *cwic_synthesis_pass(const cwic_transform *transform, int32_t rate, const int16_t *codes, const int8_t *post,
+                               uint8_t *pixels, int32_t height, int32_t width, int32_t workers, int32_t *result);
+/* Those of the payload of POST, FORMAT.md section 6.9. */
+int32_t cwic_post_read(const uint8_t *data, size_t length, int8_t *post);
 /* Carries one band through all layers. Returns 1 if another was left to begin, CWIC_OK if none, or an error. The pass
  * is finished when every call has returned and the last one returned CWIC_OK. */
 int32_t cwic_pass_band(cwic_pass *pass);

@@ -1,4 +1,4 @@
-/* Entrance and exit of a transform, and the map's head: FORMAT.md sections 6.2, 6.3, 6.5 and 6.8. */
+/* Entrance and exit of a transform, and the map's head: FORMAT.md sections 6.2, 6.3, 6.5, 6.8 and 6.9. */
 
 #include <string.h>
 
@@ -128,13 +128,15 @@ void cwic_enter(const cwic_pass *p, scratch *w, int32_t y)
 }
 
 /* One row of sums, [count][192], to samples. */
-static void show(const cwic_pass *p, const int32_t *sums, int32_t y, int32_t x, int32_t count)
+static void show(const cwic_pass *p, int32_t *sums, int32_t y, int32_t x, int32_t count)
 {
-    const int32_t shift = p->t->exit_shift, rows = p->height - 8 * y < 8 ? p->height - 8 * y : 8;
+    const int32_t shift = p->posts ? CWIC_POST_BITS : p->t->exit_shift, rows = p->height - 8 * y < 8 ? p->height - 8 * y : 8;
     int32_t k, row, column;
     for (k = 0; k < count; k++, sums += CWIC_BLOCK_VALUES) {
         const int32_t left = p->width - 8 * (x + k), columns = left < 8 ? left : 8;
         uint8_t value[CWIC_BLOCK_VALUES];
+        if (p->posts)
+            p->t->filter(sums, p->t->exit_shift, p->post);
         if (rows == 8 && columns == 8) {
             const size_t pitch = (size_t)p->width * 3;
             p->t->rows->show(sums, shift, p->pixels + 8 * (size_t)y * pitch + 24 * (size_t)(x + k), pitch);

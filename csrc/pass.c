@@ -10,6 +10,7 @@
  * one earlier still, and the earliest waits for none: any number of workers finishes. */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "pass.h"
 
@@ -206,11 +207,18 @@ cwic_pass *cwic_analysis_pass(const cwic_transform *transform, int32_t rate, con
     return p;
 }
 
-cwic_pass *cwic_synthesis_pass(const cwic_transform *transform, int32_t rate, const int16_t *codes, uint8_t *pixels,
-                               int32_t height, int32_t width, int32_t workers, int32_t *result)
+cwic_pass *cwic_synthesis_pass(const cwic_transform *transform, int32_t rate, const int16_t *codes, const int8_t *post,
+                               uint8_t *pixels, int32_t height, int32_t width, int32_t workers, int32_t *result)
 {
     cwic_pass *p = pass_new(transform, 1, rate, height, width, workers, result);
+    if (p && post && transform->exit_shift < CWIC_POST_BITS) {
+        cwic_pass_free(p);
+        *result = CWIC_ERROR_WEIGHTS;
+        return NULL;
+    }
     if (p) {
+        if ((p->posts = post != NULL))
+            memcpy(p->post, post, sizeof p->post);
         p->codes = codes;
         p->pixels = pixels;
     }

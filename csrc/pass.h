@@ -22,6 +22,8 @@ struct cwic_pass {
     int32_t band_rows, bands, stages;
     const uint8_t *samples;
     const int16_t *codes;
+    int32_t posts; /* whether there is a post-filter */
+    int8_t post[CWIC_POST];
     uint8_t *pixels;
     int16_t *latents, *levels;
 

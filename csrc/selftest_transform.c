@@ -219,7 +219,7 @@ static uint32_t hash_of(cwic_transform *const *pair, int32_t workers)
         h = selftest_hash16(h, p.levels, positions / 4);
         for (i = 0; i < CHANNELS * positions; i++)
             p.latents[i] = (int16_t)(any(3) ? any(6) : any(511));
-        if (!finish(cwic_synthesis_pass(pair[1], rates[k], p.latents, p.pixels, height, width, workers, &result), workers))
+        if (!finish(cwic_synthesis_pass(pair[1], rates[k], p.latents, NULL, p.pixels, height, width, workers, &result), workers))
             return 0;
         for (n = (size_t)height * width * 3, i = 0; i < n; i++)
             h = (h ^ p.pixels[i]) * 16777619u;
@@ -441,16 +441,16 @@ static void test_passes(arrays *a)
     for (i = 0; pair[0] && pair[1] && i < sizeof wrong / sizeof *wrong; i++) {
         good &= !cwic_analysis_pass(pair[0], 0, pixels, wrong[i][0], wrong[i][1], codes, levels, 1, &result);
         good &= result == CWIC_ERROR_ARGUMENT;
-        good &= !cwic_synthesis_pass(pair[1], 0, codes, pixels, wrong[i][0], wrong[i][1], 1, &result);
+        good &= !cwic_synthesis_pass(pair[1], 0, codes, NULL, pixels, wrong[i][0], wrong[i][1], 1, &result);
         good &= result == CWIC_ERROR_ARGUMENT;
     }
-    good &= pair[0] && pair[1] && !cwic_synthesis_pass(pair[0], 0, codes, pixels, 9, 9, 1, &result) &&
+    good &= pair[0] && pair[1] && !cwic_synthesis_pass(pair[0], 0, codes, NULL, pixels, 9, 9, 1, &result) &&
             result == CWIC_ERROR_ARGUMENT;
     good &= pair[0] && pair[1] && !cwic_analysis_pass(pair[1], 0, pixels, 9, 9, codes, levels, 1, &result) &&
             result == CWIC_ERROR_ARGUMENT;
-    good &= pair[1] && !cwic_synthesis_pass(pair[1], 0, codes, pixels, 9, 9, 0, &result) && result == CWIC_ERROR_ARGUMENT;
+    good &= pair[1] && !cwic_synthesis_pass(pair[1], 0, codes, NULL, pixels, 9, 9, 0, &result) && result == CWIC_ERROR_ARGUMENT;
     selftest_check(good, "transforms: sizes and workers out of range are refused");
-    p = pair[1] ? cwic_synthesis_pass(pair[1], 0, codes, pixels, 16 * 40, 16, INT32_MAX, &result) : NULL;
+    p = pair[1] ? cwic_synthesis_pass(pair[1], 0, codes, NULL, pixels, 16 * 40, 16, INT32_MAX, &result) : NULL;
     good = p && cwic_pass_workers(p) == 2 && cwic_pass_band(p) == 1;
     if (p)
         cwic_pass_cancel(p);

@@ -325,6 +325,7 @@ static cwic_transform *transform_new(int32_t synthesis, const cwic_shape *shape,
     t->kernels = cwic_blocks_choose(simd);
     t->dense = cwic_affine_choose(simd, &chosen);
     t->rows = cwic_rows_choose(simd);
+    t->filter = cwic_filter_choose(simd);
     t->words = copy_of(a->words, a->word_count * sizeof *t->words);
     t->halves = copy_of(a->halves, a->half_count * sizeof *t->halves);
     t->bytes = copy_of(a->bytes, a->byte_count);

@@ -6,6 +6,7 @@
 
 #include "affine.h"
 #include "affine8.h"
+#include "postfilter.h"
 #include "rows.h"
 
 enum { CWIC_GAIN_ENTRIES = 129, CWIC_RATE_ENTRIES = 33, CWIC_HEAD_TAPS = 16 };
@@ -28,6 +29,7 @@ struct cwic_transform {
     const cwic_blocks *kernels;
     cwic_affine_function *dense;
     const cwic_rows *rows;
+    cwic_filter *filter;
     int32_t *words;
     int16_t *halves;
     int8_t *bytes; /* own copies of the arrays */

@@ -177,7 +177,7 @@ static cwic_pass *begin(const cwic_transform *t, int synthesis, picture *p, int3
     int32_t result;
     cwic_pass *pass;
     if (synthesis)
-        pass = cwic_synthesis_pass(t, p->rate, p->latents, p->pixels, p->height, p->width, workers, &result);
+        pass = cwic_synthesis_pass(t, p->rate, p->latents, NULL, p->pixels, p->height, p->width, workers, &result);
     else
         pass = cwic_analysis_pass(t, p->rate, p->pixels, p->height, p->width, p->latents, p->levels, workers, &result);
     REQUIRE(result == CWIC_OK && pass);

@@ -126,7 +126,7 @@ static int32_t transforms(void)
                 words[floor + c] = 0;
             if (!t)
                 break;
-            pass = k ? cwic_synthesis_pass(t, 0, codes, pixels, 31, 32, 3, &result)
+            pass = k ? cwic_synthesis_pass(t, 0, codes, NULL, pixels, 31, 32, 3, &result)
                      : cwic_analysis_pass(t, 0, pixels, 31, 32, codes, levels, 3, &result);
             while (pass && (result = cwic_pass_band(pass)) == 1)
                 ;

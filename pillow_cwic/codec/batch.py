@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic import device, settings, threads
 from pillow_cwic.codec.families import Runtime
-from pillow_cwic.codec.picture import alpha_of, exact_colour, with_exact
+from pillow_cwic.codec.picture import alpha_of, exact_colour, post_of, with_exact
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import loaded
 from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
@@ -74,7 +74,8 @@ def _arrays(batch: list[_File], steps: Steps) -> NDArray[np.uint8]:
         header, decoded = file.parsed.header, _decode(file, steps)
         colour = decoded.colour
         if file.runtime is not None and decoded.codes is not None:
-            colour = file.runtime.networks.synthesise(decoded.codes, header.rate, header.height, header.width)
+            place = header.rate, header.height, header.width
+            colour = file.runtime.networks.synthesise(decoded.codes, *place, post_of(file.parsed))
             colour = with_exact(colour, file.parsed)
         assert colour is not None  # it is the one or the other
         steps()
@@ -99,8 +100,8 @@ def _tensors(batch: list[_File], steps: Steps) -> torch.Tensor:
             steps()
     for networks, places in _passes(batch, header.width * header.height):
         codes = np.stack([codes for n in places if (codes := decoded[n].codes) is not None])
-        rates = [batch[n].parsed.header.rate for n in places]
-        for n, picture in zip(places, networks.shown(codes, rates, header.height, header.width), strict=True):
+        rates, posts = [batch[n].parsed.header.rate for n in places], [post_of(batch[n].parsed) for n in places]
+        for n, picture in zip(places, networks.shown(codes, rates, header.height, header.width, posts), strict=True):
             made[n] = _dressed(picture, batch[n].parsed, decoded[n].alpha)
             steps()
     return torch.stack([made[n] for n in range(len(batch))])

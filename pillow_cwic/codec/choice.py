@@ -313,7 +313,7 @@ class _Work:
 
     def _beside(self, blocks: Exact) -> Made | None:
         """Layers that meet the target beside exact blocks; None if none do."""
-        if self.bound and self.inserted + container.exact_size(blocks.payload) >= self.bound:
+        if self.bound and self.inserted + container.chunk_size(blocks.payload) >= self.bound:
             return None
         try:
             return self._coded(blocks)

@@ -110,7 +110,7 @@ class Encoder:
         self.effort, self.progress, self.inserted, self.exact = effort, progress, inserted, exact
         self.transformed = pixels
         if exact is not None:
-            self.transformed, self.inserted = exact.pixels, inserted + container.exact_size(exact.payload)
+            self.transformed, self.inserted = exact.pixels, inserted + container.chunk_size(exact.payload)
         with stage(timings, "load"):
             self.runtime = runtime(model)
         if not self.runtime.networks.refines:

@@ -12,6 +12,8 @@ from pillow_cwic.codec.session import Timings, stage
 from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress, Steps
+from pillow_cwic.transforms import postfilter
+from pillow_cwic.transforms.protocol import Post
 
 MISSING, OPAQUE = 128, 255  # what is shown for samples that did not arrive, of colour and of alpha
 
@@ -34,10 +36,15 @@ def reconstruct(
         symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
     with stage(timings, "synthesis"):
         codes = join(symbols[1:][:groups])
-        place = header.rate, header.height, header.width
-        pixels = networks.draft(codes, *place, scale) if scale > 1 else networks.synthesise(codes, *place)
+        place, post = (header.rate, header.height, header.width), post_of(parsed)
+        pixels = networks.draft(codes, *place, scale, post) if scale > 1 else networks.synthesise(codes, *place, post)
     steps()
     return pixels
+
+
+def post_of(parsed: container.Parsed) -> Post | None:
+    """The coefficients of a file's post-filter, None without one. Raises EntropyError if they are damaged."""
+    return None if parsed.post is None else postfilter.read(parsed.post)
 
 
 def with_exact(colour: NDArray[np.uint8], parsed: container.Parsed, scale: int = 1) -> NDArray[np.uint8]:

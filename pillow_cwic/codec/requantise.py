@@ -122,7 +122,7 @@ class _Mixed:
         self.parsed, self.coarser, self.model = parsed, coarser, model
         self.extra = list(parsed.extra.items())
         self.metadata = len(container.between(self.extra))
-        self.rest = len(data) - self.metadata - container.exact_size(parsed.pixels)  # bytes, as they are
+        self.rest = len(data) - self.metadata - container.chunk_size(parsed.pixels)  # bytes, as they are
         self.loss = graphics.LOSSES[model.tuning]
         self.pixels = codec.decode(data)
         self.planes, self.seen = self._parted(self.pixels)
@@ -181,11 +181,11 @@ class _Mixed:
         def coloured(n: int) -> int:
             shown[n] = palettes.apply(self.planes, sizes[n])
             payloads[n] = self._coded(shown[n])
-            return container.exact_size(payloads[n])
+            return container.chunk_size(payloads[n])
 
         if not sizes or (least := coloured(0)) > room:
             return []
-        most = container.exact_size(payloads[len(sizes)])
+        most = container.chunk_size(payloads[len(sizes)])
         n = largest(coloured, (0, least), (len(sizes), most), room, room + 1)
         coarse, finer = shown[n], shown[n + 1]
         gains = np.where(blocks, self.loss.of(self.planes, coarse) - self.loss.of(self.planes, finer), 0)
@@ -196,9 +196,9 @@ class _Mixed:
             chosen = np.zeros(gains.shape, np.bool_)
             chosen.ravel()[order[:count]] = True
             found[count] = self._coded(np.where(exact.spread(chosen, height, width)[..., None], finer, coarse))
-            return container.exact_size(found[count])
+            return container.chunk_size(found[count])
 
-        low, high = (container.exact_size(payloads[k]) for k in (n, n + 1))
+        low, high = (container.chunk_size(payloads[k]) for k in (n, n + 1))
         gaining = int((gains > 0).sum()), max(high, room + 1)
         return [found[largest(mixed, (0, low), gaining, room, int(ENOUGH * room))]]
 
@@ -224,7 +224,7 @@ class _Coarser:
         """
         header, layers = self.parsed.header, self.parsed.layers
         before = container.file_size([len(layer.data) for layer in layers])
-        wanted = max(1, size - self.alpha - container.exact_size(pixels))
+        wanted = max(1, size - self.alpha - container.chunk_size(pixels))
         self.sizes.clear()
         self.largest = None
         if before > wanted and (best := self._found(before, wanted)).size < before:

@@ -16,6 +16,7 @@ from pillow_cwic.errors import ModelError
 from pillow_cwic.models.config import EXACT_UNIT
 from pillow_cwic.models.weights import Weights
 from pillow_cwic.progress import Progress
+from pillow_cwic.transforms.protocol import Post
 from pillow_cwic.transforms.torch.limit import limited
 from pillow_cwic.transforms.windows import SIDE, scaled, windows
 
@@ -37,6 +38,7 @@ class PaperNetworks:
     shared between threads.
     """
 
+    filters = False
     refines = False  # effort buys nothing: a bit has no cheaper neighbour, and the paper has no search
 
     def __init__(self, weights: Weights, device: str) -> None:
@@ -97,12 +99,21 @@ class PaperNetworks:
     @limited()
     @torch.inference_mode()
     def shown(
-        self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int, scale: int = 1
+        self,
+        codes: NDArray[np.int16],
+        rates: Sequence[int],
+        height: int,
+        width: int,
+        posts: Sequence[Post | None] = (),
+        scale: int = 1,
     ) -> torch.Tensor:
         """Masked bits (N, n, H/8, W/8), whatever their rates, to pictures (N, 3, height, width) uint8 on the device.
 
-        With ``scale``, 4 or 8, to means over squares of so many pixels a side, at the edges over what there is.
+        With ``scale``, 4 or 8, to means over squares of so many pixels a side, at the edges over what there is. Raises
+        ModelError for a post-filter.
         """
+        if any(post is not None for post in posts):
+            raise ModelError("POST: a picture of model cwic2018 has no post-filter")
         shape, layout = (len(codes), 3, -(-height // scale), -(-width // scale)), torch.channels_last
         picture = torch.empty(shape, dtype=torch.uint8, device=self.device, memory_format=layout)
         for window in windows(codes.shape, SIDE, HALO):
@@ -116,14 +127,17 @@ class PaperNetworks:
         return picture
 
     def synthesise(
-        self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int = 1
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, post: Post | None = None, scale: int = 1
     ) -> NDArray[np.uint8]:
         """Masked bits (n, H/8, W/8) to the picture (height, width, 3) uint8, or to means over squares of ``scale``."""
-        return self.shown(codes[None], [rate], height, width, scale)[0].permute(1, 2, 0).contiguous().cpu().numpy()
+        made = self.shown(codes[None], [rate], height, width, [post], scale)[0]
+        return made.permute(1, 2, 0).contiguous().cpu().numpy()
 
     def draft_groups(self, scale: int) -> None:
         """A small picture needs all groups."""
 
-    def draft(self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int) -> NDArray[np.uint8]:
+    def draft(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int, post: Post | None = None
+    ) -> NDArray[np.uint8]:
         """The whole picture's means over squares: there is no shorter way."""
-        return self.synthesise(codes, rate, height, width, scale)
+        return self.synthesise(codes, rate, height, width, post, scale)

@@ -114,7 +114,8 @@ class Parsed(NamedTuple):
     ``alpha`` is the payload of ALPH, None unless the mode has alpha; ``complete`` is False if the file was cut short;
     ``trailing`` counts the bytes behind its end, which belong to nothing. ``pixels`` is the payload of PIXL,
     which lossless files have in place of layers, and others may have behind them; None without. Of a file that is cut
-    within either payload it is what arrived, and None if the file is cut before.
+    within either payload it is what arrived, and None if the file is cut before. ``post`` is the payload of POST, None
+    without, or if it did not arrive whole.
     """
 
     header: Header
@@ -124,6 +125,7 @@ class Parsed(NamedTuple):
     complete: bool
     trailing: int = 0
     pixels: bytes | None = None
+    post: bytes | None = None
 
     def check_end(self) -> None:
         """Raises ContainerError if bytes follow the end of the file."""
@@ -183,10 +185,12 @@ def write_file(
     extra: Sequence[tuple[bytes, bytes]] = (),
     alpha: bytes | None = None,
     pixels: bytes | None = None,
+    post: bytes | None = None,
 ) -> bytes:
     """The bytes of a whole file.
 
-    ``layers`` are 1 to 255, or none in a lossless file; ``pixels`` is the payload of PIXL, which others may have;
+    ``layers`` are 1 to 255, or none in a lossless file; ``pixels`` is the payload of PIXL, which others may have, and
+    ``post`` that of POST, which no lossless file has;
     ``extra`` and ``alpha`` are those of ``between``. Raises ContainerError if something does not fit its field.
     """
     if header.lossless and pixels is None:
@@ -198,7 +202,8 @@ def write_file(
     head = _HEAD.pack(header.width, header.height, mode, header.tile_exponent, header.rate, header.model_id)
     picture = b"" if pixels is None else _chunk(b"PIXL", pixels)
     if not header.lossless:
-        picture = _chunk(b"CODE", bytes([len(layers)]) + join_streams(layers)) + picture
+        filtered = b"" if post is None else _chunk(b"POST", post)
+        picture = _chunk(b"CODE", bytes([len(layers)]) + join_streams(layers)) + filtered + picture
     preamble = _PREAMBLE.pack(SIGNATURE, VERSION, header.family, 0)
     return preamble + _chunk(b"HEAD", head) + between(extra, alpha) + picture + _TAIL
 
@@ -209,9 +214,9 @@ def file_size(layers: Sequence[int], inserted: int = 0) -> int:
     return HEADER_BYTES + inserted + _CHUNK_OVERHEAD + code + len(_TAIL)
 
 
-def exact_size(pixels: bytes | None) -> int:
-    """Bytes of the chunk PIXL with this payload, 0 without."""
-    return 0 if pixels is None else _CHUNK_OVERHEAD + len(pixels)
+def chunk_size(payload: bytes | None) -> int:
+    """Bytes of a chunk with this payload, 0 without."""
+    return 0 if payload is None else _CHUNK_OVERHEAD + len(payload)
 
 
 def between(extra: Sequence[tuple[bytes, bytes]] = (), alpha: bytes | None = None) -> bytes:
@@ -243,6 +248,7 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
     picture = b"PIXL" if header.lossless else b"CODE"
     layers: list[Layer] = []
     pixels: bytes | None = None
+    post: bytes | None = None
     offset = HEADER_BYTES
     try:
         while (kind := _chunk_start(view, offset)[1]) not in (b"ALPH", picture):
@@ -259,7 +265,11 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
         if not header.lossless:
             start, end, offset = _open_chunk(view, offset, allow_truncated)
             layers = _read_code(view[:end], start, offset - _U32.size)
-        if header.lossless or bytes(view[offset : offset + _CHUNK.size])[4:] == b"PIXL":
+            if _kind_at(view, offset) == b"POST":
+                picture = b"POST"
+                start, end, offset = _open_chunk(view, offset, allow_truncated)
+                post = bytes(view[start:end]) if offset <= len(view) else None
+        if header.lossless or _kind_at(view, offset) == b"PIXL":
             picture = b"PIXL"
             start, end, offset = _open_chunk(view, offset, allow_truncated)
             pixels = bytes(view[start:end])
@@ -268,7 +278,7 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
             raise
         return Parsed(header, [], extra, alpha, False)
     complete = _read_tail(view, offset, picture, allow_truncated)
-    return Parsed(header, layers, extra, alpha, complete, max(0, len(view) - offset - len(_TAIL)), pixels)
+    return Parsed(header, layers, extra, alpha, complete, max(0, len(view) - offset - len(_TAIL)), pixels, post)
 
 
 def read_extra(stream: IO[bytes]) -> dict[bytes, bytes]:
@@ -300,7 +310,7 @@ def _check_type(kind: bytes) -> None:
 def _check_ancillary(kind: bytes, seen: set[bytes] | dict[bytes, bytes]) -> None:
     """Whether a chunk of type ``kind`` may stand between HEAD and the picture, behind those already ``seen``."""
     _check_type(kind)
-    if kind in (b"HEAD", b"ALPH", b"CODE", b"PIXL", b"TAIL"):
+    if kind in (b"HEAD", b"ALPH", b"CODE", b"POST", b"PIXL", b"TAIL"):
         raise ContainerError(f"chunk {kind!r}: out of order between HEAD and the picture")
     if kind[:1].isupper():
         raise ContainerError(f"chunk {kind!r}: critical and unknown: needs a newer pillow_cwic")
@@ -314,6 +324,11 @@ def _chunk(kind: bytes, payload: bytes) -> bytes:
 
 
 _TAIL = _chunk(b"TAIL", b"")
+
+
+def _kind_at(view: memoryview, offset: int) -> bytes:
+    """The type of the chunk at ``offset``, or what arrived of it."""
+    return bytes(view[offset : offset + _CHUNK.size])[4:]
 
 
 def _chunk_start(view: memoryview, offset: int) -> tuple[int, bytes]:

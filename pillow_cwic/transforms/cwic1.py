@@ -13,6 +13,7 @@ from pillow_cwic.models.config import EXACT_UNIT, MAP_STRIDE, RATE_UNIT, Config
 from pillow_cwic.models.weights import Context, Weights
 from pillow_cwic.progress import Progress
 from pillow_cwic.transforms import draft, layout, native
+from pillow_cwic.transforms.protocol import Post
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ class Cwic1:
     """
 
     refines = True  # effort buys something
+    filters = True
 
     def __init__(self, weights: Weights, context: Context, device: str) -> None:
         self.tuning, self.device = weights.tuning, device
@@ -99,20 +101,26 @@ class Cwic1:
         latents = np.rint(exact * (2.0**LATENT_GAIN_BITS * EXACT_UNIT) / np.maximum(gain, 1))
         return analysed._replace(latents=latents.clip(-32768, 32767).astype(np.int16))
 
-    def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3) uint8."""
-        made: NDArray[np.uint8] = self._engine.synthesise(codes, rate, height, width)
+    def synthesise(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, post: Post | None = None
+    ) -> NDArray[np.uint8]:
+        """Codes (channels, H/8, W/8) at rate T to the picture (height, width, 3), through a post-filter if any."""
+        made: NDArray[np.uint8] = self._engine.synthesise(codes, rate, height, width, post)
         return made
 
-    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
+    def shown(
+        self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int, posts: Sequence[Post | None]
+    ) -> torch.Tensor:
         """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device."""
-        made: torch.Tensor = self._engine.shown(codes, rates, height, width)
+        made: torch.Tensor = self._engine.shown(codes, rates, height, width, posts)
         return made
 
     def draft_groups(self, scale: int) -> int | None:
         """How many channel groups a picture of sides divided by ``scale``, 4 or 8, needs; None if it needs all."""
         return draft.groups_for(self.config, scale)
 
-    def draft(self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int) -> NDArray[np.uint8]:
+    def draft(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int, post: Post | None = None
+    ) -> NDArray[np.uint8]:
         """Codes of the first groups, or all, at rate T to a picture of sides divided by ``scale`` and rounded up."""
-        return draft.synthesise(self.config, self._parts, codes, rate, height, width, scale)
+        return draft.synthesise(self.config, self._parts, codes, rate, height, width, scale, post)

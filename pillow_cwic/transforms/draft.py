@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic.models.config import CODE_LIMIT, STRIDE, Config
+from pillow_cwic.transforms import postfilter
 from pillow_cwic.transforms.layout import GAIN_FROM, LATENT, TABLE_FROM, Parts, at
+from pillow_cwic.transforms.protocol import Post
 
 SCALES = (8, 4)  # pixels of the picture per pixel of the small one
 STRIP = 1 << 14  # positions at a time, so that memory stays bounded
@@ -65,11 +67,18 @@ class _Latents:
 
 
 def synthesise(
-    config: Config, p: Parts, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int
+    config: Config,
+    p: Parts,
+    codes: NDArray[np.int16],
+    rate: int,
+    height: int,
+    width: int,
+    scale: int,
+    post: Post | None = None,
 ) -> NDArray[np.uint8]:
     """Codes (channels, H/8, W/8), the first groups or all, at rate T to (ceil(height/scale), ceil(width/scale), 3).
 
-    ``p`` are the parts of the synthesis transform.
+    ``p`` are the parts of the synthesis transform, ``post`` the coefficients of a post-filter, if there is one.
     """
     count, rows, columns = codes.shape
     side = STRIDE // scale
@@ -83,7 +92,12 @@ def synthesise(
         y = latents(part.reshape(count, -1))
         # The mean over `places` samples, each 127.5 and a sum in 2^-shift, rounded.
         sums = 2 * product(weight, y) + ((256 * places) << shift)
-        samples = np.clip(sums >> (1 + shift + places.bit_length() - 1), 0, 255)
+        fraction = 1 + shift + places.bit_length() - 1
+        if post is None:
+            samples = np.clip(sums >> fraction, 0, 255)
+        else:
+            fine = (sums >> (fraction - postfilter.BITS)).reshape(3, -1)
+            samples = np.stack(postfilter.apply(fine, post, point=True))
         blocks = samples.reshape(3, side, side, part.shape[1], columns).transpose(3, 1, 4, 2, 0)
         picture[top : top + strip] = blocks
     whole = picture.reshape(rows * side, columns * side, 3)

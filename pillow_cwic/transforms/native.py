@@ -14,7 +14,7 @@ from pillow_cwic import settings, threads
 from pillow_cwic.coding._coder import ffi, lib
 from pillow_cwic.coding.coder import BEST_SIMD, check
 from pillow_cwic.models.config import Config
-from pillow_cwic.transforms import layout
+from pillow_cwic.transforms import layout, postfilter
 
 ARRAYS = tuple(layout.TYPES)
 STEP_BITS, ONE_BITS, ZERO_BITS = 12.0, 5.0, 0.03  # what a squared step is worth, and what codes cost
@@ -91,14 +91,22 @@ class Transforms:
         self._run(self._analysis, lib.cwic_analysis_pass, rate, source, height, width, *targets)
         return latents, levels
 
-    def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Codes (channels, 2 h, 2 w) at rate T to the picture (height, width, 3)."""
+    def synthesise(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, post: NDArray[np.int8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Codes (channels, 2 h, 2 w) at rate T to the picture (height, width, 3), through a post-filter if given one.
+
+        Raises ModelError if the model allows none.
+        """
         wanted = self.config.channels, 2 * -(-height // 16), 2 * -(-width // 16)
         _check("codes", codes, np.int16, wanted)
         pixels = np.empty((height, width, 3), np.uint8)
         source = ffi.from_buffer("int16_t[]", np.ascontiguousarray(codes))
-        target = ffi.from_buffer("uint8_t[]", pixels)
-        self._run(self._synthesis, lib.cwic_synthesis_pass, rate, source, target, height, width)
+        target, by = ffi.from_buffer("uint8_t[]", pixels), ffi.NULL
+        if post is not None:
+            _check("post", post, np.int8, postfilter.SHAPE)
+            by = ffi.from_buffer("int8_t[]", np.ascontiguousarray(post))
+        self._run(self._synthesis, lib.cwic_synthesis_pass, rate, source, by, target, height, width)
         return pixels
 
     def _run(self, transform: _Transform, begin: Callable[..., Any], rate: int, *arguments: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from pillow_cwic.progress import Progress
 
 if TYPE_CHECKING:
     import torch
+
+
+Post: TypeAlias = NDArray[np.int8]  # the coefficients of a post-filter, (3, 13)
 
 
 class Transforms(Protocol):
@@ -23,6 +26,7 @@ class Transforms(Protocol):
 
     device: str
     refines: bool  # whether effort buys something
+    filters: bool  # whether pictures may pass a post-filter
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the map for a picture of this size."""
@@ -42,14 +46,23 @@ class Transforms(Protocol):
     def refine(self, pixels: NDArray[np.uint8], analysed: Any, rate: int, steps: int, progress: Progress | None) -> Any:
         """What was analysed, after so many steps towards less distortion and bits together."""
 
-    def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Codes to the picture (height, width, 3)."""
+    def synthesise(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, post: Post | None
+    ) -> NDArray[np.uint8]:
+        """Codes to the picture (height, width, 3), through the post-filter that these coefficients are of, if any.
 
-    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
+        Raises ModelError if the model allows none.
+        """
+
+    def shown(
+        self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int, posts: Sequence[Post | None]
+    ) -> torch.Tensor:
         """Codes (N, channels, rows, columns), each at its rate, to pictures (N, 3, height, width) on the device."""
 
     def draft_groups(self, scale: int) -> int | None:
         """How many channel groups a picture of sides divided by ``scale``, 4 or 8, needs; None if it needs all."""
 
-    def draft(self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int) -> NDArray[np.uint8]:
+    def draft(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, scale: int, post: Post | None
+    ) -> NDArray[np.uint8]:
         """Codes of the first groups, or all, to a picture of sides divided by ``scale`` and rounded up."""

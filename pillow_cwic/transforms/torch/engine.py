@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pillow_cwic.models.config import MAP_STRIDE, STRIDE, Config
 from pillow_cwic.transforms import layout
+from pillow_cwic.transforms.protocol import Post
 from pillow_cwic.transforms.torch.integer import Analysis, Synthesis
 from pillow_cwic.transforms.torch.limit import limited
 from pillow_cwic.transforms.windows import SIDE, halved, scaled, windows
@@ -50,17 +51,29 @@ class Engine:
 
     @limited()
     @torch.inference_mode()
-    def shown(self, codes: NDArray[np.int16], rates: Sequence[int], height: int, width: int) -> torch.Tensor:
-        """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device."""
+    def shown(
+        self,
+        codes: NDArray[np.int16],
+        rates: Sequence[int],
+        height: int,
+        width: int,
+        posts: Sequence[Post | None] = (),
+    ) -> torch.Tensor:
+        """Codes (N, channels, H/8, W/8), each at its rate T, to pictures (N, 3, height, width) uint8 on the device.
+
+        Each may have a post-filter; raises ModelError if one has and the model allows none.
+        """
         shape, layout_ = (len(codes), 3, height, width), torch.channels_last
         picture = torch.empty(shape, dtype=torch.uint8, device=self.device, memory_format=layout_)
         for window in windows(codes.shape, SIDE, self.halo):
             outer = torch.from_numpy(codes[(..., *window.outer)].copy()).to(self.device)
-            made = self._synthesis(outer, rates)[(..., *scaled(window.inner, STRIDE))]
+            made = self._synthesis(outer, rates, posts)[(..., *scaled(window.inner, STRIDE))]
             place = picture[(..., *scaled(window.core, STRIDE))]
             place.copy_(made[..., : place.shape[2], : place.shape[3]])
         return picture
 
-    def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Codes (channels, 2 h, 2 w) at rate T to the picture (height, width, 3)."""
-        return self.shown(codes[None], [rate], height, width)[0].permute(1, 2, 0).contiguous().cpu().numpy()
+    def synthesise(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, post: Post | None = None
+    ) -> NDArray[np.uint8]:
+        """Codes (channels, 2 h, 2 w) at rate T to the picture (height, width, 3), through a post-filter if any."""
+        return self.shown(codes[None], [rate], height, width, [post])[0].permute(1, 2, 0).contiguous().cpu().numpy()

@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pillow_cwic.errors import ModelError
 from pillow_cwic.models.config import STRIDE, Config
-from pillow_cwic.transforms import layout
+from pillow_cwic.transforms import layout, postfilter
 from pillow_cwic.transforms.layout import EXIT, FINE_BITS, GAIN_FROM, LATENT, OPERAND, PIXEL, Parts, at, is_fine
+from pillow_cwic.transforms.protocol import Post
 
 Tensors: TypeAlias = Mapping[str, Tensor]
 
@@ -128,12 +130,14 @@ class Transform:
             x = block(x, p, f"block{index}", is_fine(self.config, self.kind, index))
         return x
 
-    def exit(self, features: Tensor, inputs: Tensor) -> Tensor:
-        """The exit's sums, shifted, (N, h, w, outputs), of the operands ``features`` and the entrance's inputs."""
+    def sums(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """The exit's sums, (N, h, w, outputs), of the operands ``features`` and the entrance's inputs."""
         p = self.parts
-        return (exact(features, p["leave.weight"]) + exact(inputs, p["linear.weight"]) + p["exit.bias"]) >> p[
-            "exit.shift"
-        ]
+        return exact(features, p["leave.weight"]) + exact(inputs, p["linear.weight"]) + p["exit.bias"]
+
+    def exit(self, features: Tensor, inputs: Tensor) -> Tensor:
+        """The same, shifted."""
+        return self.sums(features, inputs) >> self.parts["exit.shift"]
 
 
 class Synthesis(Transform):
@@ -151,12 +155,23 @@ class Synthesis(Transform):
             y = ((y * factor + 1024) >> 11).clamp(-LATENT, LATENT)
         return y.int()
 
-    def __call__(self, codes: Tensor, rates: Sequence[int]) -> Tensor:
-        """Codes (N, C, h, w), int16 within +-511, to pictures (N, 3, 8 h, 8 w), uint8, channels last."""
+    def __call__(self, codes: Tensor, rates: Sequence[int], posts: Sequence[Post | None] = ()) -> Tensor:
+        """Codes (N, C, h, w), int16 within +-511, to pictures (N, 3, 8 h, 8 w), uint8, channels last.
+
+        Each may have a post-filter; raises ModelError if one has and the model allows none.
+        """
         y = self.latents(codes.to(self.device).permute(0, 2, 3, 1), rates)
         p = operand(self.features(y, rates), self.parts["operand"], EXIT)
-        samples = self.exit(p, y).clamp(0, 255).to(torch.uint8)
+        sums, shift = self.sums(p, y), self.parts["exit.shift"]
+        samples = (sums >> shift).clamp(0, 255).to(torch.uint8)
         n, h, w, _ = samples.shape
+        for picture, own, post in zip(samples, sums, posts, strict=False):
+            if post is not None:
+                if shift < postfilter.BITS:
+                    raise ModelError(f"weights: exit shift is {int(shift)}, a post-filter wants {postfilter.BITS}")
+                values = (own >> (shift - postfilter.BITS)).view(h, w, 3, STRIDE, STRIDE).permute(2, 0, 1, 3, 4)
+                made = torch.stack(postfilter.apply(values, post), 2)
+                picture.copy_(made.view(h, w, -1))
         blocks = samples.view(n, h, w, 3, STRIDE, STRIDE).permute(0, 1, 4, 2, 5, 3)
         return blocks.reshape(n, STRIDE * h, STRIDE * w, 3).permute(0, 3, 1, 2)
 
