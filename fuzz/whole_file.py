@@ -49,7 +49,7 @@ def _strict(data: bytes) -> None:
     assert parsed.complete
     extra = list(parsed.extra.items())
     whole = data[: len(data) - parsed.trailing]
-    again = container.write_file(parsed.header, parsed.layers, extra, parsed.alpha, parsed.pixels)
+    again = container.write_file(parsed.header, parsed.layers, extra, parsed.alpha, parsed.pixels, parsed.post)
     assert again == whole, "another reads the same"
     assert container.read_extra(BytesIO(data)) == parsed.extra
     for n, layer in enumerate(parsed.layers):

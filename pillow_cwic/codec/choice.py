@@ -349,7 +349,7 @@ class _Work:
             header = container.Header(
                 width, height, source.mode, coded.exponent, coded.rate, model.id, model.family, self.grey
             )
-            return container.write_file(header, coded.layers(), source.extra, source.alpha, held)
+            return container.write_file(header, coded.layers(), source.extra, source.alpha, held, coded.post)
 
     def _encoder(self, model: models.Model, blocks: Exact | None) -> Encoder:
         return Encoder(

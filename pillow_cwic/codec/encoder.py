@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
-from pillow_cwic.codec import quality, search
+from pillow_cwic.codec import fitting, quality, search
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, runtime, stage
+from pillow_cwic.coding import coefficients
 from pillow_cwic.coding.symbols import Coded, encode_symbols, join, rounded, split
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
-from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT
+from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT, STRIDE
 from pillow_cwic.progress import Progress
-from pillow_cwic.rate import DECIBEL_SLOPE, LOWEST, decibel, guess_rate
+from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, decibel, guess_rate
 
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
@@ -26,6 +28,7 @@ FAR = 128  # how far it may be from that of the analysis in the end, which is fa
 DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of them
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = 0.08  # how far above the wanted quality the search may end, in dB: some 1 % of the bytes, of SSIM 2 %
+LEAST_WORTH = 0.5  # of errors in blocks that a post-filter is fitted to
 UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
@@ -52,6 +55,7 @@ class Effort(NamedTuple):
     weights: tuple[float, ...]  # multiples of ``code_weight``; the best of several is kept; 0 rounds
     analyses: int  # how often the analysis transform may follow the rate
     steps: int  # of gradient descent on the latents
+    filters: bool = True  # whether a post-filter is looked for
 
     @property
     def usual(self) -> float:
@@ -70,8 +74,8 @@ def code_weight(tuning: str, t: int) -> float:
 
 _WEIGHT, _WEIGHTS = (1.0,), (0.5, 1.0, 2.0)
 EFFORTS = (
-    Effort((0.0,), 2, 0),
-    Effort((0.0,), 3, 0),
+    Effort((0.0,), 2, 0, False),
+    Effort((0.0,), 3, 0, False),
     Effort(_WEIGHT, 2, 0),
     Effort(_WEIGHT, 3, 0),
     Effort(_WEIGHTS, 3, 0),
@@ -82,7 +86,7 @@ EFFORTS = (
     Effort(_WEIGHTS, 3, 400),
 )
 
-PLAIN = Effort((0.0,), 1, 0)  # for models that have nothing to choose
+PLAIN = Effort((0.0,), 1, 0, False)  # for models that have nothing to choose
 
 
 class Encoder:
@@ -115,6 +119,7 @@ class Encoder:
             self.runtime = runtime(model)
         if not self.runtime.networks.refines:
             self.effort = PLAIN
+        self.filters = self.effort.filters and self.runtime.networks.filters
         self.importance = None if importance is None else self._relative(importance)
         if self.importance is not None and not self.importance.any():  # all alike: as without
             self.importance = None
@@ -247,6 +252,15 @@ class Encoder:
             search.search(lambda t: measure(t, weight), size, start)
             return self.largest.get(weight)
 
+        def filtered(best: Coded, weight: float) -> Coded:
+            """The same through a post-filter, if that pays, for which layers make room."""
+            made = self.filtered(best)
+            if made.post is None or made.size <= size:
+                return made
+            t = search.search(lambda t: measure(t, weight), size - (made.size - best.size), best.rate)
+            smaller = None if t is None else self.code(t, weight)
+            return best if smaller is None else smaller.through(made.post)
+
         height, width = self.pixels.shape[:2]
         size, usual = max(1, size), self.effort.usual
         t = guess_rate(8 * max(1, size - self.inserted) / (height * width), self.model.bpp)
@@ -260,9 +274,12 @@ class Encoder:
         for _ in range(self.effort.analyses):
             if best is None or abs(best.rate - self.analysed_for) <= FAR:
                 break
+            before = self.analysed, self.analysed_for
             self.analyse(best.rate)
             again = found(best.rate, usual)
             if again is None or self.error(again) >= self.error(best):
+                self.analysed, self.analysed_for = before
+                self._forget()
                 break
             best = again
         if best is not None and self.effort.steps:
@@ -275,9 +292,12 @@ class Encoder:
                 if (least := self.code(LOWEST, usual)) is None:
                     raise self._useless()
                 return least
-        made = [best, *(found(best.rate, weight) for weight in self.effort.weights if weight != usual)]
-        candidates = [each for each in made if each is not None]
-        return best if len(candidates) == 1 else min(candidates, key=self.error)
+        candidates = [(usual, best)]
+        for weight in self.effort.weights:
+            if weight != usual and (other := found(best.rate, weight)):
+                candidates.append((weight, other))
+        weight, best = min(candidates, key=lambda each: self.error(each[1])) if len(candidates) > 1 else candidates[0]
+        return filtered(best, weight)
 
     def _useless(self) -> ModelError:
         name = f"{self.model.name}/{self.model.tuning}"
@@ -301,25 +321,28 @@ class Encoder:
         found: list[Coded] = []  # the smallest that reaches the goal
         reached: list[float] = []
 
-        def value(t: int, weight: float, follow: bool) -> float | None:
+        def value(t: int, weight: float, follow: bool, through: bool = False) -> float | None:
             if follow:
                 self.analyse(t)
             if (made := self.code(t, weight)) is None:
                 return None
+            made = self.filtered(made) if through else made
             reached.append(self.measured(name, made))
             shown = min(decibel(reached[-1]) if similar else reached[-1], MOST_DECIBEL)  # equal pictures have infinite
             if shown >= goal and (not found or made.size < found[0].size):
                 found[:] = [made]
             return shown
 
-        def smallest(weight: float, start: int, follow: bool) -> int | None:
-            return search.search_quality(lambda t: value(t, weight, follow), goal, start, CLOSE)
+        def smallest(weight: float, start: int, *how: bool) -> int | None:
+            return search.search_quality(lambda t: value(t, weight, *how), goal, start, CLOSE)
 
         usual = self.effort.usual
         # An operating point is best where it was trained, at 0.
         t = smallest(usual, 0 if self.model.point else round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
         if not reached:
             raise self._useless()
+        if self.filters:
+            t = smallest(usual, found[0].rate if found else HIGHEST, True, True) or t
         if not found:
             raise UnreachedError(name, wanted, max(reached))
         t = found[0].rate if t is None else t
@@ -328,7 +351,7 @@ class Encoder:
             self.refine(t)
             for weight in self.effort.weights:
                 if weight != usual or self.effort.steps:
-                    smallest(weight, t, False)
+                    smallest(weight, t, False, self.filters)
         return found[0]
 
     def measured(self, name: str, coded: Coded) -> float:
@@ -342,9 +365,37 @@ class Encoder:
         with stage(self.timings, "comparison"):
             return measure(self.pixels, self.shown(coded))
 
+    @cached_property
+    def _filterable(self) -> NDArray[np.bool_]:
+        """The positions (H / 8, W / 8), without parts, that a post-filter is for: seen, important and not exact."""
+        height, width = self.pixels.shape[:2]
+        rows, columns = height // STRIDE, width // STRIDE
+        blocks = np.ones(self.runtime.networks.grid(*self.pixels.shape[:2]), np.bool_)
+        if self.importance is not None:
+            blocks &= self.worth >= LEAST_WORTH
+        if self.exact is not None:
+            blocks &= ~self.exact.blocks
+        where = np.kron(blocks, np.ones((2, 2), np.bool_))[:rows, :columns]
+        if self.seen is not None:
+            seen = self.seen[: rows * STRIDE, : columns * STRIDE]
+            where &= seen.reshape(rows, STRIDE, columns, STRIDE).all(axis=(1, 3))
+        return where
+
+    def filtered(self, coded: Coded) -> Coded:
+        """The same through a post-filter, if the effort asks for it and where that pays."""
+        if not self.filters:
+            return coded
+        with stage(self.timings, "fitting"):
+            allowed = (fitting.GREY if self.grey else fitting.ALLOWED)[self.model.tuning]
+            codes = join(coded.symbols[1:])
+            post = fitting.fitted(self.runtime.networks, codes, coded.rate, self.pixels, self._filterable, allowed)
+        return coded if post is None else coded.through(coefficients.write(post))
+
     def shown(self, coded: Coded) -> NDArray[np.uint8]:
         """The decoded picture (H, W, 3); of one that is grey, all channels are the same. What is not seen is right."""
-        made = self.runtime.networks.synthesise(join(coded.symbols[1:]), coded.rate, *self.pixels.shape[:2])
+        height, width = self.pixels.shape[:2]
+        post = None if coded.post is None else coefficients.read(coded.post)
+        made = self.runtime.networks.synthesise(join(coded.symbols[1:]), coded.rate, height, width, post)
         shown = np.repeat(quality.grey(made)[..., None], 3, axis=2) if self.grey else made
         shown = shown if self.exact is None else self.exact.over(shown)
         return shown if self.seen is None else np.where(self.seen[..., None], shown, self.pixels)
@@ -357,4 +408,4 @@ class Encoder:
             if t == LOWEST:
                 raise self._useless()
             t = max(LOWEST, t - 32)
-        return made
+        return self.filtered(made)

@@ -9,10 +9,10 @@ from pillow_cwic.codec import exact
 from pillow_cwic.codec.families import Runtime
 from pillow_cwic.codec.quality import as_grey
 from pillow_cwic.codec.session import Timings, stage
+from pillow_cwic.coding import coefficients
 from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress, Steps
-from pillow_cwic.transforms import postfilter
 from pillow_cwic.transforms.protocol import Post
 
 MISSING, OPAQUE = 128, 255  # what is shown for samples that did not arrive, of colour and of alpha
@@ -44,7 +44,7 @@ def reconstruct(
 
 def post_of(parsed: container.Parsed) -> Post | None:
     """The coefficients of a file's post-filter, None without one. Raises EntropyError if they are damaged."""
-    return None if parsed.post is None else postfilter.read(parsed.post)
+    return None if parsed.post is None else coefficients.read(parsed.post)
 
 
 def with_exact(colour: NDArray[np.uint8], parsed: container.Parsed, scale: int = 1) -> NDArray[np.uint8]:

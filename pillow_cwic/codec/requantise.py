@@ -212,7 +212,7 @@ class _Coarser:
         self.levels, *groups = decode_symbols(model.entropy, parsed, *grid(model.entropy, header.height, header.width))
         self.codes = np.concatenate(groups)
         self.extra = list(parsed.extra.items())
-        self.alpha = len(container.between((), parsed.alpha))
+        self.inserted = len(container.between((), parsed.alpha)) + container.chunk_size(parsed.post)
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, without what is inserted
         self.largest: Coded | None = None  # at the last rate: the largest within the bound
 
@@ -224,12 +224,12 @@ class _Coarser:
         """
         header, layers = self.parsed.header, self.parsed.layers
         before = container.file_size([len(layer.data) for layer in layers])
-        wanted = max(1, size - self.alpha - container.chunk_size(pixels))
+        wanted = max(1, size - self.inserted - container.chunk_size(pixels))
         self.sizes.clear()
         self.largest = None
         if before > wanted and (best := self._found(before, wanted)).size < before:
             header, layers = replace(header, rate=best.rate), best.layers()
-        return container.write_file(header, layers, self.extra, self.parsed.alpha, pixels)
+        return container.write_file(header, layers, self.extra, self.parsed.alpha, pixels, self.parsed.post)
 
     def _found(self, before: int, wanted: int) -> Coded:
         """Layers of at most ``wanted`` bytes in place of so many ``before``; if none are, those at the lowest rate."""

@@ -31,6 +31,11 @@ class Coded(NamedTuple):
     symbols: Symbols  # as a decoder will see them
     size: int  # bytes of the whole file
     spoilt: NDArray[np.bool_] | None = None  # blocks, of the map, that show something else; None without any
+    post: bytes | None = None  # the payload of POST, if there is a post-filter
+
+    def through(self, post: bytes) -> Coded:
+        """The same with a post-filter, which it has none of."""
+        return self._replace(post=post, size=self.size + container.chunk_size(post))
 
     def layers(self) -> list[container.Layer]:
         """What the file says of each layer."""

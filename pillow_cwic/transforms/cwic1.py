@@ -12,7 +12,7 @@ from pillow_cwic.errors import ModelError
 from pillow_cwic.models.config import EXACT_UNIT, MAP_STRIDE, RATE_UNIT, Config
 from pillow_cwic.models.weights import Context, Weights
 from pillow_cwic.progress import Progress
-from pillow_cwic.transforms import draft, layout, native
+from pillow_cwic.transforms import draft, layout, native, postfilter
 from pillow_cwic.transforms.protocol import Post
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class Cwic1:
     """
 
     refines = True  # effort buys something
-    filters = True
 
     def __init__(self, weights: Weights, context: Context, device: str) -> None:
         self.tuning, self.device = weights.tuning, device
@@ -53,6 +52,7 @@ class Cwic1:
         self._parts = layout.split(config, "synthesis", *(arrays[f"synthesis.{a}"] for a in layout.TYPES))
         self._gain = layout.split(config, "analysis", *(arrays[f"analysis.{a}"] for a in layout.TYPES))["gain"]
         self._context = context
+        self.filters = int(self._parts["exit.shift"]) >= postfilter.BITS
         self._engine: Any = self._native
         if device != "cpu":
             from pillow_cwic.transforms.torch.engine import Engine

@@ -11,40 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.coding._coder import ffi, lib
-from pillow_cwic.coding.coder import check
-
-UNITS = (512, 1, 4, 4, 2, 8, 8, 16, 16, 16, 4, 16, 16)  # of the coefficients: those of a constant, Y, U, V, YY, ..
-SHAPE = (3, len(UNITS))  # of the coefficients, int8: what is added to luma, and to red and blue beside it
-LIMIT = 127
+# Of the coefficients of a constant, Y, U, V, YY, .., which are (3, 13): for luma, and for red and blue beside it.
+UNITS = (512, 1, 4, 4, 2, 8, 8, 16, 16, 16, 4, 16, 16)
 BITS, ONE = 4, 8  # of a sample's fraction, and of a coefficient
 MIDDLE, LOW, HIGH = 2048, -1024, 5119
 LUMA = (77, 150, 29)  # in 1/256
-
-
-def read(payload: bytes) -> NDArray[np.int8]:
-    """The coefficients that a payload of POST holds. Raises EntropyError for any other bytes."""
-    post = np.empty(SHAPE, np.int8)
-    check(lib.cwic_post_read(ffi.from_buffer(payload), len(payload), ffi.from_buffer("int8_t[]", post)), "POST")
-    return post
-
-
-def write(post: NDArray[np.int8]) -> bytes:
-    """The payload of POST with these coefficients, from -127 to 127: Exp-Golomb codes of order 0."""
-    digits = "".join(map(_code, post.ravel().tolist()))
-    size = -(-len(digits) // 8)
-    return int(digits.ljust(8 * size, "0"), 2).to_bytes(size, "big")
-
-
-def _code(c: int) -> str:
-    digits = f"{2 * c if c > 0 else 1 - 2 * c:b}"
-    more = len(digits) - 1
-    return "1" * more + "0" * (more < 7) + digits[1:]
-
-
-def bits(c: int) -> int:
-    """How many bits a coefficient takes."""
-    return len(_code(c))
 
 
 def centred(samples: Any) -> Any:

@@ -115,6 +115,7 @@ def _describe(data: bytes) -> dict[str, Any]:
         "tiles": None if header.lossless else header.tiles,
         "layer_bytes": [len(layer.data) for layer in parsed.layers],
         "pixel_bytes": None if parsed.pixels is None else len(parsed.pixels),
+        "post_filter_bytes": None if parsed.post is None else len(parsed.post),
         "alpha_bytes": None if parsed.alpha is None else len(parsed.alpha),
         "chunk_bytes": {kind.decode(): len(payload) for kind, payload in parsed.extra.items()},
         "dpi": facts.get("dpi"),

@@ -1,0 +1,175 @@
+"""The post-filter of a picture: which coefficients pay for their bits.
+
+Least squares; then coefficients are moved one by one to where the squared error that they save, in bits, less the bits
+that they take, is highest. All sums are of whole numbers, so that one picture has one file everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pillow_cwic.coding import coefficients
+from pillow_cwic.coding.coefficients import LIMIT, SHAPE
+from pillow_cwic.file import container
+from pillow_cwic.models.config import STRIDE
+from pillow_cwic.transforms import postfilter
+from pillow_cwic.transforms.postfilter import LUMA, ONE, UNITS
+from pillow_cwic.transforms.protocol import Transforms
+from pillow_cwic.transforms.windows import Window, scaled, spans, windows
+
+WHOLE = 1 << 13  # positions of a picture that is looked at as a whole
+SIDE, HALO, WINDOWS = 32, 4, 8  # of larger ones, how many windows
+POSITIONS = 4096  # that count
+SWEEPS = 12
+OUTPUTS, FEATURES = SHAPE
+CONSTANT = np.eye(1, FEATURES, dtype=bool)[0]
+EVERY = np.ones(FEATURES, bool)
+NONE = np.zeros(FEATURES, bool)
+# What may be other than 0 for luma, and for red and blue beside it. SSIM sees luma alone, and least squares make it
+# smoother than it was.
+ALLOWED = {"mse": (EVERY, EVERY, EVERY), "ssim": (CONSTANT, EVERY, EVERY)}
+GREY = {"mse": (EVERY, NONE, NONE), "ssim": (CONSTANT, NONE, NONE)}
+# Red, green and blue, in 1/256, of what is added to luma, and to red and blue beside it; and the other way round.
+MADE = (256, 256, 256), (256 - LUMA[0], -LUMA[0], -LUMA[0]), (-LUMA[2], -LUMA[2], 256 - LUMA[2])
+OF = LUMA, (256, -256, 0), (0, -256, 256)
+SCALE = 1 << 2 * (ONE + 8)  # of sums in the problem below
+_BITS: list[int] = [coefficients.bits(c) for c in range(LIMIT + 1)]
+_SHORTEST = [c for c in range(1, LIMIT + 1) if c == LIMIT or _BITS[c + 1] > _BITS[c]]  # the largest of each length
+
+
+def fitted(
+    networks: Transforms,
+    codes: NDArray[np.int16],
+    rate: int,
+    pixels: NDArray[np.uint8],
+    where: NDArray[np.bool_],
+    allowed: Sequence[NDArray[np.bool_]],
+) -> NDArray[np.int8] | None:
+    """The coefficients, (3, 13), with which codes at rate T are shown most like ``pixels`` (H, W, 3); None if none pay.
+
+    What counts is ``where``, of the positions that lie within the picture, (H / 8, W / 8) rounded down. Of a large
+    picture some windows are looked at.
+    """
+    pairs = []
+    for window in _windows(codes.shape):
+        places = np.flatnonzero(where[window.core])
+        if places.size:
+            height, width = (STRIDE * (s.stop - s.start) for s in window.outer)
+            shown = networks.synthesise(codes[(..., *window.outer)], rate, height, width, None)
+            shown = shown[scaled(window.inner, STRIDE)]
+            columns = where[window.core].shape[1]
+            pairs.append([_positions(each, places, columns) for each in (pixels[scaled(window.core, STRIDE)], shown)])
+    if not pairs:
+        return None
+    original, shown = (np.concatenate(each, axis=1) for each in zip(*pairs, strict=True))
+    few = -(-shown.shape[1] // POSITIONS)
+    original, shown = original[:, ::few], shown[:, ::few]
+    worth = networks.lagrangian(rate) / 3 * np.count_nonzero(where) / shown.shape[1]  # of a squared error of one sample
+    samples = 16 * shown.astype(np.int32) + 8
+    errors = 16 * original.astype(np.int32) + 8 - samples
+    seen = np.stack(postfilter.features(*postfilter.centred(samples)))
+    flat = seen.reshape(FEATURES, -1).astype(np.float64)  # below 2^16, so that all sums are exact
+    squares = _scaled(flat @ flat.T, UNITS, UNITS)
+    wanted = _scaled(flat @ errors.reshape(3, -1).T.astype(np.float64), UNITS, (1, 1, 1))
+    problem = _Problem(squares, wanted, worth / 256, allowed)
+    best = min((problem.descended(start) for start in ([0] * OUTPUTS * FEATURES, problem.nearest())), key=problem.cost)
+    return np.array(best, np.int8).reshape(SHAPE) if problem.cost(best) < 0 else None
+
+
+def _windows(shape: Sequence[int]) -> list[Window]:
+    """All of a small grid of positions, or some windows of it, far apart."""
+    rows, columns = shape[-2:]
+    if rows * columns <= WHOLE:
+        return list(windows(shape, max(rows, columns), 0))
+    across = len(spans(columns, SIDE))
+    every = -(-len(spans(rows, SIDE)) * across // WINDOWS)
+    return [w for n, w in enumerate(windows(shape, SIDE, HALO)) if (n // across + 2 * (n % across)) % every == 0]
+
+
+def _positions(picture: NDArray[np.uint8], places: NDArray[np.intp], columns: int) -> NDArray[np.uint8]:
+    """The positions at so many places, ``columns`` of which are in a row: (3, positions, 8, 8)."""
+    rows = picture.shape[0] // STRIDE
+    parts = picture[: rows * STRIDE, : columns * STRIDE].reshape(rows, STRIDE, columns, STRIDE, 3)
+    found: NDArray[np.uint8] = parts.transpose(4, 0, 2, 1, 3)[:, places // columns, places % columns]
+    return found
+
+
+def _scaled(values: NDArray[np.float64], by: Sequence[int], across: Sequence[int]) -> list[list[int]]:
+    return [
+        [a * b * int(v) for b, v in zip(across, row, strict=True)] for a, row in zip(by, values.tolist(), strict=True)
+    ]
+
+
+class _Problem:
+    """Coefficients c, as one row, and what they cost: worth * (c S c - 2 w c) + bits(c), less the bits of none."""
+
+    def __init__(
+        self,
+        squares: list[list[int]],
+        wanted: list[list[int]],
+        worth: float,
+        allowed: Sequence[NDArray[np.bool_]],
+    ) -> None:
+        """``squares`` of features (13, 13), ``wanted`` their products with the errors of red, green, blue (13, 3)."""
+        self.worth, self.squares = worth / SCALE, squares
+        mixed = [[_dot(left, right) for right in MADE] for left in MADE]
+        self.rows = [[share * value for share in of for value in row] for of in mixed for row in squares]
+        self.wanted = [_dot(of, row) << 8 + ONE for of in MADE for row in wanted]
+        self.own = [[_dot(of, row) << ONE for row in wanted] for of in OF]  # of luma, red and blue, each alone
+        self.free = [n for n, free in enumerate(np.concatenate(allowed)) if free and self.rows[n][n] > 0]
+        self.least = float(8 * container.chunk_size(b"") + OUTPUTS * FEATURES * _BITS[0])
+
+    def nearest(self) -> list[int]:
+        """Least squares without a thought for bits, rounded."""
+        found = [0] * OUTPUTS * FEATURES
+        for output, wanted in enumerate(self.own):
+            use = [n - FEATURES * output for n in self.free if n // FEATURES == output]
+            for n, value in zip(use, _solved(self.squares, wanted, use), strict=True):
+                found[FEATURES * output + n] = max(-LIMIT, min(LIMIT, round(value / 256)))
+        return found
+
+    def cost(self, c: Sequence[int]) -> float:
+        pairs = [(n, value) for n, value in enumerate(c) if value]
+        error = sum(a * (sum(b * self.rows[n][k] for k, b in pairs) - 2 * self.wanted[n]) for n, a in pairs)
+        return self.worth * error + self.least + sum(_BITS[abs(value)] - _BITS[0] for _, value in pairs)
+
+    def descended(self, start: Sequence[int]) -> list[int]:
+        """From coefficients to better ones, until no single one can be bettered."""
+        c = list(start)
+        slope = [want - _dot(row, c) for want, row in zip(self.wanted, self.rows, strict=True)]
+        for _ in range(SWEEPS):
+            before = list(c)
+            for n in self.free:
+                square, steep = self.rows[n][n], slope[n]
+                best = max(-LIMIT, min(LIMIT, c[n] + (2 * steep + square) // (2 * square)))
+                sign = 1 if best > 0 else -1
+                tried = [0, best, *(sign * short for short in _SHORTEST if short < abs(best))]
+
+                def gain(value: int, at: int = c[n], square: int = square, steep: int = steep) -> float:
+                    d = value - at
+                    return self.worth * (d * (2 * steep - square * d)) - _BITS[abs(value)]
+
+                value = max(tried, key=gain)
+                if d := value - c[n]:
+                    c[n] = value
+                    slope = [s - d * each for s, each in zip(slope, self.rows[n], strict=True)]
+            if c == before:
+                break
+        return c
+
+
+def _dot(a: Sequence[int], b: Sequence[int]) -> int:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def _solved(squares: list[list[int]], wanted: list[int], use: list[int]) -> list[float]:
+    """Least squares with these of the unknowns, by elimination; a little is added so that none is undetermined."""
+    rows = [[squares[a][b] * (1 + 1e-9 * (a == b)) for b in use] + [float(wanted[a])] for a in use]
+    for k, pivot in enumerate(rows):
+        for other in (row for row in rows if row is not pivot):
+            share = other[k] / pivot[k]
+            other[k:] = [value - share * of for value, of in zip(other[k:], pivot[k:], strict=True)]
+    return [row[-1] / row[k] for k, row in enumerate(rows)]
