@@ -6,6 +6,7 @@ that they take, is highest. All sums are of whole numbers, so that one picture h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ from pillow_cwic.transforms.windows import Window, scaled, spans, windows
 
 WHOLE = 1 << 13  # positions of a picture that is looked at as a whole
 SIDE, HALO, WINDOWS = 32, 4, 8  # of larger ones, how many windows
-POSITIONS = 4096  # that count
+POSITIONS = 2048  # that count
 SWEEPS = 12
 OUTPUTS, FEATURES = SHAPE
 CONSTANT = np.eye(1, FEATURES, dtype=bool)[0]
@@ -86,7 +87,8 @@ def _windows(shape: Sequence[int]) -> list[Window]:
         return list(windows(shape, max(rows, columns), 0))
     across = len(spans(columns, SIDE))
     every = -(-len(spans(rows, SIDE)) * across // WINDOWS)
-    return [w for n, w in enumerate(windows(shape, SIDE, HALO)) if (n // across + 2 * (n % across)) % every == 0]
+    step = next(k for k in range(round(0.618 * every), 2 * every) if math.gcd(k, every) == 1)  # a golden lattice
+    return [w for n, w in enumerate(windows(shape, SIDE, HALO)) if (n // across + step * (n % across)) % every == 0]
 
 
 def _positions(picture: NDArray[np.uint8], places: NDArray[np.intp], columns: int) -> NDArray[np.uint8]:
