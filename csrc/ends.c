@@ -130,7 +130,8 @@ void cwic_enter(const cwic_pass *p, scratch *w, int32_t y)
 /* One row of sums, [count][192], to samples. */
 static void show(const cwic_pass *p, int32_t *sums, int32_t y, int32_t x, int32_t count)
 {
-    const int32_t shift = p->posts ? CWIC_POST_BITS : p->t->exit_shift, rows = p->height - 8 * y < 8 ? p->height - 8 * y : 8;
+    const int32_t shift = p->posts ? CWIC_POST_BITS : p->t->exit_shift;
+    const int32_t rows = p->height - 8 * y < 8 ? p->height - 8 * y : 8;
     int32_t k, row, column;
     for (k = 0; k < count; k++, sums += CWIC_BLOCK_VALUES) {
         const int32_t left = p->width - 8 * (x + k), columns = left < 8 ? left : 8;
