@@ -27,7 +27,7 @@ WASM_FLAGS := --target=wasm32 -msimd128 -mbulk-memory -mnontrapping-fptoint -O3 
   -Wl,--stack-first -Wl,-z,stack-size=262144 -Wl,--export=calloc -Wl,--export=free
 WEB_SOURCES := web/decoder.c web/libc/memory.c $(addprefix csrc/,affine.c affine8.c affine_neon.c affine8_neon.c \
   affine_wasm.c affine8_wasm.c affine_x86.c affine8_x86.c affine8_avx2.c affine8_amx.c context.c decisions.c mixing.c \
-  ends.c pass.c pixels.c range_coder.c rows.c tables.c tile.c transform.c)
+  ends.c pass.c pixels.c postfilter.c range_coder.c rows.c tables.c tile.c transform.c)
 
 .PHONY: demo test test-ray lint selftest selftests fuzz reliability check-long benchmarks train train-stop web wheel sdist clean
 

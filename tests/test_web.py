@@ -18,8 +18,9 @@ from test_cli import cwic
 
 import pillow_cwic
 from pillow_cwic import models
+from pillow_cwic.file import container
 from pillow_cwic.tools import web
-from tests.web_node import GOLDEN, ROOT, decoded, make_weights, needs_node, sha256
+from tests.web_node import GOLDEN, ROOT, any_post, decoded, filtered, make_weights, needs_node, sha256
 from web import speed
 
 MODULE = ROOT / "web" / "dist" / "cwic.wasm"
@@ -85,6 +86,36 @@ def test_a_photograph(tuning: str, weights: Path, tmp_path: Path) -> None:
     for name, got in zip(pictures, found, strict=True):
         with Image.open(tmp_path / f"{name}.cwic") as im:
             assert got.get("pixels") == sha256(np.asarray(im)), (name, got)
+
+
+@needs_node
+@pytest.mark.parametrize("tuning", models.TUNINGS)
+def test_post_filters(tuning: str, weights: Path, tmp_path: Path) -> None:
+    """Gentle and extreme ones, of colour, grey, alpha, exact blocks, and sides that no position fills."""
+    with Image.open(ROOT / "tests" / "data" / "kodim23.png") as photo:
+        small = photo.convert("RGB").crop((100, 60, 247, 161))
+    clear = small.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(small.size))
+    window = Image.new("RGB", (200, 120), (240, 240, 245))
+    window.paste(small.resize((90, 60)), (80, 30))
+    pictures = {"colour": small, "grey": small.convert("L"), "clear": clear, "window": window}
+    paths = []
+    for name, im in pictures.items():
+        plain = tmp_path / f"{name}.cwic"
+        im.save(plain, tuning=tuning)
+        paths.append(plain)
+        for limit in (0, 6, 127):
+            paths.append(tmp_path / f"{name}-{limit}.cwic")
+            paths[-1].write_bytes(filtered(plain.read_bytes(), any_post(limit, limit)))
+    found = {path.stem: got for path, got in zip(paths, decoded(weights, paths), strict=True)}
+    for path in paths:
+        got = found[path.stem]
+        with Image.open(path) as im:
+            assert got.get("pixels") == sha256(np.asarray(im)) and got["complete"], (path.name, got)
+    assert container.read_file((tmp_path / "window-6.cwic").read_bytes()).pixels
+    for name in pictures:
+        shown = [found[which]["pixels"] for which in (name, f"{name}-0", f"{name}-6", f"{name}-127")]
+        assert shown[0] == shown[1] and len(set(shown)) == 3, name
 
 
 @needs_node

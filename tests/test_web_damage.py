@@ -17,7 +17,7 @@ from fuzz import files, hostile
 from pillow_cwic import codec, models
 from pillow_cwic.errors import CwicError
 from pillow_cwic.file import container
-from tests.web_node import GOLDEN, decoded, make_weights, needs_node, sha256
+from tests.web_node import GOLDEN, any_post, decoded, filtered, make_weights, needs_node, sha256
 
 pytestmark = needs_node
 
@@ -83,6 +83,56 @@ def test_files_cut_anywhere(weights: Path, tmp_path: Path) -> None:
     cut = [data[:size] for data in whole for size in range(0, len(data), 7)]
     assert "shown" in compare(weights, tmp_path, cut, True)
     assert "shown" not in compare(weights, tmp_path, cut, False)
+
+
+def test_files_cut_within_a_post_filter(weights: Path, tmp_path: Path) -> None:
+    """They show what they would without it, from its first byte to its last but one; then it counts."""
+    plain = (GOLDEN / "golden1-RGB-70x50-q50-blocks.cwic").read_bytes()
+    data = filtered(plain, any_post(1, 60))
+    post = next(chunk for chunk in hostile.chunks(data) if chunk.kind == b"POST")
+    sizes = range(post.at - 3, len(data))
+    cut = [data[:size] for size in sizes]
+    assert "shown" not in compare(weights, tmp_path, cut, False)
+    assert compare(weights, tmp_path, cut, True) == {"shown"}
+    paths = [tmp_path / f"{sizes.index(size)}.cwic" for size in (post.at, post.start, post.end + 3, post.end + 4)]
+    found = decoded(weights, paths, partial=True)
+    assert not any(got["complete"] for got in found)
+    unfiltered = pythons(plain[: post.at], True)
+    assert [got["pixels"] == unfiltered for got in found] == [True, True, True, False]
+
+
+def test_damaged_post_filters(weights: Path, tmp_path: Path) -> None:
+    """Payloads that are none, behind right CRCs, and chunks in files and places that have none."""
+    plain = (GOLDEN / "golden1-RGBA-40x40-q50-grey-blocks.cwic").read_bytes()
+    exact = (GOLDEN / "pixels-RGB-96x64-q100-lossless.cwic").read_bytes()
+    payload = any_post(2, 20)
+    post = container._chunk(b"POST", payload)
+    data = filtered(plain, payload)
+    short, long = "POST: the stream ends before its last symbol", "POST: bytes are left over after the last symbol"
+    payloads = {b"": short, payload[:-1]: short, b"\xff" * 69: long, b"\xff" * 68: short, payload + b"\0": long}
+    payloads |= {bytes(4): short, bytes(4) + b"\1": long, bytes(5) + b"\1": long}
+    said = {filtered(plain, wrong): message for wrong, message in payloads.items()}
+    said[data.replace(post, post[:-1] + bytes([post[-1] ^ 1]))] = "chunk POST: CRC"
+    said[data.replace(post, post + post)] = "chunk behind POST: "
+    said[data.replace(post, b"")[:-12] + post + data[-12:]] = "chunk behind PIXL: "
+    said[exact[:-12] + post + exact[-12:]] = "chunk behind PIXL: "
+    for other in (plain, exact):
+        said[other[: container.HEADER_BYTES] + post + other[container.HEADER_BYTES :]] = "chunk POST: out of order"
+    assert "shown" not in compare(weights, tmp_path, said, False)
+    found = decoded(weights, [tmp_path / f"{k}.cwic" for k in range(len(said))])
+    for got, message in zip(found, said.values(), strict=True):
+        assert browsers(got).startswith(message), (got, message)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_random_damage_of_post_filters(partial: bool, weights: Path, tmp_path: Path) -> None:
+    rng, whole = random.Random(23 + partial), golden()
+    plain = [data for data in whole if not container.read_header(data).lossless]
+    made = [filtered(rng.choice(plain), any_post(k, 127)) for k in range(150)]
+    made += [filtered(rng.choice(plain), hostile.edited(rng, any_post(k, 50), whole)) for k in range(150)]
+    assert {"shown", "POST the stream ends", "POST bytes are left "} <= compare(
+        weights, tmp_path, [*made[150:], *(hostile.hostile(rng, data, whole) for data in made[:150])], partial
+    )
 
 
 def test_what_fuzzing_found(weights: Path, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pillow_cwic.file import container
 from pillow_cwic.tools import web
+from pillow_cwic.transforms import postfilter
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "v1"
@@ -45,6 +47,20 @@ def decoded(weights: Path, files: Iterable[Path], **options: Any) -> list[dict[s
     done = subprocess.run(command, input=lines, capture_output=True, encoding="utf-8", check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+
+
+def filtered(data: bytes, payload: bytes) -> bytes:
+    """The file with this payload of POST."""
+    parsed = container.read_file(data)
+    extra = list(parsed.extra.items())
+    return container.write_file(parsed.header, parsed.layers, extra, parsed.alpha, parsed.pixels, payload)
+
+
+def any_post(seed: int, limit: int) -> bytes:
+    """A payload of POST with random coefficients up to ``limit``, of which some are 0."""
+    rng = np.random.default_rng(seed)
+    coefficients = rng.integers(-limit, limit + 1, postfilter.SHAPE) * rng.integers(0, 3, postfilter.SHAPE).clip(0, 1)
+    return postfilter.write(coefficients.astype(np.int8))
 
 
 def sha256(pixels: np.ndarray) -> str:

@@ -107,13 +107,14 @@ export function checkPixels({ width, height }, most) {
 }
 
 /**
- * Takes a whole file apart: {header, layers, extra, alpha, pixels, complete, trailing}. Layers have a crc as well;
+ * Takes a whole file apart: {header, layers, extra, alpha, post, pixels, complete, trailing}. Layers have a crc as well;
  * `extra` maps the types of ancillary chunks to their places. With `partial`, a file cut anywhere behind its header gives
- * what arrived, with `complete` false.
+ * what arrived, with `complete` false; `post` is null unless it arrived whole.
  */
 export function readFile(bytes, partial = false) {
   const header = readHeader(bytes);
-  const found = { header, layers: [], extra: new Map(), alpha: null, pixels: null, complete: false, trailing: 0 };
+  const found = { header, layers: [], extra: new Map(), alpha: null, post: null, pixels: null, complete: false,
+    trailing: 0 };
   let picture = header.lossless ? "PIXL" : "CODE";
   let offset = HEADER_BYTES;
   try {
@@ -137,15 +138,21 @@ export function readFile(bytes, partial = false) {
       const code = openChunk(bytes, offset, partial);
       found.layers = readCode(bytes, code);
       offset = code.next;
+      if (kindAt(bytes, offset) === "POST") {
+        picture = "POST";
+        const post = openChunk(bytes, offset, partial);
+        offset = post.next;
+        if (offset <= bytes.length) found.post = post;
+      }
     }
-    if (header.lossless || (bytes.length - offset >= 8 && ascii(bytes, offset + 4) === "PIXL")) {
+    if (header.lossless || kindAt(bytes, offset) === "PIXL") {
       picture = "PIXL";
       found.pixels = openChunk(bytes, offset, partial);
       offset = found.pixels.next;
     }
   } catch (error) {
     if (!(error instanceof CutShort) || !partial || isTail(bytes, bytes.length - OVERHEAD)) throw error;
-    return { ...found, layers: [], pixels: null };
+    return { ...found, layers: [], post: null, pixels: null };
   }
   found.complete = readTail(bytes, offset, picture, partial);
   found.trailing = Math.max(0, bytes.length - offset - OVERHEAD);
@@ -158,12 +165,15 @@ function checkType(kind) {
 
 function checkAncillary(kind, seen) {
   checkType(kind);
-  if (["HEAD", "ALPH", "CODE", "PIXL", "TAIL"].includes(kind)) {
+  if (["HEAD", "ALPH", "CODE", "POST", "PIXL", "TAIL"].includes(kind)) {
     throw new CwicError(`chunk ${kind}: out of order between HEAD and the picture`);
   }
   if (kind[0] < "a") throw new CwicError(`chunk ${kind}: critical and unknown: needs a newer reader`);
   if (seen.has(kind)) throw new CwicError(`chunk ${kind}: appears twice`);
 }
+
+/** The type of the chunk at `offset`, or what arrived of it. */
+const kindAt = (bytes, offset) => ascii(bytes, offset + 4);
 
 /** Length, not yet checked, and type of the chunk at `offset`. */
 function chunkStart(bytes, offset, stop = bytes.length) {

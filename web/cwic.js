@@ -219,7 +219,7 @@ function decodeBlocks(decoder, file, base, parsed, at) {
 
 /** Colour, of the header's channels: where it lies, and how many rows of it there are to see. */
 function decodeColour(decoder, file, base, parsed) {
-  const { header, pixels, complete } = parsed;
+  const { header, post, pixels, complete } = parsed;
   const { width, height } = header;
   const count = width * height;
   if (header.lossless) {
@@ -231,7 +231,9 @@ function decodeColour(decoder, file, base, parsed) {
   }
   const codes = decodeSymbols(decoder, file, parsed, base);
   const at = decoder.take(3 * count, "pixels");
-  check(decoder.calls.synthesis(header.rate, codes, at, height, width), "picture");
+  const filter = post ? [base + post.start, post.end - post.start] : [0, 0];
+  if (post) check(decoder.calls.post(...filter), "POST");
+  check(decoder.calls.synthesis(header.rate, codes, at, height, width, ...filter), "picture");
   decoder.give(codes);
   if (header.grey) {
     const made = decoder.view(at, 3 * count);

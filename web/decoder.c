@@ -126,12 +126,25 @@ EXPORT(layer) int32_t web_layer(const uint8_t *data, size_t length, int16_t *pla
     return CWIC_OK;
 }
 
-/* Codes [channels][rows][columns] to RGB pixels [height][width][3]. */
-EXPORT(synthesis) int32_t web_synthesis(int32_t rate, const int16_t *codes, uint8_t *pixels, int32_t height,
-                                        int32_t width)
+/* Whether these bytes are a payload of POST, as a cwic_result; a module older than POST lacks this. */
+EXPORT(post) int32_t web_post(const uint8_t *data, size_t length)
 {
-    int32_t result = CWIC_ERROR_ARGUMENT;
-    cwic_pass *pass = synthesis ? cwic_synthesis_pass(synthesis, rate, codes, pixels, height, width, 1, &result) : NULL;
+    int8_t coefficients[CWIC_POST];
+    return cwic_post_read(data, length, coefficients);
+}
+
+/* Codes [channels][rows][columns] to RGB pixels [height][width][3]; post: NULL, or the payload of POST. */
+EXPORT(synthesis) int32_t web_synthesis(int32_t rate, const int16_t *codes, uint8_t *pixels, int32_t height,
+                                        int32_t width, const uint8_t *post, size_t length)
+{
+    int8_t coefficients[CWIC_POST];
+    int32_t result = post ? cwic_post_read(post, length, coefficients) : CWIC_OK;
+    cwic_pass *pass;
+    if (!synthesis)
+        return CWIC_ERROR_ARGUMENT;
+    if (result != CWIC_OK)
+        return result;
+    pass = cwic_synthesis_pass(synthesis, rate, codes, post ? coefficients : NULL, pixels, height, width, 1, &result);
     while (pass && (result = cwic_pass_band(pass)) == 1)
         ;
     cwic_pass_free(pass);
