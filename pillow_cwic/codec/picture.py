@@ -29,14 +29,14 @@ def reconstruct(
 
     Raises EntropyError or ContainerError if a layer it needs is damaged.
     """
-    networks, header = runtime.networks, parsed.header
+    networks, header, post = runtime.networks, parsed.header, post_of(parsed)
     groups = None if scale == 1 else networks.draft_groups(scale)
     steps = Steps(progress, decode_steps(parsed, groups) + 1)
     with stage(timings, "entropy"):
         symbols = decode_symbols(runtime.entropy, parsed, *networks.grid(header.height, header.width), groups, steps)
     with stage(timings, "synthesis"):
         codes = join(symbols[1:][:groups])
-        place, post = (header.rate, header.height, header.width), post_of(parsed)
+        place = header.rate, header.height, header.width
         pixels = networks.draft(codes, *place, scale, post) if scale > 1 else networks.synthesise(codes, *place, post)
     steps()
     return pixels

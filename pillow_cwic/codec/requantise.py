@@ -52,6 +52,7 @@ STEPS = 0.85  # the share of the way to the wanted size that coarser steps go; c
 REACH = 64  # how far cheaper codes may go, in units of the rate parameter, before the steps change again
 MAX_STEPS = 4
 LOWER = 256  # how much lower the rate parameter goes each time that no weight made a file small enough
+STALE = 384  # how much lower the rate parameter may be for the post-filter to be of use still: a third of the bytes
 USED = 0.9  # the share of a size below which the steps are too coarse, whatever the weight
 ENOUGH = 0.98  # the share of what fewer colours may take that ends their search
 
@@ -227,9 +228,11 @@ class _Coarser:
         wanted = max(1, size - self.inserted - container.chunk_size(pixels))
         self.sizes.clear()
         self.largest = None
+        post = self.parsed.post
         if before > wanted and (best := self._found(before, wanted)).size < before:
+            post = post if header.rate - best.rate <= STALE else None
             header, layers = replace(header, rate=best.rate), best.layers()
-        return container.write_file(header, layers, self.extra, self.parsed.alpha, pixels, self.parsed.post)
+        return container.write_file(header, layers, self.extra, self.parsed.alpha, pixels, post)
 
     def _found(self, before: int, wanted: int) -> Coded:
         """Layers of at most ``wanted`` bytes in place of so many ``before``; if none are, those at the lowest rate."""

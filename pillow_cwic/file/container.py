@@ -195,6 +195,8 @@ def write_file(
     """
     if header.lossless and pixels is None:
         raise ContainerError(f"pixels: missing for family {header.family!r}")
+    if header.lossless and post is not None:
+        raise ContainerError(f"post-filter: {len(post)} bytes for family {header.family!r}, which has none")
     check_range("layers", len(layers), *((0, 0) if header.lossless else (1, MAX_LAYERS)))
     for n, layer in enumerate(layers):
         check_range(f"layer {n}: CRC", layer.crc, 0, 2**32 - 1)
