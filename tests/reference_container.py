@@ -55,7 +55,8 @@ def read_chunks(source: BytesIO) -> Iterator[tuple[bytes, bytes]]:
 def read_file(data: bytes) -> tuple[Fields, list[tuple[bytes, int]]]:
     """Header fields and the layers as (coded bytes, CRC of the symbols).
 
-    Among the fields ``lossless``, and the payloads ``alpha`` and ``pixels``, None if there is none.
+    Among the fields ``lossless``, the payloads ``alpha`` and ``pixels``, and the coefficients ``post``, None if there
+    is none.
     """
     source = BytesIO(data)
     signature, version, family, reserved = struct.unpack(">8sH4sH", read(source, 16))
@@ -66,10 +67,11 @@ def read_file(data: bytes) -> tuple[Fields, list[tuple[bytes, int]]]:
     kinds, payloads, lossless = [kind for kind, _ in chunks], dict(chunks), family == b"pixl"
     head = read_head(chunks[0][1] if chunks else b"", lossless)
     wanted = [b"HEAD", *(k for k in kinds if k[:1].islower()), *[b"ALPH"] * ("A" in head["mode"])]
-    wanted += [b"PIXL"] if lossless else [b"CODE", *[b"PIXL"] * (b"PIXL" in kinds)]
+    wanted += [b"PIXL"] if lossless else [b"CODE", *(k for k in (b"POST", b"PIXL") if k in kinds)]
     require(kinds == [*wanted, b"TAIL"] and len(payloads) == len(kinds), f"chunks: {kinds}")
     require(payloads[b"TAIL"] == b"", "TAIL: not empty")
     head |= {"lossless": lossless, "alpha": payloads.get(b"ALPH"), "pixels": payloads.get(b"PIXL")}
+    head["post"] = read_post(payloads[b"POST"]) if b"POST" in kinds else None
     return head, [] if lossless else read_code(BytesIO(payloads[b"CODE"]))
 
 
@@ -111,6 +113,28 @@ def read_code(source: BytesIO) -> list[tuple[bytes, int]]:
     layers = [(read(source, length), crc) for length, crc in table]
     require(source.read() == b"", "CODE: its layers do not fill it")
     return layers
+
+
+def read_post(payload: bytes) -> list[int]:
+    """1.7 POST: the coefficients of the post-filter."""
+    bits = iter("".join(f"{byte:08b}" for byte in payload))
+
+    def bit() -> int:
+        digit = next(bits, "")
+        require(digit != "", "POST: too short")
+        return int(digit)
+
+    coefficients = []
+    for _ in range(39):
+        b, n = 0, 1
+        while b < 7 and bit():
+            b += 1
+        for _ in range(b):
+            n = 2 * n + bit()
+        coefficients.append((1 - n) // 2 if n % 2 else n // 2)
+    left = "".join(bits)
+    require(len(left) < 8 and "1" not in left, "POST: something behind its coefficients")
+    return coefficients
 
 
 def symbol_crc(channels: list[Plane], layer: int) -> int:

@@ -299,7 +299,7 @@ def picture(codes: list[Plane], header: Fields, weights: Fields) -> Any:
     else:
         arrays = {name: np.array(values) for name, values in weights.items() if name.startswith("synthesis.")}
         transform = Transform(weights["config"], "synthesis", arrays)
-        samples = transform.synthesise(np.array(codes, np.int16), header["rate"], height, width)
+        samples = transform.synthesise(np.array(codes, np.int16), header["rate"], height, width, header["post"])
         if header["grey"]:
             samples = ((2 * samples.sum(2, dtype=np.int64, keepdims=True) + 3) // 6).astype(np.uint8)
         if header["pixels"] is not None:

@@ -6,6 +6,7 @@ Slow, and only for tests. Everything is int64, with the sizes asserted that the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,39 @@ def product(x: Ints, weights: Ints, bias: Ints, limit: int = 2**31) -> Ints:
     s = x @ weights + bias
     assert np.abs(s).max(initial=0) < limit
     return s
+
+
+def beside(x: Ints) -> Ints:
+    """L of section 6.9, of (positions, 8, 8)."""
+    total = np.zeros_like(x)
+    for row in range(8):
+        for column in range(8):
+            for r, c in (row, column - 1), (row, column + 1), (row - 1, column), (row + 1, column):
+                if 0 <= r < 8 and 0 <= c < 8:
+                    total[:, row, column] += x[:, r, c] - x[:, row, column]
+    return total
+
+
+UNITS = 512, 1, 4, 4, 2, 8, 8, 16, 16, 16, 4, 16, 16
+
+
+def post_filter(s: Ints, shift: int, post: Sequence[int]) -> Ints:
+    """Section 6.9: the exit's sums (positions, 192) and 39 coefficients to samples, likewise."""
+    assert shift >= 4 and len(post) == 39 and all(-127 <= c <= 127 for c in post)
+    v = np.clip(s >> (shift - 4), -1024, 5119) - 2048
+    red, green, blue = (v[:, 64 * colour : 64 * (colour + 1)].reshape(-1, 8, 8) for colour in range(3))
+    y, u, v = (77 * red + 150 * green + 29 * blue) >> 8, red - green, blue - green
+    products = [y * y >> 11, y * u >> 11, y * v >> 11, u * u >> 11, u * v >> 11, v * v >> 11]
+    features = [np.ones_like(y), y, u, v, *products, beside(y), beside(u), beside(v)]
+    d = []
+    for i in range(3):
+        terms = [post[13 * i + f] * UNITS[f] * features[f] for f in range(13)]
+        assert (128 + sum(np.abs(term) for term in terms)).max() < 2**29
+        d.append((128 + sum(terms)) >> 8)
+    g = d[0] - ((77 * d[1] + 29 * d[2] + 128) >> 8)
+    assert max(np.abs(77 * d[1]).max() + np.abs(29 * d[2]).max() + 128, np.abs(g).max()) < 2**29
+    colours = red + g + d[1], green + g, blue + g + d[2]
+    return np.concatenate([np.clip((c + 2048) >> 4, 0, 255).reshape(-1, 64) for c in colours], axis=1)
 
 
 class Transform:
@@ -129,14 +163,16 @@ class Transform:
             x = sat(x + mul(sat(product(w, b["narrow"], b["narrow_bias"], 2**24) >> a[3]), b["narrow_m"]))
         return x
 
-    def synthesise(self, codes: NDArray[np.int16], rate: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Codes (C, rows, columns) at rate T to samples (height, width, 3)."""
+    def synthesise(
+        self, codes: NDArray[np.int16], rate: int, height: int, width: int, post: Sequence[int] | None = None
+    ) -> NDArray[np.uint8]:
+        """Codes (C, rows, columns) at rate T to samples (height, width, 3), through a post-filter if one is given."""
         c, rows, columns = codes.shape
         y = self.latents(codes.astype(np.int64).reshape(c, -1).T, rate)
         x = self.enter_and_blocks(y, rate, rows, columns)
         p = np.clip(mul(x, self.operand), -4095, 4095)
         s = p @ self.leave + product(y, self.linear, self.exit_bias)
-        sample = np.clip(s >> self.exit_shift, 0, 255)
+        sample = np.clip(s >> self.exit_shift, 0, 255) if post is None else post_filter(s, self.exit_shift, post)
         picture = sample.reshape(rows, columns, 3, 8, 8).transpose(0, 3, 1, 4, 2).reshape(8 * rows, 8 * columns, 3)
         return picture[:height, :width].astype(np.uint8)
 
