@@ -61,7 +61,8 @@ def test_the_format_is_what_it_was() -> None:
     folder = GOLDEN / "v1"
     assert hashlib.sha256((folder / "index.json").read_bytes()).hexdigest() == INDEX_SHA256
     with pillow_cwic.options(models=[folder], device="cpu"):
-        assert check(folder) == 2 * len(golden.CASES) + len(golden.LOSSLESS) + len(golden.FINE)
+        count = check(folder)
+    assert count == 2 * (len(golden.CASES) + len(golden.FILTERED)) + len(golden.LOSSLESS) + len(golden.FINE)
 
 
 def test_golden_files_stay_small_and_cover_what_they_must() -> None:
@@ -73,6 +74,10 @@ def test_golden_files_stay_small_and_cover_what_they_must() -> None:
         assert {(1, 1), (70, 70)} <= {tuple(entry["size"]) for entry in mine.values()}
         assert any("tiles" in name for name in mine)
         assert any(len(entry["metadata"]) == 4 for entry in mine.values())
+    for name in entries:
+        post = container.read_file((GOLDEN / "v1" / name).read_bytes()).post
+        assert (post is not None) == ("-post" in name)
+    assert {name.partition("-")[0] for name in entries if "-post" in name} == {"golden1", "goldenfine"}
 
 
 def test_every_released_model_has_golden_files_from_1_0_0_on(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import reference_decoder as reference
 import pillow_cwic
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
+FILTERED = ["RGB-1x1-q50-post127", "L-33x64-q30-post127", "RGB-50x40-q50-blocks-post30", "RGB-70x70-q60-tiles-post127"]
 BLOCKS = ["L-33x64-q50-blocks", "RGBA-40x40-q50-grey-blocks"]
 LOSSLESS = ["L-1x1", "LA-33x20", "RGB-20x33-q100-grey", "RGBA-17x17-q100-grey"]
 
@@ -24,10 +25,12 @@ LOSSLESS = ["L-1x1", "LA-33x20", "RGB-20x33-q100-grey", "RGBA-17x17-q100-grey"]
     [
         *(
             f"golden1-{each}"
-            for each in ("L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles", *BLOCKS)
+            for each in ("L-1x1-q50", "RGBA-17x31-q50", "LA-33x64-q30", "RGB-65x64-q60-tiles", *BLOCKS, *FILTERED)
         ),
         "goldenfine-RGBA-17x31-q50",
         "goldenfine-RGB-96x64-q100",
+        "goldenfine-RGBA-40x40-q50-grey-post9",
+        "goldenfine-RGB-70x50-q50-post9",
     ],
 )
 def test_golden_files_decode_to_their_samples(name: str) -> None:

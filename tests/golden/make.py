@@ -29,6 +29,7 @@ from pillow_cwic.codec import choice, exact, graphics
 from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, entropy_model, grid
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.file import container
+from pillow_cwic.transforms import postfilter
 from training import paper_export
 from training.networks.cuboid import CuboidModel
 from training.networks.model import Config, Cwic1
@@ -51,11 +52,12 @@ class Case(NamedTuple):
     metadata: bool = False
     grey: bool = False
     exact: str = ""  # "lossless", or "blocks" for every third block, "coarse" for the same with a step of 3
+    post: int = 0  # how far the coefficients of a post-filter reach
 
     @property
     def name(self) -> str:
         more = ("-tiles" if self.exponent < 10 else "") + ("-grey" if self.grey else "")
-        more += f"-{self.exact}" if self.exact else ""
+        more += (f"-{self.exact}" if self.exact else "") + (f"-post{self.post}" if self.post else "")
         return f"{self.mode}-{self.size[0]}x{self.size[1]}-q{self.quality}{more}"
 
 
@@ -84,6 +86,14 @@ CASES = (
     Case("L", (40, 33), exact="coarse"),
 )
 FINE = (Case("L", (8, 8), 90), Case("RGBA", (17, 31)), Case("RGB", (70, 70), 1), Case("RGB", (96, 64), 100))
+FILTERED = (
+    Case("RGB", (1, 1), post=127),
+    Case("RGB", (70, 50), post=9),
+    Case("L", (33, 64), 30, post=127),
+    Case("RGBA", (40, 40), grey=True, post=9),
+    Case("RGB", (50, 40), exact="blocks", post=30),
+    Case("RGB", (70, 70), 60, 6, post=127),
+)
 LOSSLESS = tuple(
     Case(mode, size, 100, exact="lossless", metadata=mode == "LA", grey=grey)
     for mode, size, grey in (
@@ -147,6 +157,13 @@ def picture(case: Case) -> Image.Image:
     return part
 
 
+def coefficients(reach: int) -> np.ndarray:
+    """Of a post-filter: both ends of the range, zeros, and numbers between."""
+    k = np.arange(39)
+    spread = (37 * k * k + 11 * k) % (2 * reach + 1) - reach
+    return np.select([k % 7 == 3, k % 13 == 5, k % 13 == 8], [0, reach, -reach], spread).reshape(postfilter.SHAPE)
+
+
 def write(case: Case, model: models.Model) -> bytes:
     """The file of a case."""
     options: dict[str, Any] = {}
@@ -179,7 +196,8 @@ def write(case: Case, model: models.Model) -> bytes:
         colour = np.ascontiguousarray(planes[..., : header.channels])
         step = 3 if case.exact == "coarse" else 1
         held = exact.with_mask(blocks, exact.encode(exact.coarse(colour, step), blocks, step=step))
-    return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha, held)
+    post = postfilter.write(coefficients(case.post)) if case.post else None
+    return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha, held, post)
 
 
 def symbols(data: bytes) -> list[np.ndarray]:
@@ -240,6 +258,7 @@ def main() -> None:
         make(folder, [models.by_name(name) for name in ("golden1", "golden2018")])
         make(folder, [models.by_name("golden1")], LOSSLESS)
         make(folder, [models.by_name("goldenfine")], FINE)
+        make(folder, [models.by_name(name) for name in ("golden1", "goldenfine")], FILTERED)
 
 
 if __name__ == "__main__":
