@@ -15,7 +15,7 @@ import reference_decoder as reference
 import pillow_cwic
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
-FILTERED = ["RGB-1x1-q50-post127", "L-33x64-q30-post127", "RGB-50x40-q50-blocks-post30", "RGB-70x70-q60-tiles-post127"]
+FILTERED = ["RGB-1x1-q50-post127", "L-33x64-q30-post127", "RGB-50x40-q50-blocks-post30", "RGB-66x20-q60-tiles-post127"]
 BLOCKS = ["L-33x64-q50-blocks", "RGBA-40x40-q50-grey-blocks"]
 LOSSLESS = ["L-1x1", "LA-33x20", "RGB-20x33-q100-grey", "RGBA-17x17-q100-grey"]
 
