@@ -1,5 +1,5 @@
 /* Self-test without Python: compile all C files of this folder together and run. Exit status 1 on a failure.
- * selftest_transform.c and selftest_pixels.c are parts of it. */
+ * selftest_transform.c, selftest_postfilter.c and selftest_pixels.c are parts of it. */
 
 #include <math.h>
 #include <stdio.h>
@@ -432,6 +432,7 @@ int main(int argc, char **argv)
         test_tile();
         test_planes();
         selftest_transform();
+        selftest_postfilter();
         selftest_pixels();
     }
     printf(failures ? "%d FAILED\n" : "self-test passed\n", failures);

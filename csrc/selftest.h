@@ -14,6 +14,7 @@ void selftest_missing(int32_t simd);
 uint32_t selftest_hash16(uint32_t h, const int16_t *values, size_t count);
 
 void selftest_transform(void);
+void selftest_postfilter(void);
 void selftest_pixels(void);
 
 #endif

@@ -13,6 +13,7 @@
 
 /* Pinned: a change of it is a change of the format. */
 #define EXPECTED_TRANSFORM_HASH 0x03af90dbu
+#define EXPECTED_FILTERED_HASH 0x9760fcdbu
 
 enum { WIDE = 64, BLOCKS = 2, CHANNELS = 12, FEATURES = 10, LEVELS = 6, MAX_WORKERS = 7 };
 enum { ROWS = 2 * 9, COLUMNS = 2 * 11, PIXELS = 64 * ROWS * COLUMNS * 3, CODES = ROWS * COLUMNS * CHANNELS };
@@ -227,14 +228,49 @@ static uint32_t hash_of(cwic_transform *const *pair, int32_t workers)
     return h ? h : 1;
 }
 
+/* Hash of pictures that pass post-filters, large and small, of which a pass keeps a copy; 0 on an error. */
+static uint32_t filtered_hash_of(const cwic_transform *t, int32_t workers)
+{
+    static const int32_t sizes[][2] = {{70, 91}, {1, 1}, {33, 16}, {5, 144}}, reaches[] = {0, 3, 30, 127};
+    static picture p;
+    static uint8_t plain[PIXELS];
+    uint32_t h = 2166136261u;
+    int32_t k, result;
+    size_t i;
+    state = 44;
+    for (k = 0; k < 8; k++) {
+        const int32_t height = sizes[k % 4][0], width = sizes[k % 4][1], reach = reaches[k / 2];
+        const size_t values = (size_t)height * width * 3;
+        int8_t post[CWIC_POST];
+        cwic_pass *pass;
+        int same;
+        for (i = 0; i < CODES; i++)
+            p.latents[i] = (int16_t)(any(2) ? 0 : any(4));
+        for (i = 0; i < CWIC_POST; i++)
+            post[i] = (int8_t)any(reach);
+        if (!finish(cwic_synthesis_pass(t, 300 * k, p.latents, NULL, plain, height, width, workers, &result), workers))
+            return 0;
+        pass = cwic_synthesis_pass(t, 300 * k, p.latents, post, p.pixels, height, width, workers, &result);
+        memset(post, 99, sizeof post);
+        if (!finish(pass, workers))
+            return 0;
+        same = memcmp(plain, p.pixels, values) == 0;
+        if (reach ? same && values > 3 : !same)
+            return 0;
+        for (i = 0; i < values; i++)
+            h = (h ^ p.pixels[i]) * 16777619u;
+    }
+    return h ? h : 1;
+}
+
 static void test_everywhere(arrays *a)
 {
-    uint32_t first = 0, all = 2166136261u;
+    uint32_t first = 0, filtered = 0, all = 2166136261u, all_filtered = 2166136261u;
     int32_t kind, simd, workers, result, k;
     for (kind = 0; kind < 3; kind++) {
         const int32_t normalised = kind > 0;
         int good = 1;
-        first = 0;
+        first = filtered = 0;
         for (simd = 0; simd <= CWIC_BEST_SIMD; simd++) {
             cwic_transform *pair[2];
             for (k = 0; k < 2; k++) {
@@ -247,17 +283,20 @@ static void test_everywhere(arrays *a)
             if (pair[0] && pair[1] && cwic_transform_simd(pair[1]) != simd)
                 selftest_missing(simd);
             for (workers = 1; pair[0] && pair[1] && workers <= MAX_WORKERS; workers += workers < 3 ? 1 : 4) {
-                const uint32_t h = hash_of(pair, workers);
+                const uint32_t h = hash_of(pair, workers), f = filtered_hash_of(pair[1], workers);
                 first = first ? first : h;
-                good &= h == first && h;
+                filtered = filtered ? filtered : f;
+                good &= h == first && h && f == filtered && f;
             }
             cwic_transform_free(pair[0]);
             cwic_transform_free(pair[1]);
         }
         selftest_check(good, "transforms: the same with every instruction set, in any number of threads");
         all = (all ^ first) * 16777619u;
+        all_filtered = (all_filtered ^ filtered) * 16777619u;
     }
     selftest_pinned("transforms", all, EXPECTED_TRANSFORM_HASH);
+    selftest_pinned("transforms with post-filters", all_filtered, EXPECTED_FILTERED_HASH);
 }
 
 /* ---- what is refused --------------------------------------------------------------------------------------- */
@@ -462,6 +501,28 @@ static void test_passes(arrays *a)
     cwic_transform_free(pair[1]);
 }
 
+/* A filtered sample is in 1/16, and so must the exit's sums be at least. */
+static void test_exit_shifts(arrays *a)
+{
+    static uint8_t pixels[3 * 9 * 9];
+    static int16_t codes[CHANNELS * 4];
+    static const int8_t post[CWIC_POST];
+    int32_t shift, result, good = 1;
+    fill(a, 1, 1);
+    for (shift = 0; shift < 7; shift++) {
+        cwic_transform *t;
+        cwic_pass *p;
+        a->words[1 + 4 * BLOCKS] = shift;
+        t = transform_of(a, 1, shape_of(1), CWIC_BEST_SIMD, &result);
+        p = t ? cwic_synthesis_pass(t, 0, codes, post, pixels, 9, 9, 1, &result) : NULL;
+        good &= t && (p != NULL) == (shift >= 4) && result == (p ? CWIC_OK : CWIC_ERROR_WEIGHTS);
+        cwic_pass_free(p);
+        good &= t && finish(cwic_synthesis_pass(t, 0, codes, NULL, pixels, 9, 9, 1, &result), 1);
+        cwic_transform_free(t);
+    }
+    selftest_check(good, "transforms: a post-filter wants an exit shift of 4 or more");
+}
+
 static void test_root(void)
 {
     int32_t k, good = 1;
@@ -483,4 +544,5 @@ void selftest_transform(void)
     test_overflow(&a);
     test_fine(&a);
     test_passes(&a);
+    test_exit_shifts(&a);
 }

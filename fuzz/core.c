@@ -1,7 +1,8 @@
 /* Fuzz target for all of csrc/: libFuzzer, AFL++ (which links the same entry point) and fuzz/replay.c run it.
  *
  * An input's first byte chooses what is called, the next ones its arguments, and the rest is data: streams to decode,
- * symbols to encode, weights; what goes to the transforms is in transforms.c, what to the pixel coder in lossless.c.
+ * symbols to encode, weights; what goes to the transforms and the post-filter is in transforms.c, what to the pixel
+ * coder in lossless.c.
  * Besides what the sanitizers see, it is an error if decoded symbols lie outside their range, if what was encoded does
  * not come back, or if a result is none of those that a function may give. Every buffer is as large as the API asks for
  * and no larger, so that a step outside it is seen. */
@@ -12,8 +13,9 @@
 #include "target.h"
 
 enum { MAX_HEIGHT = 2, MAX_WIDTH = 5, MODELS = 3, SIMD = 4, WEIGHTS_MAX = 1 << 16, BIASES_MAX = 2000 };
-/* First bytes: modulo KINDS, but 32 from TRANSFORMS on are the transforms', and 24 from PIXELS on the pixel coder's. */
-enum { KINDS = 8, TRANSFORMS = 160, PIXELS = 224 };
+/* First bytes: modulo KINDS, but 32 from TRANSFORMS on are the transforms', 24 from PIXELS on the pixel coder's, and 4
+ * from POSTS on the post-filter's. */
+enum { KINDS = 8, TRANSFORMS = 160, PIXELS = 224, POSTS = 248 };
 
 static uint32_t state;
 
@@ -376,6 +378,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return fuzz_transforms(&in, (int)kind % 2), 0;
     if (kind >= PIXELS && kind < PIXELS + 24)
         return fuzz_pixels(&in, (int)(kind - PIXELS) % 3), 0;
+    if (kind >= POSTS && kind < POSTS + 4)
+        return fuzz_post(&in), 0;
     switch (kind % KINDS) {
     case 0: bits(&in, 0); break;
     case 1: bits(&in, 1); break;

@@ -18,6 +18,7 @@ from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel, symbols
 from pillow_cwic.coding import pixels as coder
 from pillow_cwic.file import container, metadata, pixels
 from pillow_cwic.file.pixels import Band
+from pillow_cwic.transforms import postfilter
 
 PHOTO = Path(__file__).resolve().parents[1] / "tests" / "data" / "kodim23.png"
 MODEL_ID = b"madeup"
@@ -44,7 +45,15 @@ def entropy_models() -> dict[bytes, Entropy]:
     }
 
 
-def _made_up(family: bytes, mode: str, width: int, height: int, chunks: list[tuple[bytes, bytes]], seed: int) -> bytes:
+def _made_up(
+    family: bytes,
+    mode: str,
+    width: int,
+    height: int,
+    chunks: list[tuple[bytes, bytes]],
+    seed: int,
+    filtered: bool = False,
+) -> bytes:
     entropy, rng = entropy_models()[family], np.random.default_rng(seed)
     rows, columns = symbols.grid(entropy, height, width)
     n = entropy.codes_per_level
@@ -61,7 +70,8 @@ def _made_up(family: bytes, mode: str, width: int, height: int, chunks: list[tup
         else np.full((height, width), 9, np.uint8)
     )
     payload = exact.encode(plane[..., None]) if mode in container.ALPHA_MODES else None
-    return container.write_file(header, layers, chunks, payload)
+    post = postfilter.write(rng.integers(-9, 10, postfilter.SHAPE).astype(np.int8)) if filtered else None
+    return container.write_file(header, layers, chunks, payload, post=post)
 
 
 def _lossless(mode: str, width: int, height: int, seed: int) -> bytes:
@@ -80,7 +90,7 @@ def _lossless(mode: str, width: int, height: int, seed: int) -> bytes:
 
 @cache
 def made_up() -> tuple[bytes, ...]:
-    """Files of all families, every mode, with metadata, in one tile and in several; not by any released model."""
+    """Files of all families, every mode, metadata, a post-filter, one tile and several; by no released model."""
     extra = metadata.to_chunks(META)
     return (
         _made_up(b"cwc1", "RGB", 20, 30, [], 1),
@@ -91,6 +101,7 @@ def made_up() -> tuple[bytes, ...]:
         _made_up(b"cw18", "RGBA", 66, 9, [], 6),
         _lossless("RGBA", 40, 50, 7),
         _lossless("L", 33, 64, 8),
+        _made_up(b"cwc1", "RGB", 16, 9, [], 9, filtered=True),
     )
 
 

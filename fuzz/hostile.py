@@ -94,7 +94,10 @@ def hostile(rng: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
     elif rng.random() < 0.1:
         payloads.insert(chosen, rng.choice(payloads))
     elif rng.random() < 0.1:
-        payloads[chosen] = rng.choice((b"zzZz", b"ALPH", b"eXIf", b"CODE", b"PIXL", b"Zzzz")), payloads[chosen][1]
+        payloads[chosen] = (
+            rng.choice((b"zzZz", b"ALPH", b"eXIf", b"CODE", b"POST", b"PIXL", b"Zzzz")),
+            payloads[chosen][1],
+        )
     for kind, payload in payloads:
         made += container._chunk(kind, payload)
     made += data[parts[-1].end + 4 :]

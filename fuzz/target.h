@@ -52,6 +52,8 @@ static inline uint8_t *part(input *in, size_t most, size_t *length)
 
 /* An input to the transforms: hostile weights, or else pictures and codes. */
 void fuzz_transforms(input *in, int hostile);
+/* A payload of POST. */
+void fuzz_post(input *in);
 /* An input to the pixel coder: 0 a hostile stream, 1 a picture, 2 a picture whose repeated pixels are counted. */
 void fuzz_pixels(input *in, int kind);
 

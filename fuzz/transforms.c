@@ -148,6 +148,8 @@ typedef struct {
     size_t positions, values, codes;
     uint8_t *pixels;
     int16_t *latents, *levels; /* latents, or codes */
+    int posts;                 /* whether there is a post-filter */
+    int8_t post[CWIC_POST];
 } picture;
 
 static picture picture_of(int32_t height, int32_t width, int32_t rate, int32_t channels)
@@ -162,6 +164,8 @@ static picture picture_of(int32_t height, int32_t width, int32_t rate, int32_t c
     p.pixels = exactly(p.values);
     p.latents = exactly(p.codes * sizeof *p.latents);
     p.levels = exactly(p.positions / 4 * sizeof *p.levels);
+    p.posts = 0;
+    memset(p.post, 0, sizeof p.post);
     return p;
 }
 
@@ -176,10 +180,15 @@ static cwic_pass *begin(const cwic_transform *t, int synthesis, picture *p, int3
 {
     int32_t result;
     cwic_pass *pass;
-    if (synthesis)
-        pass = cwic_synthesis_pass(t, p->rate, p->latents, NULL, p->pixels, p->height, p->width, workers, &result);
-    else
+    if (synthesis) {
+        int8_t *post = exactly(sizeof p->post); /* which the pass copies */
+        memcpy(post, p->post, sizeof p->post);
+        pass = cwic_synthesis_pass(t, p->rate, p->latents, p->posts ? post : NULL, p->pixels, p->height, p->width,
+                                   workers, &result);
+        free(post);
+    } else {
         pass = cwic_analysis_pass(t, p->rate, p->pixels, p->height, p->width, p->latents, p->levels, workers, &result);
+    }
     REQUIRE(result == CWIC_OK && pass);
     REQUIRE(cwic_pass_workers(pass) >= 1 && cwic_pass_workers(pass) <= workers);
     return pass;
@@ -205,6 +214,8 @@ static void compare(const cwic_transform *a, const cwic_transform *b, int synthe
 {
     picture q = picture_of(p->height, p->width, p->rate, channels);
     size_t i;
+    q.posts = p->posts;
+    memcpy(q.post, p->post, sizeof q.post);
     if (synthesis)
         memcpy(q.latents, p->latents, p->codes * sizeof *p->latents);
     else
@@ -282,6 +293,9 @@ static void pictures(input *in)
     const int32_t reach = how & 8 ? 32768 : 40;
     size_t i;
     state = word(in);
+    p.posts = synthesis && simd >= SIMD * SIMD;
+    for (i = 0; p.posts && i < CWIC_POST; i++) /* in seven steps from none to any */
+        p.post[i] = (int8_t)((int8_t)(in->at < in->end ? (int32_t)byte(in) : within(0, 255)) / (1 << simd % 7));
     for (i = 0; i < p.codes; i++) /* what the input holds, then small numbers or any */
         p.latents[i] = (int16_t)(in->at < in->end && i % 3 ? (int32_t)word(in) : within(-reach, reach));
     for (i = 0; i < p.values; i++)
@@ -361,11 +375,47 @@ static void hostile_weights(input *in)
             p.latents[i] = (int16_t)within(-511, 511);
         for (i = 0; i < p.values; i++)
             p.pixels[i] = (uint8_t)within(0, 255);
+        for (i = 0; i < CWIC_POST; i++)
+            p.post[i] = (int8_t)within(-127, 127);
+        p.posts = synthesis && t->exit_shift >= CWIC_POST_BITS;
+        if (synthesis && !p.posts) {
+            REQUIRE(!cwic_synthesis_pass(t, 0, p.latents, p.post, p.pixels, p.height, p.width, 1, &result));
+            REQUIRE(result == CWIC_ERROR_WEIGHTS);
+        }
         compare(plain, t, synthesis, &p, wrong.channels, wrong.levels, 1 + (int32_t)(how >> 6));
         drop_picture(&p);
     }
     cwic_transform_free(t);
     cwic_transform_free(plain);
+}
+
+/* ---- the post-filter's payload ----------------------------------------------------------------------------- */
+
+/* An error, or coefficients that no other payload holds: written again they are the same bits. */
+void fuzz_post(input *in)
+{
+    size_t length, at = 0;
+    uint8_t *data = part(in, (size_t)-1, &length), *again = exactly(length);
+    int8_t *post = exactly(CWIC_POST);
+    const int32_t result = cwic_post_read(data, length, post);
+    int32_t k, b, i;
+    REQUIRE(result == CWIC_OK || result == CWIC_ERROR_SHORT || result == CWIC_ERROR_LONG);
+    memset(again, 0, length);
+    for (k = 0; result == CWIC_OK && k < CWIC_POST; k++) {
+        const int32_t n = post[k] > 0 ? 2 * post[k] : 1 - 2 * post[k];
+        REQUIRE(post[k] >= -127);
+        for (b = 0; n >> (b + 1); b++)
+            ;
+        for (i = 0; i < b + (b < 7) + b; i++, at++) { /* ones, a zero, digits */
+            const int32_t bit = i < b ? 1 : i < b + (b < 7) ? 0 : n >> (2 * b + (b < 7) - 1 - i) & 1;
+            REQUIRE(at < 8 * length);
+            again[at >> 3] |= (uint8_t)(bit << (7 - (at & 7)));
+        }
+    }
+    REQUIRE(result != CWIC_OK || memcmp(data, again, length) == 0);
+    free(data);
+    free(again);
+    free(post);
 }
 
 void fuzz_transforms(input *in, int hostile)

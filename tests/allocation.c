@@ -96,7 +96,8 @@ static int32_t planes(void)
     return result;
 }
 
-/* Both transforms with weights of zeros, and a pass of each; the synthesis with a fine block, and without. */
+/* Both transforms with weights of zeros, and a pass of each; the synthesis with a fine block, and without, and with a
+ * post-filter. */
 static int32_t transforms(void)
 {
     enum { WIDE = 32, BLOCKS = 2, CHANNELS = 4, FEATURES = 3 };
@@ -109,10 +110,12 @@ static int32_t transforms(void)
     static int32_t words[2000];
     static int16_t halves[20000], codes[CHANNELS * 16], levels[4];
     static int8_t bytes[BLOCKS * (6 * WIDE * WIDE + 9 * WIDE)];
+    static const int8_t post[CWIC_POST];
     static uint8_t pixels[32 * 32 * 3];
     int32_t result = CWIC_OK, n, simd;
+    words[1 + 4 * BLOCKS] = 4; /* the exit shift that a post-filter wants */
     for (simd = 0; simd <= 4; simd++)
-        for (n = 0; n < 3 && result == CWIC_OK; n++) {
+        for (n = 0; n < 4 && result == CWIC_OK; n++) {
             const int32_t k = n > 0, floor = words_of[k] - 34 * CHANNELS;
             const cwic_arrays arrays = {words, halves, bytes, (size_t)words_of[k], (size_t)halves_of[k], sizeof bytes};
             cwic_transform *t;
@@ -126,7 +129,7 @@ static int32_t transforms(void)
                 words[floor + c] = 0;
             if (!t)
                 break;
-            pass = k ? cwic_synthesis_pass(t, 0, codes, NULL, pixels, 31, 32, 3, &result)
+            pass = k ? cwic_synthesis_pass(t, 0, codes, n == 3 ? post : NULL, pixels, 31, 32, 3, &result)
                      : cwic_analysis_pass(t, 0, pixels, 31, 32, codes, levels, 3, &result);
             while (pass && (result = cwic_pass_band(pass)) == 1)
                 ;
