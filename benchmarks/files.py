@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import models
-from pillow_cwic.codec.encoder import Effort, Encoder
+from pillow_cwic.codec.effort import Effort
+from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.file import container
 

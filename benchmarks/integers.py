@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from benchmarks.files import at_rate, written
 from benchmarks.tables import table
 from pillow_cwic import codec, measures, models
-from pillow_cwic.codec.encoder import EFFORTS, TILE_EXPONENT
+from pillow_cwic.codec.effort import EFFORTS
+from pillow_cwic.codec.encoder import TILE_EXPONENT
 from pillow_cwic.coding.symbols import encode_symbols, entropy_model, rounded, split
 from pillow_cwic.models.config import EXACT_UNIT
 from pillow_cwic.rate import decibel

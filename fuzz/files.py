@@ -14,11 +14,10 @@ from PIL import Image
 
 from pillow_cwic import models
 from pillow_cwic.codec import exact
-from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel, symbols
+from pillow_cwic.coding import Entropy, EntropyModel, PlaneModel, coefficients, symbols
 from pillow_cwic.coding import pixels as coder
 from pillow_cwic.file import container, metadata, pixels
 from pillow_cwic.file.pixels import Band
-from pillow_cwic.transforms import postfilter
 
 PHOTO = Path(__file__).resolve().parents[1] / "tests" / "data" / "kodim23.png"
 MODEL_ID = b"madeup"
@@ -70,7 +69,7 @@ def _made_up(
         else np.full((height, width), 9, np.uint8)
     )
     payload = exact.encode(plane[..., None]) if mode in container.ALPHA_MODES else None
-    post = postfilter.write(rng.integers(-9, 10, postfilter.SHAPE).astype(np.int8)) if filtered else None
+    post = coefficients.write(rng.integers(-9, 10, coefficients.SHAPE).astype(np.int8)) if filtered else None
     return container.write_file(header, layers, chunks, payload, post=post)
 
 

@@ -20,10 +20,9 @@ from pathlib import Path
 
 from fuzz import files, hostile
 from pillow_cwic.codec.picture import alpha_of, exact_colour
-from pillow_cwic.coding import symbols
+from pillow_cwic.coding import coefficients, symbols
 from pillow_cwic.errors import CwicError
 from pillow_cwic.file import container, metadata, pixels, tiles
-from pillow_cwic.transforms import postfilter
 
 MOST_PIXELS = 1 << 14  # of pictures that are decoded: larger ones take longer, and nothing else
 MAX_BYTES = 4096
@@ -76,7 +75,7 @@ def _content(parsed: container.Parsed) -> None:
         assert exact_colour(parsed).shape == (header.height, header.width, header.channels)
         return
     if parsed.post is not None:
-        assert postfilter.write(postfilter.read(parsed.post)) == parsed.post
+        assert coefficients.write(coefficients.read(parsed.post)) == parsed.post
     entropy = files.entropy_models()[header.family]
     planes = symbols.decode_symbols(entropy, parsed, *symbols.grid(entropy, header.height, header.width))
     assert planes[0].min() >= 0 and planes[0].max() < entropy.levels

@@ -114,7 +114,7 @@ def test_one_bad_file_does_not_stop_the_others(folder: Path) -> None:
 
 
 def test_a_damaged_file_is_told_in_one_line(folder: Path, small_file: bytes) -> None:
-    Path("x.cwic").write_bytes(small_file[:-30])
+    Path("x.cwic").write_bytes(small_file[: len(small_file) // 2])
     for command in ("decode", "info"):
         result = cwic(command, "x.cwic", code=1)
         assert result.stderr.startswith("cwic: x.cwic: chunk CODE: length") and result.stderr.count("\n") == 1

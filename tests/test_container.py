@@ -85,7 +85,7 @@ def test_round_trip(header: Header, layers: list[Layer], extra: list[tuple[bytes
     assert len(data) == len(write_file(header, layers)) + len(between(extra, alpha))
     assert len(data) == file_size([len(layer.data) for layer in layers], len(between(extra, alpha)))
     parsed = read_file(data)
-    assert parsed == (header, layers, dict(extra), alpha, True, 0, None)
+    assert parsed == (header, layers, dict(extra), alpha, True, 0, None, None)
     assert list(parsed.extra) == [kind for kind, _ in extra]
     assert read_header(data[:HEADER_BYTES]) == header
     assert read_file(memoryview(data), allow_truncated=True) == parsed
@@ -169,7 +169,7 @@ def test_noise_raises(noise: bytes, allow_truncated: bool) -> None:
     for data in (noise, FILE[:16] + noise, FILE[:HEADER_BYTES] + noise):
         if allow_truncated and data.startswith(FILE[:HEADER_BYTES]):
             with suppress(ContainerError):
-                assert read_file(data, allow_truncated)[1:] == ([], {}, None, False, 0, None)
+                assert read_file(data, allow_truncated)[1:] == ([], {}, None, False, 0, None, None)
         else:
             with pytest.raises(ContainerError):
                 read_file(data, allow_truncated)
@@ -348,8 +348,8 @@ def test_truncated_mode_at_every_size() -> None:
             assert list(extra.items()) == EXTRA[: sum(end <= size for end in EXTRA_ENDS)]
         else:
             arrived = sum(end <= size for end in ends)
-            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), None, False, 0, None)
-    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), None, True, 0, None)
+            assert read_file(FILE[:size], True) == (HEADER, LAYERS[:arrived], dict(EXTRA), None, False, 0, None, None)
+    assert read_file(FILE, True) == (HEADER, LAYERS, dict(EXTRA), None, True, 0, None, None)
 
 
 def test_cut_and_damaged_before_the_cut_raises() -> None:

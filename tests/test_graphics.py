@@ -330,7 +330,7 @@ def test_cut_files_show_what_arrived(mixed: bytes, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     start = len(mixed) - 16 - len(payload)  # of PIXL's payload: behind it its CRC, and TAIL
     assert mixed[start - 4 : start] == b"PIXL"
-    for size in range(start - 12, len(mixed), 61):
+    for size in range(start - 8, len(mixed), 61):
         shown = np.asarray(opened(mixed[:size]))
         assert np.array_equal(shown[~where], whole[~where]), size  # the layers are all there
     assert not np.array_equal(np.asarray(opened(mixed[:start])), whole)

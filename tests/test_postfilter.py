@@ -15,10 +15,11 @@ from random_transforms import random_arrays
 from reference_container import DamagedError, read_post
 from reference_transform import Transform
 
+from pillow_cwic.coding import coefficients
 from pillow_cwic.errors import EntropyError, ModelError
 from pillow_cwic.models.config import Config
 from pillow_cwic.models.weights import read
-from pillow_cwic.transforms import layout, postfilter
+from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.native import Transforms
 from pillow_cwic.transforms.torch.engine import Engine
 
@@ -30,7 +31,7 @@ NONE = np.zeros((3, 13), np.int8)
 LARGE = np.array([127, -127, -127] * 13, np.int8).reshape(13, 3).T.copy()
 
 
-def coefficients(**values: int) -> Post:
+def filter_with(**values: int) -> Post:
     """``y``, ``u`` and ``v`` with the number of a feature behind them; all others are 0."""
     post = NONE.copy()
     for name, value in values.items():
@@ -46,9 +47,9 @@ def coefficients(**values: int) -> Post:
 @example([-127] * 39)
 @example([0] * 39)
 def test_coefficients_round_trip(values: list[int]) -> None:
-    payload = postfilter.write(np.array(values, np.int8).reshape(3, 13))
-    assert postfilter.read(payload).ravel().tolist() == values == read_post(payload)
-    assert len(payload) == (sum(map(postfilter.bits, values)) + 7) // 8
+    payload = coefficients.write(np.array(values, np.int8).reshape(3, 13))
+    assert coefficients.read(payload).ravel().tolist() == values == read_post(payload)
+    assert len(payload) == (sum(map(coefficients.bits, values)) + 7) // 8
 
 
 def test_codes_by_hand() -> None:
@@ -57,8 +58,8 @@ def test_codes_by_hand() -> None:
     post[0, :6] = 1, -1, 2, 3, 64, -127
     digits = "100" + "101" + "11000" + "11010" + "1111111" + "0000000" + "1111111" + "1111111" + 33 * "0"
     digits += "0" * (-len(digits) % 8)
-    assert postfilter.write(post) == bytes(int(digits[n : n + 8], 2) for n in range(0, len(digits), 8))
-    assert postfilter.write(NONE) == bytes(5)
+    assert coefficients.write(post) == bytes(int(digits[n : n + 8], 2) for n in range(0, len(digits), 8))
+    assert coefficients.write(NONE) == bytes(5)
 
 
 @given(st.binary(max_size=80))
@@ -69,30 +70,30 @@ def test_codes_by_hand() -> None:
 def test_any_payload_is_refused_or_the_only_one_of_its_coefficients(payload: bytes) -> None:
     """And the reference agrees."""
     try:
-        post = postfilter.read(payload)
+        post = coefficients.read(payload)
     except EntropyError as error:
         assert "POST" in str(error)
         with pytest.raises(DamagedError, match="POST"):
             read_post(payload)
     else:
-        assert postfilter.write(post) == payload and read_post(payload) == post.ravel().tolist()
+        assert coefficients.write(post) == payload and read_post(payload) == post.ravel().tolist()
 
 
-@pytest.mark.parametrize("post", [NONE, LARGE, coefficients(y0=1), coefficients(v12=-64)])
+@pytest.mark.parametrize("post", [NONE, LARGE, filter_with(y0=1), filter_with(v12=-64)])
 def test_malformed_payloads(post: Post) -> None:
-    payload = postfilter.write(post)
-    spare = 8 * len(payload) - sum(map(postfilter.bits, post.ravel().tolist()))
+    payload = coefficients.write(post)
+    spare = 8 * len(payload) - sum(map(coefficients.bits, post.ravel().tolist()))
     padded = [payload[:-1] + bytes([payload[-1] | 1 << bit]) for bit in range(spare)]
     cut = [payload[:size] for size in range(len(payload))]
     for damaged in [*cut, *padded, payload + b"\0", payload + b"\x80", payload + payload]:
         with pytest.raises(EntropyError, match="POST"):
-            postfilter.read(damaged)
+            coefficients.read(damaged)
 
 
 def test_payloads_that_are_too_short_and_too_long_are_told_apart() -> None:
     for payload, words in ((b"", "cut short|too short|ends"), (bytes(6), "left over")):
         with pytest.raises(EntropyError, match=words):
-            postfilter.read(payload)
+            coefficients.read(payload)
 
 
 # The arithmetic
@@ -161,7 +162,7 @@ def test_coefficients_of_zero_change_nothing() -> None:
 def test_each_picture_of_a_batch_has_its_own() -> None:
     config, arrays = golden_arrays("golden1")
     engine, native = Engine(config, arrays, "cpu"), Transforms(config, arrays)
-    posts = [None, coefficients(y0=40, u3=9), None, LARGE]
+    posts = [None, filter_with(y0=40, u3=9), None, LARGE]
     codes = [codes_of(config, 20, 35, n) for n in range(4)]
     shown = engine.shown(np.stack(codes), [0, 9, 300, -40], 20, 35, posts)
     for picture, each, rate, post in zip(shown, codes, [0, 9, 300, -40], posts, strict=True):
@@ -226,7 +227,7 @@ def shown_everywhere(samples: NDArray[np.int64], post: Post, shift: int = 8) -> 
 )
 def test_colours_by_hand(colour: tuple[int, int, int], post: dict[str, int], wanted: tuple[int, int, int]) -> None:
     for shift in (4, 8, 13):
-        shown = shown_everywhere(16 * np.array(colour), coefficients(**post), shift)
+        shown = shown_everywhere(16 * np.array(colour), filter_with(**post), shift)
         assert (shown == np.array(wanted)).all(), shown[0, 0]
 
 
@@ -237,10 +238,10 @@ def test_differences_end_at_the_position() -> None:
     wanted = np.full((8, 8), 100)
     wanted[0, 7] = (1856 - 256) >> 4  # (128 - 32 * 4 * 512) >> 8 = -256
     wanted[0, 6] = wanted[1, 7] = 108  # (128 + 32 * 4 * 256) >> 8 = 128
-    shown = shown_everywhere(samples, coefficients(y10=32))
+    shown = shown_everywhere(samples, filter_with(y10=32))
     assert np.array_equal(shown[:8, :8, 1], wanted) and (shown == np.tile(wanted, (2, 2))[..., None]).all()
     samples[3, 3, 0] = 1680  # L(U) = -320 there, d(1) = (128 - 16 * 9 * 320) >> 8 = -180, g = 54
-    shown = shown_everywhere(samples, coefficients(u11=9))
+    shown = shown_everywhere(samples, filter_with(u11=9))
     assert shown[3, 3].tolist() == [(1680 + 54 - 180) >> 4, (1600 + 54) >> 4, (1600 + 54) >> 4]
 
 

@@ -12,18 +12,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from test_postfilter import LARGE, NONE, Post, coefficients
+from test_postfilter import LARGE, NONE, Post, filter_with
 
 import pillow_cwic
 from fuzz import hostile
 from pillow_cwic import codec
+from pillow_cwic.coding import coefficients
 from pillow_cwic.errors import ContainerError, CwicError, EntropyError, ModelError
 from pillow_cwic.file import container
-from pillow_cwic.transforms import draft, postfilter
+from pillow_cwic.transforms import draft
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
-POST = coefficients(y0=33, y1=-9, y4=20, u2=12, u0=-20, v3=-31, v7=4, y10=-9, v12=3)
-PAYLOAD = postfilter.write(POST)
+POST = filter_with(y0=33, y1=-9, y4=20, u2=12, u0=-20, v3=-31, v7=4, y10=-9, v12=3)
+PAYLOAD = coefficients.write(POST)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_files_with_one(name: str) -> None:
     assert shown.shape == plain.shape and not np.array_equal(shown, plain)
     with Image.open(io.BytesIO(data)) as im:
         assert np.array_equal(np.asarray(im), shown)
-    assert np.array_equal(codec.decode(with_post(golden(name), postfilter.write(NONE))), plain)
+    assert np.array_equal(codec.decode(with_post(golden(name), coefficients.write(NONE))), plain)
 
 
 def test_exact_blocks_stay_exact() -> None:
@@ -143,17 +144,17 @@ def test_small_pictures(scale: int) -> None:
     name = "goldenfine-RGB-96x64-q100"
 
     def small(post: Post) -> NDArray[np.uint8]:
-        with Image.open(io.BytesIO(with_post(golden(name), postfilter.write(post)))) as im:
+        with Image.open(io.BytesIO(with_post(golden(name), coefficients.write(post)))) as im:
             assert im.draft("RGB", (96 // scale, 64 // scale)) is not None
             return np.asarray(im)
 
     plain = codec.decode(golden(name), scale=scale)
     assert plain.shape == (64 // scale, 96 // scale, 3)
     assert np.array_equal(small(NONE), plain)
-    assert np.array_equal(small(coefficients(y10=99, u11=-20, v12=127)), plain)
+    assert np.array_equal(small(filter_with(y10=99, u11=-20, v12=127)), plain)
     inner = (plain > 0) & (plain < 245)
     assert inner.mean() > 0.5
-    assert np.array_equal(small(coefficients(y0=80))[inner], plain[inner] + 10)
+    assert np.array_equal(small(filter_with(y0=80))[inner], plain[inner] + 10)
     whole = codec.decode(with_post(golden(name))).reshape(64 // scale, scale, 96 // scale, scale, 3).mean((1, 3))
     off, plainly = (np.abs(whole - each).mean() for each in (small(POST), plain))
     assert off < 0.5 * plainly, "it is nearer to the filtered picture made small"
@@ -162,7 +163,7 @@ def test_small_pictures(scale: int) -> None:
 def test_batches() -> None:
     """Files of two models, with and without, as each alone."""
     names = "golden1-RGB-70x70-q1", "goldenfine-RGB-70x70-q1", "golden1-RGB-70x70-q100"
-    files = [with_post(golden(names[0])), golden(names[1]), with_post(golden(names[2]), postfilter.write(LARGE))]
+    files = [with_post(golden(names[0])), golden(names[1]), with_post(golden(names[2]), coefficients.write(LARGE))]
     files += [golden(names[0]), with_post(golden(names[1]))]
     alone = np.stack([codec.decode(data) for data in files])
     assert np.array_equal(pillow_cwic.decode(files), alone)

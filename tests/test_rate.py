@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from pillow_cwic import CwicError, codec, measures, models, rate
 from pillow_cwic.codec import choice, search
-from pillow_cwic.codec.encoder import EFFORTS, Encoder
+from pillow_cwic.codec.effort import EFFORTS
+from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.made import Made
 from pillow_cwic.saving import DEFAULT_EFFORT, DEFAULT_QUALITY, TARGETS, Options

@@ -13,7 +13,8 @@ from skimage.metrics import structural_similarity
 import pillow_cwic
 from pillow_cwic import CwicError, codec, models
 from pillow_cwic.codec import quality, search
-from pillow_cwic.codec.encoder import EFFORTS, Encoder
+from pillow_cwic.codec.effort import EFFORTS
+from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.saving import Options
 
 

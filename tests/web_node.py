@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pillow_cwic.coding import coefficients
 from pillow_cwic.file import container
 from pillow_cwic.tools import web
-from pillow_cwic.transforms import postfilter
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "v1"
@@ -59,8 +59,8 @@ def filtered(data: bytes, payload: bytes) -> bytes:
 def any_post(seed: int, limit: int) -> bytes:
     """A payload of POST with random coefficients up to ``limit``, of which some are 0."""
     rng = np.random.default_rng(seed)
-    coefficients = rng.integers(-limit, limit + 1, postfilter.SHAPE) * rng.integers(0, 3, postfilter.SHAPE).clip(0, 1)
-    return postfilter.write(coefficients.astype(np.int8))
+    post = rng.integers(-limit, limit + 1, coefficients.SHAPE) * rng.integers(0, 3, coefficients.SHAPE).clip(0, 1)
+    return coefficients.write(post.astype(np.int8))
 
 
 def sha256(pixels: np.ndarray) -> str:

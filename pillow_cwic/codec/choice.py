@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
 from pillow_cwic.codec import exact, graphics, search
-from pillow_cwic.codec.encoder import EFFORTS, MOST_MOVED, Encoder, UnreachedError
+from pillow_cwic.codec.effort import EFFORTS
+from pillow_cwic.codec.encoder import MOST_MOVED, Encoder, UnreachedError
 from pillow_cwic.codec.filling import Filling
 from pillow_cwic.codec.graphics import Exact, Look
 from pillow_cwic.codec.made import Made

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
 from pillow_cwic.codec import fitting, quality, search
+from pillow_cwic.codec.effort import PLAIN, Effort, code_weight
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.coding import coefficients
@@ -32,7 +33,6 @@ LEAST_WORTH = 0.5  # of errors in blocks that a post-filter is fitted to
 UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
-CODE_WEIGHTS = {"mse": 72.0, "ssim": 36.0}  # of squared errors in the middle of the range, see code_weight
 MOST_DECIBEL = 120.0  # of any quality, in a search
 FORESEEN = 64  # the largest code that the context model is used to; beyond, it may be sure of what is not so
 MOVED, MOST_MOVED = 2.0, 1 / 8  # steps that only it moves codes by, and what share of squared errors may be due to it
@@ -47,46 +47,6 @@ class UnreachedError(CwicError):
         said = f"{math.floor(best * unit) / unit:.12g}"  # never what was wanted, as rounding up might say
         super().__init__(f"{name}: {wanted:.12g} is not reached, the best that was found is {said}")
         self.best = best
-
-
-class Effort(NamedTuple):
-    """What the encoder does at one level of effort."""
-
-    weights: tuple[float, ...]  # multiples of ``code_weight``; the best of several is kept; 0 rounds
-    analyses: int  # how often the analysis transform may follow the rate
-    steps: int  # of gradient descent on the latents
-    filters: bool = True  # whether a post-filter is looked for
-
-    @property
-    def usual(self) -> float:
-        """The weight that searches begin with."""
-        return self.weights[len(self.weights) // 2]
-
-
-def code_weight(tuning: str, t: int) -> float:
-    """What a squared error of one code step costs, in bits, when a code is weighed against its cheaper neighbour.
-
-    At high rate a quantiser whose step suits its Lagrangian has 6 / ln 2 = 8.7; the analysis transform has learned to
-    leave less to gain, the more so the lower the rate. Fitted to the best constants at equal rate (validation split).
-    """
-    return CODE_WEIGHTS[tuning] * math.exp(-0.35 * min(max(t / 512, -1.5), 1.5))
-
-
-_WEIGHT, _WEIGHTS = (1.0,), (0.5, 1.0, 2.0)
-EFFORTS = (
-    Effort((0.0,), 2, 0, False),
-    Effort((0.0,), 3, 0, False),
-    Effort(_WEIGHT, 2, 0),
-    Effort(_WEIGHT, 3, 0),
-    Effort(_WEIGHTS, 3, 0),
-    Effort(_WEIGHTS, 3, 12),
-    Effort(_WEIGHTS, 3, 25),
-    Effort(_WEIGHTS, 3, 60),
-    Effort(_WEIGHTS, 3, 150),
-    Effort(_WEIGHTS, 3, 400),
-)
-
-PLAIN = Effort((0.0,), 1, 0, False)  # for models that have nothing to choose
 
 
 class Encoder:
@@ -367,17 +327,17 @@ class Encoder:
 
     @cached_property
     def _filterable(self) -> NDArray[np.bool_]:
-        """The positions (H / 8, W / 8), without parts, that a post-filter is for: seen, important and not exact."""
-        height, width = self.pixels.shape[:2]
-        rows, columns = height // STRIDE, width // STRIDE
+        """The positions, (rows, columns) of codes, that a post-filter is for: seen, important and not exact."""
         blocks = np.ones(self.runtime.networks.grid(*self.pixels.shape[:2]), np.bool_)
         if self.importance is not None:
             blocks &= self.worth >= LEAST_WORTH
         if self.exact is not None:
             blocks &= ~self.exact.blocks
-        where = np.kron(blocks, np.ones((2, 2), np.bool_))[:rows, :columns]
+        where: NDArray[np.bool_] = blocks.repeat(2, axis=0).repeat(2, axis=1)
         if self.seen is not None:
-            seen = self.seen[: rows * STRIDE, : columns * STRIDE]
+            rows, columns = where.shape
+            sides = zip((STRIDE * rows, STRIDE * columns), self.seen.shape, strict=True)
+            seen = np.pad(self.seen, [(0, whole - side) for whole, side in sides], mode="edge")
             where &= seen.reshape(rows, STRIDE, columns, STRIDE).all(axis=(1, 3))
         return where
 

@@ -51,8 +51,7 @@ def fitted(
 ) -> NDArray[np.int8] | None:
     """The coefficients, (3, 13), with which codes at rate T are shown most like ``pixels`` (H, W, 3); None if none pay.
 
-    What counts is ``where``, of the positions that lie within the picture, (H / 8, W / 8) rounded down. Of a large
-    picture some windows are looked at.
+    What counts is ``where``, of the codes' positions (rows, columns). Of a large picture some windows are looked at.
     """
     pairs = []
     for window in _windows(codes.shape):
@@ -61,8 +60,10 @@ def fitted(
             height, width = (STRIDE * (s.stop - s.start) for s in window.outer)
             shown = networks.synthesise(codes[(..., *window.outer)], rate, height, width, None)
             shown = shown[scaled(window.inner, STRIDE)]
-            columns = where[window.core].shape[1]
-            pairs.append([_positions(each, places, columns) for each in (pixels[scaled(window.core, STRIDE)], shown)])
+            original = pixels[scaled(window.core, STRIDE)]
+            below, right = (a - b for a, b in zip(shown.shape[:2], original.shape[:2], strict=True))
+            original = np.pad(original, ((0, below), (0, right), (0, 0)), mode="edge")  # as the encoder sees it
+            pairs.append([_positions(each, places) for each in (original, shown)])
     if not pairs:
         return None
     original, shown = (np.concatenate(each, axis=1) for each in zip(*pairs, strict=True))
@@ -91,10 +92,10 @@ def _windows(shape: Sequence[int]) -> list[Window]:
     return [w for n, w in enumerate(windows(shape, SIDE, HALO)) if (n // across + step * (n % across)) % every == 0]
 
 
-def _positions(picture: NDArray[np.uint8], places: NDArray[np.intp], columns: int) -> NDArray[np.uint8]:
-    """The positions at so many places, ``columns`` of which are in a row: (3, positions, 8, 8)."""
-    rows = picture.shape[0] // STRIDE
-    parts = picture[: rows * STRIDE, : columns * STRIDE].reshape(rows, STRIDE, columns, STRIDE, 3)
+def _positions(picture: NDArray[np.uint8], places: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """The positions at so many places, in raster order, of a picture (8 h, 8 w, 3): (3, positions, 8, 8)."""
+    rows, columns = (side // STRIDE for side in picture.shape[:2])
+    parts = picture.reshape(rows, STRIDE, columns, STRIDE, 3)
     found: NDArray[np.uint8] = parts.transpose(4, 0, 2, 1, 3)[:, places // columns, places % columns]
     return found
 

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import settings, threads
-from pillow_cwic.coding import coefficients
 from pillow_cwic.coding._coder import ffi, lib
 from pillow_cwic.coding.coder import BEST_SIMD, check
 from pillow_cwic.models.config import Config
-from pillow_cwic.transforms import layout
+from pillow_cwic.transforms import layout, postfilter
 
 ARRAYS = tuple(layout.TYPES)
 STEP_BITS, ONE_BITS, ZERO_BITS = 12.0, 5.0, 0.03  # what a squared step is worth, and what codes cost
@@ -105,7 +104,7 @@ class Transforms:
         source = ffi.from_buffer("int16_t[]", np.ascontiguousarray(codes))
         target, by = ffi.from_buffer("uint8_t[]", pixels), ffi.NULL
         if post is not None:
-            _check("post", post, np.int8, coefficients.SHAPE)
+            _check("post", post, np.int8, postfilter.SHAPE)
             by = ffi.from_buffer("int8_t[]", np.ascontiguousarray(post))
         self._run(self._synthesis, lib.cwic_synthesis_pass, rate, source, by, target, height, width)
         return pixels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 # Of the coefficients of a constant, Y, U, V, YY, .., which are (3, 13): for luma, and for red and blue beside it.
 UNITS = (512, 1, 4, 4, 2, 8, 8, 16, 16, 16, 4, 16, 16)
+SHAPE = 3, len(UNITS)
 BITS, ONE = 4, 8  # of a sample's fraction, and of a coefficient
 MIDDLE, LOW, HIGH = 2048, -1024, 5119
 LUMA = (77, 150, 29)  # in 1/256

@@ -26,6 +26,7 @@ from PIL import Image, PngImagePlugin
 import pillow_cwic
 from pillow_cwic import models
 from pillow_cwic.codec import choice, exact, graphics
+from pillow_cwic.coding import coefficients
 from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, entropy_model, grid
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.file import container
@@ -163,7 +164,7 @@ def picture(case: Case) -> Image.Image:
     return part
 
 
-def coefficients(reach: int) -> np.ndarray:
+def filter_with(reach: int) -> np.ndarray:
     """Of a post-filter: both ends of the range, zeros, and numbers between."""
     k = np.arange(39)
     spread = (37 * k * k + 11 * k) % (2 * reach + 1) - reach
@@ -202,7 +203,7 @@ def write(case: Case, model: models.Model) -> bytes:
         colour = np.ascontiguousarray(planes[..., : header.channels])
         step = 3 if case.exact == "coarse" else 1
         held = exact.with_mask(blocks, exact.encode(exact.coarse(colour, step), blocks, step=step))
-    post = postfilter.write(coefficients(case.post)) if case.post else None
+    post = coefficients.write(filter_with(case.post)) if case.post else None
     return container.write_file(header, layers, list(parsed.extra.items()), parsed.alpha, held, post)
 
 
