@@ -25,6 +25,7 @@ from benchmarks.reliability.pixels import NAMES
 from benchmarks.tables import table
 from benchmarks.timing import command, machine, rounds
 from pillow_cwic import codec, models, settings
+from pillow_cwic.codec.picture import post_of
 from pillow_cwic.coding import EntropyModel
 from pillow_cwic.coding.coder import BEST_SIMD
 from pillow_cwic.coding.symbols import decode_symbols, grid, join
@@ -55,7 +56,7 @@ class Level:
         with settings.options(threads=threads):
             place = grid(self.entropy, header.height, header.width)
             codes = join(decode_symbols(self.entropy, parsed, *place)[1:])
-            self.transforms.synthesise(codes, header.rate, header.height, header.width)
+            self.transforms.synthesise(codes, header.rate, header.height, header.width, post_of(parsed))
 
     def analyse(self, pixels: np.ndarray, rate: int) -> None:
         with settings.options(threads=1):

@@ -20,6 +20,8 @@ from benchmarks.tables import table
 from benchmarks.timing import rounds
 from pillow_cwic import codec, models
 from pillow_cwic.codec import session
+from pillow_cwic.codec.fitting import ALLOWED, fitted
+from pillow_cwic.codec.picture import post_of
 from pillow_cwic.coding.symbols import decode_symbols, encode_symbols, join, rounded
 from pillow_cwic.file import container
 from pillow_cwic.saving import Options
@@ -89,7 +91,7 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     data = codec.encode(pixels, Options(rate=rate))
     parsed = container.read_file(data)
     model = session.loaded(parsed.header)
-    networks, entropy, header = model.networks, model.entropy, parsed.header
+    networks, entropy, header, post = model.networks, model.entropy, parsed.header, post_of(parsed)
     place = networks.grid(header.height, header.width)
     symbols = decode_symbols(entropy, parsed, *place)
     codes = join(symbols[1:])
@@ -109,7 +111,7 @@ def decoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
         lambda: container.read_file(data),
         lambda: decode_symbols(entropy, parsed, *place, groups=0),
         lambda: decode_symbols(entropy, parsed, *place),
-        lambda: networks.synthesise(codes, header.rate, header.height, header.width),
+        lambda: networks.synthesise(codes, header.rate, header.height, header.width, post),
         opened,
     )
     integer = at.macs_of_one * LANES_16
@@ -137,11 +139,13 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
     codes = rounded(exact)
     layers = [networks.levels(analysed, header.rate), *np.split(codes, ends)]
     integer, macs_of_layers = at.macs_of_one * LANES_16, layer_macs(networks.config)
-    analyse, quantise, plain, total = _least(
+    everywhere = np.ones(codes.shape[1:], np.bool_)
+    analyse, quantise, plain, fit, total = _least(
         repeats,
         lambda: networks.analyse(pixels, header.rate),
         lambda: networks.codes(analysed, header.rate),
         lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
+        lambda: fitted(networks, codes, header.rate, pixels, everywhere, ALLOWED["ssim"]),
         lambda: codec.encode(pixels, Options(rate=rate)),
     )
     counted = count_macs(networks.config)
@@ -150,6 +154,7 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
         Stage("analysis transform and map, once", analyse, macs, at.macs * LANES_8),
         Stage("gain, codes to integers, once", quantise, moved=6.0 * codes.size),
         Stage("context model and coder, once", plain, codes[0].size * float(sum(macs_of_layers[1:])), integer),
+        Stage("synthesis, and a post-filter fitted to it", fit),
         Stage("all, with the search for the rate and the choice of codes", total),
     ]
 

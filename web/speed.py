@@ -22,6 +22,7 @@ from PIL import Image
 
 import pillow_cwic
 from pillow_cwic import models, settings
+from pillow_cwic.codec.picture import post_of
 from pillow_cwic.coding import EntropyModel
 from pillow_cwic.coding.symbols import decode_symbols, grid, join
 from pillow_cwic.file import container
@@ -52,7 +53,7 @@ def plain_decoder() -> Callable[[bytes], None]:
         header = parsed.header
         with settings.options(threads=1):
             symbols = decode_symbols(entropy, parsed, *grid(entropy, header.height, header.width))
-            transforms.synthesise(join(symbols[1:]), header.rate, header.height, header.width)
+            transforms.synthesise(join(symbols[1:]), header.rate, header.height, header.width, post_of(parsed))
 
     return decode
 

@@ -15,6 +15,7 @@ from PIL import Image
 import pillow_cwic
 from benchmarks.reliability.row import Row, command, row
 from pillow_cwic import models
+from pillow_cwic.codec.picture import post_of
 from pillow_cwic.coding.coder import BEST_SIMD
 from pillow_cwic.coding.symbols import decode_symbols, entropy_model, grid
 from pillow_cwic.file import container
@@ -52,8 +53,9 @@ def hashes(engine: Transforms | Engine, model: models.Model, given: Iterable[tup
     digest = hashlib.sha256()
     for of, data in given:
         if of == model:
-            header = container.read_file(data).header
-            shown = engine.synthesise(codes(data), header.rate, header.height, header.width)
+            parsed = container.read_file(data)
+            header = parsed.header
+            shown = engine.synthesise(codes(data), header.rate, header.height, header.width, post_of(parsed))
             for array in (shown, *engine.analyse(shown, header.rate)):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return {digest.hexdigest()}
