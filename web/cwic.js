@@ -229,10 +229,10 @@ function decodeColour(decoder, file, base, parsed) {
       ? decodePixels(decoder, file, base, pixels, "PIXL", header, header.channels, at, 0, !complete) : 0;
     return { at, rows };
   }
-  const codes = decodeSymbols(decoder, file, parsed, base);
-  const at = decoder.take(3 * count, "pixels");
   const filter = post ? [base + post.start, post.end - post.start] : [0, 0];
   if (post) check(decoder.calls.post(...filter), "POST");
+  const codes = decodeSymbols(decoder, file, parsed, base);
+  const at = decoder.take(3 * count, "pixels");
   check(decoder.calls.synthesis(header.rate, codes, at, height, width, ...filter), "picture");
   decoder.give(codes);
   if (header.grey) {
