@@ -17,7 +17,7 @@ from benchmarks import paper as benchmark
 from pillow_cwic import models
 from pillow_cwic.cwic2018.networks import Paper, PaperConfig
 from pillow_cwic.file import container
-from training import paper_context, paper_export
+from training import paper_context, paper_export, paper_master
 from training.data import Crops
 from training.networks import cuboid
 from training.networks.cuboid import CuboidModel
@@ -75,6 +75,21 @@ def test_training_goes_through_the_stages_and_resumes(tmp_path: Path, photo: Ima
     train(again, crops, valid)
     assert [e.split(":")[0] for e in again.ended] == ["map 0.0001", "map 1e-05", "map 1e-06"]
     assert all(torch.isfinite(p).all() for p in load_average(run.folder)[0].parameters())
+
+
+def test_a_first_stage_goes_on_from_what_was_kept_of_it(tmp_path: Path, crops: Crops) -> None:
+    run = PaperRun(tmp_path / "first", TINY, PaperSchedule(batch=2, crop=64), torch.device("cpu"))
+    run.folder.mkdir()
+    for _ in range(3):
+        run.train_step(crops)
+        run.step += 1
+    run.save()
+    paper_master.keep(run.folder, tmp_path / "kept")
+    again = PaperRun(tmp_path / "more", TINY, run.schedule, torch.device("cpu"))
+    again.start_from_run(tmp_path / "kept")
+    assert again.current is not None and not again.current.use_map
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, run.average.state_dict()[name].half().float()), name
 
 
 def test_a_warm_stage_comes_before_those_of_the_paper() -> None:

@@ -141,9 +141,10 @@ class PaperRun(Run):
         return facts
 
     def start_from_run(self, folder: Path) -> None:
-        """The averaged weights of a finished first stage; the map starts at r everywhere."""
+        """The averaged weights of a first stage, to go on with it or behind it, where the map starts at r."""
         self.start_from(load_average(folder)[0])
-        assert self.schedule.r is not None
+        if self.schedule.r is None:
+            return
         with torch.no_grad():
             for model in (self.model, self.average):
                 model.importance.out.weight.mul_(0.1)
@@ -276,7 +277,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128, help="128 is the paper's, 64 the half-width variant")
     parser.add_argument("--channels", type=int, default=64, help="n; 64, or 128 for the highest rate")
     parser.add_argument("--r", type=float, help="wanted mean of the map, 0 to 1; without it the first stage is trained")
-    parser.add_argument("--start", type=Path, help="run of the first stage that a run with --r starts from")
+    parser.add_argument("--start", type=Path, help="run of the first stage that a new run starts from")
     parser.add_argument("--gamma", type=float, default=PaperSchedule.gamma)
     parser.add_argument("--lr", type=float, default=PaperSchedule.lr, help="learning rate of the first stage")
     parser.add_argument("--warm", type=float, default=0.0, help="learning rate of a stage before the three with --r")
@@ -286,8 +287,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="use every n-th training picture")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    if (args.r is None) != (args.start is None):
-        parser.error("--r and --start go together")
+    if args.r is not None and args.start is None:
+        parser.error("--r wants --start, a run of the first stage")
     torch.set_num_threads(1)
     groups = tuple(g * args.channels // 64 for g in PaperConfig.groups)
     config = PaperConfig(args.width, args.channels, args.channels // 4, groups)
