@@ -103,6 +103,7 @@ def test_post_filters(tuning: str, weights: Path, tmp_path: Path) -> None:
     for name, im in pictures.items():
         plain = tmp_path / f"{name}.cwic"
         im.save(plain, tuning=tuning)
+        plain.write_bytes(filtered(plain.read_bytes(), None))
         paths.append(plain)
         for limit in (0, 6, 127):
             paths.append(tmp_path / f"{name}-{limit}.cwic")

@@ -49,7 +49,7 @@ def decoded(weights: Path, files: Iterable[Path], **options: Any) -> list[dict[s
     return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
 
 
-def filtered(data: bytes, payload: bytes) -> bytes:
+def filtered(data: bytes, payload: bytes | None) -> bytes:
     """The file with this payload of POST."""
     parsed = container.read_file(data)
     extra = list(parsed.extra.items())
