@@ -145,7 +145,7 @@ def encoding(im: Image.Image, rate: float, repeats: int, at: Peaks) -> list[Stag
         lambda: networks.analyse(pixels, header.rate),
         lambda: networks.codes(analysed, header.rate),
         lambda: encode_symbols(model.entropy, layers, [None] * len(layers), 0.0, header.rate, 10),
-        lambda: fitted(networks, codes, header.rate, pixels, everywhere, ALLOWED["ssim"]),
+        lambda: fitted(networks, codes, header.rate, pixels, everywhere, everywhere, ALLOWED["ssim"]),
         lambda: codec.encode(pixels, Options(rate=rate)),
     )
     counted = count_macs(networks.config)

@@ -154,6 +154,9 @@ export function readFile(bytes, partial = false) {
     if (!(error instanceof CutShort) || !partial || isTail(bytes, bytes.length - OVERHEAD)) throw error;
     return { ...found, layers: [], post: null, pixels: null };
   }
+  if (offset > bytes.length && isTail(bytes, bytes.length - OVERHEAD)) { // whole, as above
+    throw new CwicError(`chunk ${picture}: ends at byte ${offset}, the file at ${bytes.length}`);
+  }
   found.complete = readTail(bytes, offset, picture, partial);
   found.trailing = Math.max(0, bytes.length - offset - OVERHEAD);
   return found;

@@ -19,7 +19,7 @@ from pillow_cwic.coding.symbols import decode_steps, decode_symbols, join
 from pillow_cwic.errors import CwicError
 from pillow_cwic.file import container, limits
 from pillow_cwic.progress import Progress, Steps
-from pillow_cwic.transforms.protocol import Transforms
+from pillow_cwic.transforms.protocol import Post, Transforms
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,12 @@ class _File(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """Its codes (channels, H/8, W/8), or exact pixels (H, W, 1 or 3), and its alpha (H, W, 1) if it has one."""
+    """Its codes (channels, H/8, W/8), or exact pixels (H, W, 1 or 3), its alpha (H, W, 1) and post-filter if any."""
 
     codes: NDArray[np.int16] | None
     colour: NDArray[np.uint8] | None
     alpha: NDArray[np.uint8] | None
+    post: Post | None = None
 
 
 def decode_arrays(files: Sequence[bytes], progress: Progress | None = None) -> NDArray[np.uint8]:
@@ -75,7 +76,7 @@ def _arrays(batch: list[_File], steps: Steps) -> NDArray[np.uint8]:
         colour = decoded.colour
         if file.runtime is not None and decoded.codes is not None:
             place = header.rate, header.height, header.width
-            colour = file.runtime.networks.synthesise(decoded.codes, *place, post_of(file.parsed))
+            colour = file.runtime.networks.synthesise(decoded.codes, *place, decoded.post)
             colour = with_exact(colour, file.parsed)
         assert colour is not None  # it is the one or the other
         steps()
@@ -100,7 +101,7 @@ def _tensors(batch: list[_File], steps: Steps) -> torch.Tensor:
             steps()
     for networks, places in _passes(batch, header.width * header.height):
         codes = np.stack([codes for n in places if (codes := decoded[n].codes) is not None])
-        rates, posts = [batch[n].parsed.header.rate for n in places], [post_of(batch[n].parsed) for n in places]
+        rates, posts = [batch[n].parsed.header.rate for n in places], [decoded[n].post for n in places]
         for n, picture in zip(places, networks.shown(codes, rates, header.height, header.width, posts), strict=True):
             made[n] = _dressed(picture, batch[n].parsed, decoded[n].alpha)
             steps()
@@ -139,10 +140,10 @@ def _each(work: Callable[[_File], T], batch: list[_File]) -> list[T]:
 def _decode(file: _File, steps: Steps) -> _Decoded:
     if file.runtime is None:
         return _Decoded(None, exact_colour(file.parsed), alpha_of(file.parsed))
-    header = file.parsed.header
+    header, post = file.parsed.header, post_of(file.parsed)
     grid = file.runtime.networks.grid(header.height, header.width)
     symbols = decode_symbols(file.runtime.entropy, file.parsed, *grid, step=steps)
-    return _Decoded(join(symbols[1:]), None, alpha_of(file.parsed))
+    return _Decoded(join(symbols[1:]), None, alpha_of(file.parsed), post)
 
 
 @contextmanager

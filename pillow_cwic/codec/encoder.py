@@ -30,6 +30,7 @@ DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of the
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = 0.08  # how far above the wanted quality the search may end, in dB: some 1 % of the bytes, of SSIM 2 %
 LEAST_WORTH = 0.5  # of errors in blocks that a post-filter is fitted to
+NOTICED = 1 / 50  # the share of a size that a post-filter may take without a look at what it gives
 UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
@@ -219,7 +220,12 @@ class Encoder:
                 return made
             t = search.search(lambda t: measure(t, weight), size - (made.size - best.size), best.rate)
             smaller = None if t is None else self.code(t, weight)
-            return best if smaller is None else smaller.through(made.post)
+            if smaller is None:
+                return best
+            smaller = smaller.through(made.post)
+            if made.size - best.size > NOTICED * size and self.error(smaller) >= self.error(best):
+                return best
+            return smaller
 
         height, width = self.pixels.shape[:2]
         size, usual = max(1, size), self.effort.usual
@@ -282,7 +288,7 @@ class Encoder:
         reached: list[float] = []
 
         def value(t: int, weight: float, follow: bool, through: bool = False) -> float | None:
-            if follow:
+            if follow and not (through and abs(t - self.analysed_for) <= ANALYSIS_REACH):
                 self.analyse(t)
             if (made := self.code(t, weight)) is None:
                 return None
@@ -301,8 +307,9 @@ class Encoder:
         t = smallest(usual, 0 if self.model.point else round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
         if not reached:
             raise self._useless()
-        if self.filters:
-            t = smallest(usual, found[0].rate if found else HIGHEST, True, True) or t
+        if self.filters and (not found or self.filtered(found[0]).post is not None):
+            again = smallest(usual, found[0].rate if found else HIGHEST, True, True)
+            t = t if again is None else again
         if not found:
             raise UnreachedError(name, wanted, max(reached))
         t = found[0].rate if t is None else t
@@ -311,7 +318,8 @@ class Encoder:
             self.refine(t)
             for weight in self.effort.weights:
                 if weight != usual or self.effort.steps:
-                    smallest(weight, t, False, self.filters)
+                    for through in (False, True)[: 1 + self.filters]:
+                        smallest(weight, t, False, through)
         return found[0]
 
     def measured(self, name: str, coded: Coded) -> float:
@@ -326,11 +334,9 @@ class Encoder:
             return measure(self.pixels, self.shown(coded))
 
     @cached_property
-    def _filterable(self) -> NDArray[np.bool_]:
-        """The positions, (rows, columns) of codes, that a post-filter is for: seen, important and not exact."""
+    def _filtered_where(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """The positions, (rows, columns) of codes, that a post-filter is for, and those that are seen through it."""
         blocks = np.ones(self.runtime.networks.grid(*self.pixels.shape[:2]), np.bool_)
-        if self.importance is not None:
-            blocks &= self.worth >= LEAST_WORTH
         if self.exact is not None:
             blocks &= ~self.exact.blocks
         where: NDArray[np.bool_] = blocks.repeat(2, axis=0).repeat(2, axis=1)
@@ -339,7 +345,10 @@ class Encoder:
             sides = zip((STRIDE * rows, STRIDE * columns), self.seen.shape, strict=True)
             seen = np.pad(self.seen, [(0, whole - side) for whole, side in sides], mode="edge")
             where &= seen.reshape(rows, STRIDE, columns, STRIDE).all(axis=(1, 3))
-        return where
+        if self.importance is None:
+            return where, where
+        important = np.asarray(self.worth >= LEAST_WORTH)
+        return where & important.repeat(2, axis=0).repeat(2, axis=1), where
 
     def filtered(self, coded: Coded) -> Coded:
         """The same through a post-filter, if the effort asks for it and where that pays."""
@@ -348,7 +357,7 @@ class Encoder:
         with stage(self.timings, "fitting"):
             allowed = (fitting.GREY if self.grey else fitting.ALLOWED)[self.model.tuning]
             codes = join(coded.symbols[1:])
-            post = fitting.fitted(self.runtime.networks, codes, coded.rate, self.pixels, self._filterable, allowed)
+            post = fitting.fitted(self.runtime.networks, codes, coded.rate, self.pixels, *self._filtered_where, allowed)
         return coded if post is None else coded.through(coefficients.write(post))
 
     def shown(self, coded: Coded) -> NDArray[np.uint8]:

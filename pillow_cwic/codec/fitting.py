@@ -24,6 +24,7 @@ from pillow_cwic.transforms.windows import Window, scaled, spans, windows
 WHOLE = 1 << 13  # positions of a picture that is looked at as a whole
 SIDE, HALO, WINDOWS = 32, 4, 8  # of larger ones, how many windows
 POSITIONS = 2048  # that count
+AREA, MUCH = 8, 16  # positions along the side of an area, and by how much its squared error may grow beside doubling
 SWEEPS = 12
 OUTPUTS, FEATURES = SHAPE
 CONSTANT = np.eye(1, FEATURES, dtype=bool)[0]
@@ -47,12 +48,52 @@ def fitted(
     rate: int,
     pixels: NDArray[np.uint8],
     where: NDArray[np.bool_],
+    seen: NDArray[np.bool_],
     allowed: Sequence[NDArray[np.bool_]],
 ) -> NDArray[np.int8] | None:
     """The coefficients, (3, 13), with which codes at rate T are shown most like ``pixels`` (H, W, 3); None if none pay.
 
-    What counts is ``where``, of the codes' positions (rows, columns). Of a large picture some windows are looked at.
+    What counts is ``where``, of the codes' positions (rows, columns). Of many, and of a large picture, some are looked
+    at; but what is unlike them is filtered, too, and wherever it is ``seen`` must not be much worse for it.
     """
+    post = _of_some(networks, codes, rate, pixels, where, allowed)
+    return post if post is not None and _is_harmless(networks, codes, rate, pixels, seen, post) else None
+
+
+def _is_harmless(
+    networks: Transforms,
+    codes: NDArray[np.int16],
+    rate: int,
+    pixels: NDArray[np.uint8],
+    seen: NDArray[np.bool_],
+    post: NDArray[np.int8],
+) -> bool:
+    """Whether no area is much worse for the filter, as the means of its positions tell: those of a small picture."""
+    (rows, columns), (height, width) = seen.shape, pixels.shape[:2]
+    padded = np.pad(pixels, ((0, STRIDE * rows - height), (0, STRIDE * columns - width), (0, 0)), mode="edge")
+    sums = padded.reshape(rows, STRIDE, columns, STRIDE, 3).sum((1, 3), dtype=np.int64)
+    first = codes[: sum(networks.groups[: networks.draft_groups(STRIDE)])]
+
+    def lost(by: NDArray[np.int8] | None) -> NDArray[np.int64]:
+        shown = networks.draft(first, rate, STRIDE * rows, STRIDE * columns, STRIDE, by).astype(np.int64)
+        errors = np.square(STRIDE**2 * shown - sums).sum(2) * seen
+        tall, broad = (np.arange(0, side, AREA) for side in (rows, columns))
+        area: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(errors, tall, 0), broad, 1)
+        return area
+
+    spare = MUCH * 3 * AREA**2 * STRIDE**4
+    return not (lost(post) > 2 * lost(None) + spare).any()
+
+
+def _of_some(
+    networks: Transforms,
+    codes: NDArray[np.int16],
+    rate: int,
+    pixels: NDArray[np.uint8],
+    where: NDArray[np.bool_],
+    allowed: Sequence[NDArray[np.bool_]],
+) -> NDArray[np.int8] | None:
+    """The coefficients that pay for some of the positions."""
     pairs = []
     for window in _windows(codes.shape):
         places = np.flatnonzero(where[window.core])
@@ -67,8 +108,8 @@ def fitted(
     if not pairs:
         return None
     original, shown = (np.concatenate(each, axis=1) for each in zip(*pairs, strict=True))
-    few = -(-shown.shape[1] // POSITIONS)
-    original, shown = original[:, ::few], shown[:, ::few]
+    some = _scattered(shown.shape[1])[:POSITIONS]
+    original, shown = original[:, some], shown[:, some]
     worth = networks.lagrangian(rate) / 3 * np.count_nonzero(where) / shown.shape[1]  # of a squared error of one sample
     samples = 16 * shown.astype(np.int32) + 8
     errors = 16 * original.astype(np.int32) + 8 - samples
@@ -82,14 +123,24 @@ def fitted(
 
 
 def _windows(shape: Sequence[int]) -> list[Window]:
-    """All of a small grid of positions, or some windows of it, far apart."""
+    """All of a small grid of positions, or some windows of it."""
     rows, columns = shape[-2:]
     if rows * columns <= WHOLE:
         return list(windows(shape, max(rows, columns), 0))
     across = len(spans(columns, SIDE))
     every = -(-len(spans(rows, SIDE)) * across // WINDOWS)
-    step = next(k for k in range(round(0.618 * every), 2 * every) if math.gcd(k, every) == 1)  # a golden lattice
+    step = _golden(every)
     return [w for n, w in enumerate(windows(shape, SIDE, HALO)) if (n // across + step * (n % across)) % every == 0]
+
+
+def _golden(count: int) -> int:
+    """The step that goes through so many places, the first of them evenly spread."""
+    return next(k for k in range(round(0.618 * count), 2 * count + 1) if math.gcd(k, count) == 1)
+
+
+def _scattered(count: int) -> NDArray[np.intp]:
+    """All of so many places, the first of them evenly spread."""
+    return np.arange(count) * _golden(count) % count
 
 
 def _positions(picture: NDArray[np.uint8], places: NDArray[np.intp]) -> NDArray[np.uint8]:

@@ -230,7 +230,11 @@ class _Coarser:
         self.largest = None
         post = self.parsed.post
         if before > wanted and (best := self._found(before, wanted)).size < before:
-            post = post if header.rate - best.rate <= STALE else None
+            if post is not None and (header.rate - best.rate > STALE or best.size > wanted):
+                post, wanted = None, wanted + container.chunk_size(post)
+                self.sizes.clear()
+                self.largest = None
+                best = self._found(before, wanted)
             header, layers = replace(header, rate=best.rate), best.layers()
         return container.write_file(header, layers, self.extra, self.parsed.alpha, pixels, post)
 

@@ -21,7 +21,9 @@ def read(payload: bytes) -> NDArray[np.int8]:
 
 
 def write(post: NDArray[np.int8]) -> bytes:
-    """The payload of POST with these coefficients, (3, 13), from -127 to 127."""
+    """The payload of POST with these coefficients, (3, 13), from -127 to 127. Raises ValueError for others."""
+    if post.shape != SHAPE or post.min() < -LIMIT or post.max() > LIMIT:
+        raise ValueError(f"post-filter: {post.shape}, {post.min()} to {post.max()}, wanted {SHAPE} within +-{LIMIT}")
     digits = "".join(map(_code, post.ravel().tolist()))
     size = -(-len(digits) // 8)
     return int(digits.ljust(8 * size, "0"), 2).to_bytes(size, "big")

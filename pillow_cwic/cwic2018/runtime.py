@@ -44,6 +44,7 @@ class PaperNetworks:
     def __init__(self, weights: Weights, device: str) -> None:
         try:
             config = self.config = PaperConfig.from_dict(weights.config)
+            self.groups = config.groups
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"weights: not those of cwic2018: {error}") from error
         self.device = device

@@ -27,7 +27,8 @@ from pillow_cwic.file.tiles import (
 SIGNATURE = b"\x89CWIC\r\n\x1a"
 VERSION = 0
 LOSSLESS = b"pixl"  # the family of files that need no model: their pixels are exact
-FAMILIES = (b"cwc1", b"cw18", LOSSLESS)
+FILTERED = b"cwc1"  # the family of files that may have a post-filter
+FAMILIES = (FILTERED, b"cw18", LOSSLESS)
 MODES = ("L", "RGB", "LA", "RGBA")
 ALPHA_MODES = ("LA", "RGBA")
 GREY_MODES = ("L", "LA")
@@ -195,7 +196,7 @@ def write_file(
     """
     if header.lossless and pixels is None:
         raise ContainerError(f"pixels: missing for family {header.family!r}")
-    if header.lossless and post is not None:
+    if header.family != FILTERED and post is not None:
         raise ContainerError(f"post-filter: {len(post)} bytes for family {header.family!r}, which has none")
     check_range("layers", len(layers), *((0, 0) if header.lossless else (1, MAX_LAYERS)))
     for n, layer in enumerate(layers):
@@ -267,7 +268,7 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
         if not header.lossless:
             start, end, offset = _open_chunk(view, offset, allow_truncated)
             layers = _read_code(view[:end], start, offset - _U32.size)
-            if _kind_at(view, offset) == b"POST":
+            if header.family == FILTERED and _kind_at(view, offset) == b"POST":
                 picture = b"POST"
                 start, end, offset = _open_chunk(view, offset, allow_truncated)
                 post = bytes(view[start:end]) if offset <= len(view) else None
@@ -279,6 +280,8 @@ def read_file(data: bytes | memoryview, allow_truncated: bool = False) -> Parsed
         if not allow_truncated or bytes(view[-len(_TAIL) :]) == _TAIL:  # whole: it is a length that is wrong
             raise
         return Parsed(header, [], extra, alpha, False)
+    if offset > len(view) and bytes(view[-len(_TAIL) :]) == _TAIL:  # whole, as above
+        raise ContainerError(f"chunk {picture!r}: ends at byte {offset}, the file at {len(view)}")
     complete = _read_tail(view, offset, picture, allow_truncated)
     return Parsed(header, layers, extra, alpha, complete, max(0, len(view) - offset - len(_TAIL)), pixels, post)
 

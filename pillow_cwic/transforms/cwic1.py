@@ -52,6 +52,7 @@ class Cwic1:
         self._parts = layout.split(config, "synthesis", *(arrays[f"synthesis.{a}"] for a in layout.TYPES))
         self._gain = layout.split(config, "analysis", *(arrays[f"analysis.{a}"] for a in layout.TYPES))["gain"]
         self._context = context
+        self.groups = config.groups
         self.filters = int(self._parts["exit.shift"]) >= postfilter.BITS
         self._engine: Any = self._native
         if device != "cpu":

@@ -26,6 +26,7 @@ class Transforms(Protocol):
 
     device: str
     refines: bool  # whether effort buys something
+    groups: tuple[int, ...]  # channels of each layer of codes
     filters: bool  # whether pictures may pass a post-filter
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
