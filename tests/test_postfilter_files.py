@@ -18,7 +18,7 @@ import pillow_cwic
 from fuzz import hostile
 from pillow_cwic import codec
 from pillow_cwic.coding import coefficients
-from pillow_cwic.errors import ContainerError, CwicError, EntropyError, ModelError
+from pillow_cwic.errors import ContainerError, CwicError, EntropyError
 from pillow_cwic.file import container
 from pillow_cwic.transforms import draft
 
@@ -172,9 +172,16 @@ def test_batches() -> None:
 
 
 def test_family_cw18_has_none() -> None:
-    data = with_post(golden("golden2018-RGB-16x16-q90"))
+    whole = golden("golden2018-RGB-16x16-q90")
+    with pytest.raises(ContainerError, match=f"post-filter: {len(PAYLOAD)} bytes for family b'cw18'"):
+        with_post(whole)
+    filtered = golden("golden1-RGB-16x16-q90")
+    end = len(filtered) - 12
+    chunk = with_post(filtered)[end:-12]
+    assert chunk[4:8] == b"POST"
+    data = whole[:-12] + chunk + whole[-12:]
     shown: list[Callable[[], object]] = [lambda: codec.decode(data), lambda: codec.decode(data, scale=4)]
     shown += [lambda: pillow_cwic.decode([data]), lambda: pillow_cwic.decode([data], as_tensor=True)]
     for decode in shown:
-        with pytest.raises(ModelError, match="POST"):
+        with pytest.raises(ContainerError, match="chunk behind CODE"):
             decode()
