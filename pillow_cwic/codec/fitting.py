@@ -23,7 +23,7 @@ from pillow_cwic.transforms.windows import Window, scaled, spans, windows
 
 WHOLE = 1 << 13  # positions of a picture that is looked at as a whole
 SIDE, HALO, WINDOWS = 32, 4, 8  # of larger ones, how many windows
-POSITIONS = 2048  # that count
+POSITIONS, STRIP = 2048, 128  # that count, and how many at a time, to stay in the caches
 AREA, MUCH = 8, 16  # positions along the side of an area, and by how much its squared error may grow beside doubling
 SWEEPS = 12
 OUTPUTS, FEATURES = SHAPE
@@ -71,7 +71,8 @@ def _is_harmless(
     """Whether no area is much worse for the filter, as the means of its positions tell: those of a small picture."""
     (rows, columns), (height, width) = seen.shape, pixels.shape[:2]
     padded = np.pad(pixels, ((0, STRIDE * rows - height), (0, STRIDE * columns - width), (0, 0)), mode="edge")
-    sums = padded.reshape(rows, STRIDE, columns, STRIDE, 3).sum((1, 3), dtype=np.int64)
+    of_columns = padded.reshape(rows, STRIDE, -1).sum(1, dtype=np.uint16)
+    sums = of_columns.reshape(rows, columns, STRIDE, 3).sum(2, dtype=np.int64)
     first = codes[: sum(networks.groups[: networks.draft_groups(STRIDE)])]
 
     def lost(by: NDArray[np.int8] | None) -> NDArray[np.int64]:
@@ -111,13 +112,15 @@ def _of_some(
     some = _scattered(shown.shape[1])[:POSITIONS]
     original, shown = original[:, some], shown[:, some]
     worth = networks.lagrangian(rate) / 3 * np.count_nonzero(where) / shown.shape[1]  # of a squared error of one sample
-    samples = 16 * shown.astype(np.int32) + 8
-    errors = 16 * original.astype(np.int32) + 8 - samples
-    seen = np.stack(postfilter.features(*postfilter.centred(samples)))
-    flat = seen.reshape(FEATURES, -1).astype(np.float64)  # below 2^16, so that all sums are exact
-    squares = _scaled(flat @ flat.T, UNITS, UNITS)
-    wanted = _scaled(flat @ errors.reshape(3, -1).T.astype(np.float64), UNITS, (1, 1, 1))
-    problem = _Problem(squares, wanted, worth / 256, allowed)
+    squares, wanted = np.zeros((FEATURES, FEATURES)), np.zeros((FEATURES, 3))
+    for k in range(0, shown.shape[1], STRIP):
+        samples = 16 * shown[:, k : k + STRIP].astype(np.int32) + 8
+        errors = 16 * original[:, k : k + STRIP].astype(np.int32) + 8 - samples
+        seen = np.stack(postfilter.features(*postfilter.centred(samples)))
+        flat = seen.reshape(FEATURES, -1).astype(np.float64)  # below 2^16, so that all sums are exact
+        squares += flat @ flat.T
+        wanted += flat @ errors.reshape(3, -1).T.astype(np.float64)
+    problem = _Problem(_scaled(squares, UNITS, UNITS), _scaled(wanted, UNITS, (1, 1, 1)), worth / 256, allowed)
     best = min((problem.descended(start) for start in ([0] * OUTPUTS * FEATURES, problem.nearest())), key=problem.cost)
     return np.array(best, np.int8).reshape(SHAPE) if problem.cost(best) < 0 else None
 
