@@ -218,8 +218,11 @@ class Encoder:
             made = self.filtered(best)
             if made.post is None or made.size <= size:
                 return made
-            t = search.search(lambda t: measure(t, weight), size - (made.size - best.size), best.rate)
-            smaller = None if t is None else self.code(t, weight)
+            room = size - (made.size - best.size)
+            smaller = self.code(search.predict(best.rate, best.size, room), weight)
+            if smaller is None or not search.ENOUGH * room <= smaller.size <= room:
+                t = search.search(lambda t: measure(t, weight), room, best.rate)
+                smaller = None if t is None else self.code(t, weight)
             if smaller is None:
                 return best
             smaller = smaller.through(made.post)
