@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,19 +57,23 @@ def fitted(
     What counts is ``where``, of the codes' positions (rows, columns). Of many, and of a large picture, some are looked
     at; but what is unlike them is filtered, too, and wherever it is ``seen`` must not be much worse for it.
     """
-    post = _of_some(networks, codes, rate, pixels, where, allowed)
-    return post if post is not None and _is_harmless(networks, codes, rate, pixels, seen, post) else None
+    picture = _Picture(networks, codes, rate, pixels)
+    post = _of_some(picture, where, allowed)
+    return post if post is not None and _is_harmless(picture, seen, post) else None
 
 
-def _is_harmless(
-    networks: Transforms,
-    codes: NDArray[np.int16],
-    rate: int,
-    pixels: NDArray[np.uint8],
-    seen: NDArray[np.bool_],
-    post: NDArray[np.int8],
-) -> bool:
+class _Picture(NamedTuple):
+    """Codes at rate T, and what their picture is to look like, (H, W, 3)."""
+
+    networks: Transforms
+    codes: NDArray[np.int16]
+    rate: int
+    pixels: NDArray[np.uint8]
+
+
+def _is_harmless(picture: _Picture, seen: NDArray[np.bool_], post: NDArray[np.int8]) -> bool:
     """Whether no area is much worse for the filter, as the means of its positions tell: those of a small picture."""
+    networks, codes, rate, pixels = picture
     (rows, columns), (height, width) = seen.shape, pixels.shape[:2]
     padded = np.pad(pixels, ((0, STRIDE * rows - height), (0, STRIDE * columns - width), (0, 0)), mode="edge")
     of_columns = padded.reshape(rows, STRIDE, -1).sum(1, dtype=np.uint16)
@@ -87,14 +92,10 @@ def _is_harmless(
 
 
 def _of_some(
-    networks: Transforms,
-    codes: NDArray[np.int16],
-    rate: int,
-    pixels: NDArray[np.uint8],
-    where: NDArray[np.bool_],
-    allowed: Sequence[NDArray[np.bool_]],
+    picture: _Picture, where: NDArray[np.bool_], allowed: Sequence[NDArray[np.bool_]]
 ) -> NDArray[np.int8] | None:
     """The coefficients that pay for some of the positions."""
+    networks, codes, rate, pixels = picture
     pairs = []
     for window in _windows(codes.shape):
         places = np.flatnonzero(where[window.core])
