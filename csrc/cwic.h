@@ -129,6 +129,11 @@ cwic_pass *cwic_synthesis_pass(const cwic_transform *transform, int32_t rate, co
                                uint8_t *pixels, int32_t height, int32_t width, int32_t workers, int32_t *result);
 /* Those of the payload of POST, FORMAT.md section 6.9. */
 int32_t cwic_post_read(const uint8_t *data, size_t length, int8_t *post);
+/* What a post-filter is fitted to: adds to squares[13][13], on and left of its diagonal, the products of features, and to
+ * wanted[13][3] those with the errors of red, green, blue in 1/16, over positions `places` of two pictures of so many
+ * columns of positions, [..][8 columns][3]. Features are of what is shown, samples in 1/16 from the middle of each. */
+void cwic_post_sums(const uint8_t *shown, const uint8_t *original, int32_t columns, const int32_t *places, int32_t count,
+                    int32_t simd, int64_t *squares, int64_t *wanted);
 /* Carries one band through all layers. Returns 1 if another was left to begin, CWIC_OK if none, or an error. The pass
  * is finished when every call has returned and the last one returned CWIC_OK. */
 int32_t cwic_pass_band(cwic_pass *pass);

@@ -12,15 +12,51 @@ from PIL import Image
 
 from benchmarks.metrics import psnr
 from pillow_cwic import codec, measures, models
-from pillow_cwic.codec import fitting
+from pillow_cwic.codec import fitting, sized
 from pillow_cwic.codec.effort import EFFORTS
 from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.coding import coefficients
+from pillow_cwic.coding.coder import BEST_SIMD
 from pillow_cwic.file import container
 from pillow_cwic.saving import Options
-from pillow_cwic.transforms import postfilter
+from pillow_cwic.transforms import native, postfilter
 
 EVERY = fitting.ALLOWED["mse"]
+
+
+@pytest.mark.parametrize("simd", [0, BEST_SIMD])
+@pytest.mark.parametrize("kind", ["photo", "noise", "corners"])
+def test_sums_are_those_of_plain_arithmetic(photo: Image.Image, kind: str, simd: int) -> None:
+    """Of positions in any order, some twice; the largest there are: squares of red and blue, one beside the other."""
+    rng = np.random.default_rng(5)
+    if kind == "photo":
+        pictures = [np.asarray(photo.crop((x, 40, x + 200, 104))) for x in (64, 70)]
+    elif kind == "noise":
+        pictures = list(rng.integers(0, 256, (2, 64, 200, 3), np.uint8))
+    else:
+        checks = (np.indices((64, 200)).sum(0) % 2).astype(np.uint8)[..., None] * np.array([255, 1, 255], np.uint8)
+        pictures = [np.where(checks > 0, checks, np.array([0, 255, 0], np.uint8)), np.zeros((64, 200, 3), np.uint8)]
+    shown, original = pictures
+    where = np.concatenate([rng.permutation(8 * 25)[:60], [3, 3, 199, 0]])
+    squares, wanted = np.full((13, 13), 7, np.int64), np.full((13, 3), -7, np.int64)
+    native.add_sums(shown, original, where, squares, wanted, simd)
+    parts = [each.reshape(8, 8, 25, 8, 3).transpose(4, 0, 2, 1, 3).reshape(3, 200, 8, 8)[:, where] for each in pictures]
+    samples, right = (16 * each.astype(np.int64) + 8 for each in parts)
+    seen = np.stack(postfilter.features(*postfilter.centred(samples))).reshape(13, -1)
+    assert np.array_equal(squares, seen @ seen.T + 7)
+    assert np.array_equal(wanted, seen @ (right - samples).reshape(3, -1).T - 7)
+
+
+def test_sums_of_no_positions_and_of_none_that_are_there() -> None:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    squares, wanted = np.zeros((13, 13), np.int64), np.zeros((13, 3), np.int64)
+    native.add_sums(picture, picture, np.zeros(0, np.intp), squares, wanted)
+    assert not squares.any() and not wanted.any()
+    for wrong in (4, -1):
+        with pytest.raises(ValueError, match=f"places: .*{wrong}, of 4 positions|places: {wrong} to 0, of 4"):
+            native.add_sums(picture, picture, np.array([0, wrong]), squares, wanted)
+    with pytest.raises(ValueError, match="original"):
+        native.add_sums(picture, picture[:8], np.zeros(1, np.intp), squares, wanted)
 
 
 class Shown:
@@ -206,7 +242,7 @@ def test_a_bound_is_kept_and_worth_more(photo: Image.Image) -> None:
         data = codec.encode(pixels, Options(size=size))
         assert parsed(data).post is not None and 0.97 * size < len(data) <= size
         quick = Encoder(pixels, False, models.by_name("cwic1"), EFFORTS[2]._replace(filters=False))
-        assert psnr(pixels, codec.decode(data)) > psnr(pixels, quick.shown(quick.within(size)))
+        assert psnr(pixels, codec.decode(data)) > psnr(pixels, quick.shown(sized.within(quick, size)))
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("psnr", 30.0), ("ssim", 0.9)])
@@ -256,7 +292,7 @@ def test_within_few_bytes_a_filter_is_no_loss(photo: Image.Image) -> None:
         pixels = np.asarray(photo.resize(size))
         data = codec.encode(pixels, Options(size=bound))
         quick = Encoder(pixels, False, models.by_name("cwic1"), EFFORTS[3]._replace(filters=False))
-        assert psnr(pixels, codec.decode(data)) > psnr(pixels, quick.shown(quick.within(bound))) - 0.2
+        assert psnr(pixels, codec.decode(data)) > psnr(pixels, quick.shown(sized.within(quick, bound))) - 0.2
 
 
 def test_low_efforts_look_for_none(photo: Image.Image) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
-from pillow_cwic.codec import exact, graphics, search
+from pillow_cwic.codec import exact, graphics, search, sized
 from pillow_cwic.codec.effort import EFFORTS
 from pillow_cwic.codec.encoder import MOST_MOVED, Encoder, UnreachedError
 from pillow_cwic.codec.filling import Filling
@@ -370,7 +370,7 @@ class _Work:
             return Made(of_model, work(of_model))
 
         if bound is not None:
-            tried = [made(model, lambda each: each.within(bound)) for model in self.points]
+            tried = [made(model, lambda each: sized.within(each, bound)) for model in self.points]
             # Not always the nearest point: quality falls fast where a rate is far from what a point was made for.
             within = [each for each in tried if each.coded.size <= bound]
             if len(within) > 1:

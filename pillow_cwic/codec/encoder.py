@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillow_cwic import measures, models
-from pillow_cwic.codec import fitting, quality, search
+from pillow_cwic.codec import fitting, quality, sample, search
 from pillow_cwic.codec.effort import PLAIN, Effort, code_weight
 from pillow_cwic.codec.graphics import Exact
 from pillow_cwic.codec.session import Timings, runtime, stage
@@ -21,16 +22,15 @@ from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
 from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT, STRIDE
 from pillow_cwic.progress import Progress
-from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, decibel, guess_rate
+from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, decibel
 
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
-ANALYSIS_REACH = 64  # how far the rate may move, in 1/512, before the analysis transform runs again
-FAR = 128  # how far it may be from that of the analysis in the end, which is far only where sizes are unusual
+LEAD = 24  # by how much, in 1/512, the analysis is for a higher rate than codes that are chosen for their bits
+REACH = 40  # how far the rate may move before the analysis transform runs again
 DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of them
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = 0.08  # how far above the wanted quality the search may end, in dB: some 1 % of the bytes, of SSIM 2 %
 LEAST_WORTH = 0.5  # of errors in blocks that a post-filter is fitted to
-NOTICED = 1 / 50  # the share of a size that a post-filter may take without a look at what it gives
 UNSEEN = 0.02  # what an error costs in exact blocks, as a share: next to nothing
 SHIFT, DOUBLINGS = 0.25, 3.0  # share of the levels, and factors of 2 in bits, between importance 255, or 0, and 128
 LEAST = 0.25  # share of the levels below which importance shifts none, because what is even must stay smooth
@@ -86,8 +86,6 @@ class Encoder:
             self.importance = None
         self.analysed: Any = None  # what the networks' own ``analyse`` gives, for this rate parameter
         self.analysed_for = 0
-        self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
-        self.largest: dict[float, Coded] = {}  # by weight: at the highest rate whose size is within the bound
 
     def _relative(self, importance: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Importance (H, W), 0 to 255, to one value for each map level, 0 for the most important and down to -2."""
@@ -100,9 +98,10 @@ class Encoder:
         return relative
 
     def analyse(self, t: int) -> None:
-        """Runs the analysis transform for rate parameter t; what was coded before is forgotten."""
+        """Runs the analysis transform for codes at rate parameter t, or near it."""
+        lead = LEAD if self.effort.usual else 0
         with stage(self.timings, "analysis"):
-            self.analysed, self.analysed_for = self.runtime.networks.analyse(self.transformed, t), t
+            self.analysed, self.analysed_for = self.runtime.networks.analyse(self.transformed, t + lead), t
         if self.exact is not None:
             levels = np.where(self.exact.blocks, 0, self.analysed.levels).astype(np.int16)
             self.analysed = self.analysed._replace(levels=levels)
@@ -111,11 +110,23 @@ class Encoder:
             shifted = levels + np.round(SHIFT * count * self.importance).astype(np.int16)
             shifted = np.maximum(shifted, int(LEAST * count))
             self.analysed = self.analysed._replace(levels=np.minimum(levels, shifted))
-        self._forget()
 
-    def _forget(self) -> None:
-        self.sizes.clear()
-        self.largest.clear()
+    def sample(self) -> Encoder | None:
+        """One whose ``analyse`` and ``code`` are about parts of the picture; None if that is small.
+
+        Their layers take about their share of what those of the whole take.
+        """
+        n = self.runtime.entropy.level_pixels
+        places = sample.parts(*(side // n for side in self.pixels.shape[:2]))
+        if not places:
+            return None
+        part = copy.copy(self)
+        part.transformed = sample.stacked(self.transformed, places, n)
+        if self.exact is not None:
+            part.exact = self.exact._replace(blocks=sample.stacked(self.exact.blocks, places))
+        if self.importance is not None:
+            part.importance = sample.stacked(self.importance, places)
+        return part
 
     def _weights(self, t: int, weight: float) -> float | NDArray[np.float64]:
         """Bits for a squared step, one for all codes or, (rows, columns), by how important each place is."""
@@ -148,7 +159,6 @@ class Encoder:
             self.analysed = self.runtime.networks.refine(
                 self.transformed, self.analysed, t, self.effort.steps, self.progress
             )
-        self._forget()
 
     def code(self, t: int, weight: float, most_moved: float = MOST_MOVED) -> Coded | None:
         """The layers at rate parameter t, from the last analysis; None if that is too high for the picture.
@@ -193,82 +203,7 @@ class Encoder:
         cells = far.reshape(far.shape[0] // n, n, far.shape[1] // n, n)
         return moved / every if every else 0.0, np.logical_or.reduce(cells, axis=(1, 3))
 
-    def within(self, size: int) -> Coded:
-        """The best layers of a file of at most ``size`` bytes; if there are none, those at the lowest rate.
-
-        The analysis follows the rate first; then it stays, so that the search sees sizes that grow with the rate.
-        """
-
-        def measure(t: int, weight: float) -> int | None:
-            if (t, weight) not in self.sizes:
-                if (made := self.code(t, weight)) is None:
-                    return None
-                self.sizes[t, weight] = made.size
-                kept = self.largest.get(weight)
-                if made.size <= size and (kept is None or kept.rate < t):
-                    self.largest[weight] = made
-            return self.sizes[t, weight]
-
-        def found(start: int, weight: float) -> Coded | None:
-            search.search(lambda t: measure(t, weight), size, start)
-            return self.largest.get(weight)
-
-        def filtered(best: Coded, weight: float) -> Coded:
-            """The same through a post-filter, if that pays, for which layers make room."""
-            made = self.filtered(best)
-            if made.post is None or made.size <= size:
-                return made
-            room = size - (made.size - best.size)
-            smaller = self.code(search.predict(best.rate, best.size, room), weight)
-            if smaller is None or not search.ENOUGH * room <= smaller.size <= room:
-                t = search.search(lambda t: measure(t, weight), room, best.rate)
-                smaller = None if t is None else self.code(t, weight)
-            if smaller is None:
-                return best
-            smaller = smaller.through(made.post)
-            if made.size - best.size > NOTICED * size and self.error(smaller) >= self.error(best):
-                return best
-            return smaller
-
-        height, width = self.pixels.shape[:2]
-        size, usual = max(1, size), self.effort.usual
-        t = guess_rate(8 * max(1, size - self.inserted) / (height * width), self.model.bpp)
-        for _ in range(self.effort.analyses):
-            self.analyse(t)
-            better = search.predict(t, measure(t, usual), size)
-            if abs(better - t) <= ANALYSIS_REACH:
-                break
-            t = better
-        best = found(better, usual)
-        for _ in range(self.effort.analyses):
-            if best is None or abs(best.rate - self.analysed_for) <= FAR:
-                break
-            before = self.analysed, self.analysed_for
-            self.analyse(best.rate)
-            again = found(best.rate, usual)
-            if again is None or self.error(again) >= self.error(best):
-                self.analysed, self.analysed_for = before
-                self._forget()
-                break
-            best = again
-        if best is not None and self.effort.steps:
-            self.refine(best.rate)
-            best = found(search.predict(best.rate, measure(best.rate, usual), size), usual)
-        if best is None:  # what was analysed for a higher rate takes more
-            self.analyse(LOWEST)
-            best = found(LOWEST, usual)
-            if best is None:
-                if (least := self.code(LOWEST, usual)) is None:
-                    raise self._useless()
-                return least
-        candidates = [(usual, best)]
-        for weight in self.effort.weights:
-            if weight != usual and (other := found(best.rate, weight)):
-                candidates.append((weight, other))
-        weight, best = min(candidates, key=lambda each: self.error(each[1])) if len(candidates) > 1 else candidates[0]
-        return filtered(best, weight)
-
-    def _useless(self) -> ModelError:
+    def useless(self) -> ModelError:
         name = f"{self.model.name}/{self.model.tuning}"
         return ModelError(f"model {name}: its codes pass the limit of {CODE_LIMIT} even at the lowest rate")
 
@@ -291,7 +226,7 @@ class Encoder:
         reached: list[float] = []
 
         def value(t: int, weight: float, follow: bool, through: bool = False) -> float | None:
-            if follow and not (through and abs(t - self.analysed_for) <= ANALYSIS_REACH):
+            if follow and not (through and abs(t - self.analysed_for) <= REACH):
                 self.analyse(t)
             if (made := self.code(t, weight)) is None:
                 return None
@@ -309,7 +244,7 @@ class Encoder:
         # An operating point is best where it was trained, at 0.
         t = smallest(usual, 0 if self.model.point else round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
         if not reached:
-            raise self._useless()
+            raise self.useless()
         if self.filters and (not found or self.filtered(found[0]).post is not None):
             again = smallest(usual, found[0].rate if found else HIGHEST, True, True)
             t = t if again is None else again
@@ -378,6 +313,6 @@ class Encoder:
         self.refine(t)
         while (made := self.code(t, self.effort.usual, most_moved)) is None:
             if t == LOWEST:
-                raise self._useless()
+                raise self.useless()
             t = max(LOWEST, t - 32)
         return self.filtered(made)

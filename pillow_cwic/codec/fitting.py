@@ -6,25 +6,25 @@ that they take, is highest. All sums are of whole numbers, so that one picture h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pillow_cwic.codec.sample import golden, scattered
 from pillow_cwic.coding import coefficients
 from pillow_cwic.coding.coefficients import LIMIT, SHAPE
 from pillow_cwic.file import container
 from pillow_cwic.models.config import STRIDE
-from pillow_cwic.transforms import postfilter
+from pillow_cwic.transforms import native
 from pillow_cwic.transforms.postfilter import LUMA, ONE, UNITS
 from pillow_cwic.transforms.protocol import Transforms
 from pillow_cwic.transforms.windows import Window, scaled, spans, windows
 
 WHOLE = 1 << 13  # positions of a picture that is looked at as a whole
 SIDE, HALO, WINDOWS = 32, 4, 8  # of larger ones, how many windows
-POSITIONS, STRIP = 2048, 128  # that count, and how many at a time, to stay in the caches
+POSITIONS = 2048  # that count
 AREA, MUCH = 8, 16  # positions along the side of an area, and by how much its squared error may grow beside doubling
 SWEEPS = 12
 OUTPUTS, FEATURES = SHAPE
@@ -96,7 +96,7 @@ def _of_some(
 ) -> NDArray[np.int8] | None:
     """The coefficients that pay for some of the positions."""
     networks, codes, rate, pixels = picture
-    pairs = []
+    parts = []  # of what is shown, of the original, and their positions that count
     for window in _windows(codes.shape):
         places = np.flatnonzero(where[window.core])
         if places.size:
@@ -106,21 +106,17 @@ def _of_some(
             original = pixels[scaled(window.core, STRIDE)]
             below, right = (a - b for a, b in zip(shown.shape[:2], original.shape[:2], strict=True))
             original = np.pad(original, ((0, below), (0, right), (0, 0)), mode="edge")  # as the encoder sees it
-            pairs.append([_positions(each, places) for each in (original, shown)])
-    if not pairs:
+            parts.append((shown, original, places))
+    if not parts:
         return None
-    original, shown = (np.concatenate(each, axis=1) for each in zip(*pairs, strict=True))
-    some = _scattered(shown.shape[1])[:POSITIONS]
-    original, shown = original[:, some], shown[:, some]
-    worth = networks.lagrangian(rate) / 3 * np.count_nonzero(where) / shown.shape[1]  # of a squared error of one sample
-    squares, wanted = np.zeros((FEATURES, FEATURES)), np.zeros((FEATURES, 3))
-    for k in range(0, shown.shape[1], STRIP):
-        samples = 16 * shown[:, k : k + STRIP].astype(np.int32) + 8
-        errors = 16 * original[:, k : k + STRIP].astype(np.int32) + 8 - samples
-        seen = np.stack(postfilter.features(*postfilter.centred(samples)))
-        flat = seen.reshape(FEATURES, -1).astype(np.float64)  # below 2^16, so that all sums are exact
-        squares += flat @ flat.T
-        wanted += flat @ errors.reshape(3, -1).T.astype(np.float64)
+    total = sum(places.size for *_, places in parts)
+    some = np.sort(scattered(total)[:POSITIONS])
+    starts = np.cumsum([0, *(places.size for *_, places in parts)])
+    squares, wanted = np.zeros((FEATURES, FEATURES), np.int64), np.zeros((FEATURES, 3), np.int64)
+    for (shown, original, places), start, end in zip(parts, starts, starts[1:], strict=False):
+        counted = some[(some >= start) & (some < end)] - start
+        native.add_sums(shown, original, places[counted], squares, wanted)
+    worth = networks.lagrangian(rate) / 3 * np.count_nonzero(where) / some.size  # of a squared error of one sample
     problem = _Problem(_scaled(squares, UNITS, UNITS), _scaled(wanted, UNITS, (1, 1, 1)), worth / 256, allowed)
     best = min((problem.descended(start) for start in ([0] * OUTPUTS * FEATURES, problem.nearest())), key=problem.cost)
     return np.array(best, np.int8).reshape(SHAPE) if problem.cost(best) < 0 else None
@@ -133,32 +129,12 @@ def _windows(shape: Sequence[int]) -> list[Window]:
         return list(windows(shape, max(rows, columns), 0))
     across = len(spans(columns, SIDE))
     every = -(-len(spans(rows, SIDE)) * across // WINDOWS)
-    step = _golden(every)
+    step = golden(every)
     return [w for n, w in enumerate(windows(shape, SIDE, HALO)) if (n // across + step * (n % across)) % every == 0]
 
 
-def _golden(count: int) -> int:
-    """The step that goes through so many places, the first of them evenly spread."""
-    return next(k for k in range(round(0.618 * count), 2 * count + 1) if math.gcd(k, count) == 1)
-
-
-def _scattered(count: int) -> NDArray[np.intp]:
-    """All of so many places, the first of them evenly spread."""
-    return np.arange(count) * _golden(count) % count
-
-
-def _positions(picture: NDArray[np.uint8], places: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """The positions at so many places, in raster order, of a picture (8 h, 8 w, 3): (3, positions, 8, 8)."""
-    rows, columns = (side // STRIDE for side in picture.shape[:2])
-    parts = picture.reshape(rows, STRIDE, columns, STRIDE, 3)
-    found: NDArray[np.uint8] = parts.transpose(4, 0, 2, 1, 3)[:, places // columns, places % columns]
-    return found
-
-
-def _scaled(values: NDArray[np.float64], by: Sequence[int], across: Sequence[int]) -> list[list[int]]:
-    return [
-        [a * b * int(v) for b, v in zip(across, row, strict=True)] for a, row in zip(by, values.tolist(), strict=True)
-    ]
+def _scaled(values: NDArray[np.int64], by: Sequence[int], across: Sequence[int]) -> list[list[int]]:
+    return [[a * b * v for b, v in zip(across, row, strict=True)] for a, row in zip(by, values.tolist(), strict=True)]
 
 
 class _Problem:

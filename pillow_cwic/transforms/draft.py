@@ -19,6 +19,7 @@ from pillow_cwic.transforms.protocol import Post
 
 SCALES = (8, 4)  # pixels of the picture per pixel of the small one
 STRIP = 1 << 14  # positions at a time, so that memory stays bounded
+ALONE = 1 << 18  # multiplications up to which BLAS starts no threads, which would stay busy long after
 REDUNDANCY = 3  # channels, which come in order of importance, for each number of the small picture's block
 
 
@@ -30,7 +31,10 @@ def groups_for(config: Config, scale: int) -> int:
 
 def product(weight: NDArray[Any], x: NDArray[Any]) -> NDArray[np.int64]:
     """Whole numbers (outputs, inputs) by (inputs, positions), sums below 2^53."""
-    sums: NDArray[np.int64] = (weight.astype(np.float64) @ x.astype(np.float64)).astype(np.int64)
+    sums = np.empty((len(weight), x.shape[1]), np.int64)
+    left, step = weight.astype(np.float64), max(1, ALONE // weight.size)
+    for k in range(0, x.shape[1], step):
+        sums[:, k : k + step] = left @ x[:, k : k + step].astype(np.float64)
     return sums
 
 

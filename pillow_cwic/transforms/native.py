@@ -154,3 +154,30 @@ class Transforms:
             ffi.from_buffer("int16_t[]", raised),
         )
         return raised
+
+
+def add_sums(
+    shown: NDArray[np.uint8],
+    original: NDArray[np.uint8],
+    places: NDArray[np.intp],
+    squares: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    simd: int = BEST_SIMD,
+) -> None:
+    """What a post-filter is fitted to, of some positions of two pictures (8 h, 8 w, 3), by their numbers.
+
+    Adds products of features, as FORMAT.md section 6.9 names them, to ``squares`` (13, 13), and to ``wanted`` (13, 3)
+    those with the errors of red, green and blue in 1/16.
+    """
+    rows, columns = (side // 8 for side in shown.shape[:2])
+    for name, picture in (("shown", shown), ("original", original)):
+        _check(name, picture, np.uint8, (8 * rows, 8 * columns, 3))
+    if places.size and not 0 <= places.min() <= places.max() < rows * columns:
+        raise ValueError(f"places: {places.min()} to {places.max()}, of {rows * columns} positions")
+    sums = np.zeros(wanted.shape, np.int64), np.zeros(squares.shape, np.int64)
+    of_wanted, of_squares = (ffi.from_buffer("int64_t[]", each) for each in sums)
+    pictures = (ffi.from_buffer("uint8_t[]", np.ascontiguousarray(each)) for each in (shown, original))
+    which = ffi.from_buffer("int32_t[]", places.astype(np.int32))
+    lib.cwic_post_sums(*pictures, columns, which, places.size, simd, of_squares, of_wanted)
+    wanted += sums[0]
+    squares += sums[1] + np.tril(sums[1], -1).T

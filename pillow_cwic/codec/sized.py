@@ -1,0 +1,141 @@
+"""The search for the best layers that fit a file of a given size."""
+
+from __future__ import annotations
+
+from pillow_cwic.codec import sample, search
+from pillow_cwic.codec.encoder import REACH, Encoder
+from pillow_cwic.coding.symbols import Coded
+from pillow_cwic.rate import LOWEST, guess_rate
+
+FAR = 96  # how far the rate may be from that of the analysis in the end, which is far only where sizes are unusual
+SLOPE, STEEP = 1.3 / 512, 1.55 / 512  # growth of log size with the rate with one analysis, and with one that follows
+LEAST_SHARE = 1e-3  # of the layers, that parts of a picture are thought to have
+ROOM = 40  # bytes of the usual post-filter, which the search leaves free where that is next to nothing
+NOTICED = 1 / 50  # the share of a size that a post-filter may take without a look at what it gives
+FREE = 1 / 100  # and that may be left free for one beforehand
+
+
+def within(encoder: Encoder, size: int) -> Coded:
+    """The best layers of a file of at most ``size`` bytes; if there are none, those at the lowest rate.
+
+    The analysis follows the rate first; then it stays, so that the search sees sizes that grow with the rate.
+    """
+    return _Bound(encoder, max(1, size)).best()
+
+
+class _Bound:
+    """What was coded on the way to a size."""
+
+    def __init__(self, encoder: Encoder, size: int) -> None:
+        self.encoder, self.size = encoder, size
+        self.left = ROOM if encoder.filters and FREE * size > ROOM else 0  # for a post-filter
+        self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
+        self.kept: dict[float, Coded] = {}  # by weight: what had the highest rate of all that was found to fit
+
+    def best(self) -> Coded:
+        encoder, effort = self.encoder, self.encoder.effort
+        usual = effort.usual
+        t = self.foreseen()
+        for _ in range(effort.analyses):
+            self.analyse(t)
+            better = search.predict(t, self.measure(t, usual), self.size, STEEP)
+            if abs(better - t) <= REACH:
+                break
+            t = better
+        t = self.encoder.analysed_for
+        room = self.size - self.left
+        best = self.found(self.predicted(t, usual, room), usual, room)
+        for _ in range(effort.analyses):
+            if best is None or abs(best.rate - encoder.analysed_for) <= FAR:
+                break
+            before = encoder.analysed, encoder.analysed_for
+            self.analyse(best.rate)
+            again = self.found(best.rate, usual, room)
+            if again is None or encoder.error(again) >= encoder.error(best):
+                encoder.analysed, encoder.analysed_for = before
+                self.forget()
+                break
+            best = again
+        if best is not None and effort.steps:
+            encoder.refine(best.rate)
+            self.forget()
+            best = self.found(self.predicted(best.rate, usual, room), usual, room)
+        if best is None:  # what was analysed for a higher rate takes more
+            self.analyse(LOWEST)
+            best = self.found(LOWEST, usual, self.size)
+            if best is None:
+                if (least := encoder.code(LOWEST, usual)) is None:
+                    raise encoder.useless()
+                return least
+        candidates = [(usual, best)]
+        for weight in effort.weights:
+            if weight != usual and (other := self.found(best.rate, weight, room)):
+                candidates.append((weight, other))
+        if len(candidates) > 1:
+            candidates.sort(key=lambda each: encoder.error(each[1]))
+        weight, best = candidates[0]
+        return self.filtered(best, weight)
+
+    def foreseen(self) -> int:
+        """About the rate that meets the size: that of a photograph, or what parts of the picture tell."""
+        encoder, (height, width) = self.encoder, self.encoder.pixels.shape[:2]
+        t = guess_rate(8 * max(1, self.size - encoder.inserted) / (height * width), encoder.model.bpp)
+        part = encoder.sample() if encoder.effort.analyses > 1 else None
+        if part is None:
+            return t
+        part.analyse(t)
+        if (made := part.code(t, encoder.effort.usual)) is None:
+            return t
+        layers = sum(map(len, made.streams))
+        share = sample.activity(part.transformed) / max(1, sample.activity(encoder.transformed))
+        return search.predict(t, round(made.size - layers + layers / min(max(share, LEAST_SHARE), 1)), self.size, STEEP)
+
+    def analyse(self, t: int) -> None:
+        self.encoder.analyse(t)
+        self.forget()
+
+    def forget(self) -> None:
+        self.sizes.clear()
+        self.kept.clear()
+
+    def measure(self, t: int, weight: float) -> int | None:
+        if (t, weight) not in self.sizes:
+            if (made := self.encoder.code(t, weight)) is None:
+                return None
+            self.sizes[t, weight] = made.size
+            kept = self.kept.get(weight)
+            if made.size <= self.size and (kept is None or kept.rate < t):
+                self.kept[weight] = made
+        return self.sizes[t, weight]
+
+    def predicted(self, t: int, weight: float, size: int) -> int:
+        return search.predict(t, self.measure(t, weight), size, SLOPE)
+
+    def found(self, start: int, weight: float, size: int) -> Coded | None:
+        """What has the highest rate of all that were found to fit this size, which is not above that of the search."""
+        search.search(lambda t: self.measure(t, weight), size, start, SLOPE)
+        fit = [t for (t, used), taken in self.sizes.items() if used == weight and taken <= size]
+        if not fit:
+            return None
+        kept = self.kept.get(weight)
+        return kept if kept is not None and kept.rate == max(fit) else self.encoder.code(max(fit), weight)
+
+    def filtered(self, best: Coded, weight: float) -> Coded:
+        """The same through a post-filter, if that pays; layers make room for it, or take what was left for one."""
+        encoder, size = self.encoder, self.size
+        made = encoder.filtered(best)
+        extra = made.size - best.size
+        if made.size <= size and (not self.left or made.size >= search.ENOUGH * size):
+            return made
+        room = size - extra
+        other = encoder.code(self.predicted(best.rate, weight, room), weight)
+        if other is None or not search.ENOUGH * room <= other.size <= room:
+            other = self.found(best.rate, weight, room)
+        if other is None:
+            return best
+        if made.post is None:
+            return other
+        other = other.through(made.post)
+        if extra > NOTICED * size and encoder.error(other) >= encoder.error(best):
+            return best
+        return other
