@@ -164,11 +164,11 @@ def test_a_picture_that_is_exact_as_a_whole_is_not_missed_by_a_byte(monkeypatch:
     pixels, sizes, whole = chart(), list[int](), list[float]()
     beside = choice._Work._beside
 
-    def spied(work: choice._Work, blocks: Exact) -> Made | None:
+    def spied(work: choice._Work, blocks: Exact, *near: int | None) -> Made | None:
         if blocks.blocks.all():
             sizes.append(work._finest(blocks, -448).coded.size)
             whole.append(measures.psnr(pixels, blocks.shown))
-        return beside(work, blocks)
+        return beside(work, blocks, *near)
 
     with monkeypatch.context() as patched:
         patched.setattr(choice._Work, "_beside", spied)

@@ -87,7 +87,7 @@ class _Work:
         self.metadata = len(container.between(source.extra))
         self.inserted = len(container.between((), source.alpha))
         self.bound = source.options.bytes_for(self.pixels, self.metadata)
-        self.known: dict[bytes, Made | None] = {}  # beside exact blocks, by their payload
+        self.known: dict[bytes, Made | None] = {}  # beside exact blocks, by their payload; within a bound trials of it
 
     @cached_property
     def points(self) -> list[models.Model]:
@@ -175,16 +175,20 @@ class _Work:
     def _among(self, alone: Made, picture: graphics.Graphics) -> Callable[[float], Made | None]:
         """What comes of errors that cost so many times as much as at the rate of ``alone``: layers and exact blocks."""
         spent, usual = graphics.spent(alone.coded), alone.weight
+        near, most = (None, math.inf) if self.bound is None else (alone.coded.rate, 8.0 * self.bound)
 
         def made(more: float) -> Made | None:
+            nonlocal near
             weight = more * usual
             with stage(self.timings, "graphics"):
-                blocks = picture.chosen(spent + weight * alone.losses, weight)
+                blocks = picture.chosen(spent + weight * alone.losses, weight, most)
             if blocks is None:
                 return None
             if blocks.payload not in self.known:
-                self.known[blocks.payload] = self._beside(blocks)
-            return self.known[blocks.payload]
+                self.known[blocks.payload] = self._beside(blocks, near)
+            found = self.known[blocks.payload]
+            near = found.coded.rate if found and self.bound is not None else near
+            return found
 
         return made
 
@@ -198,14 +202,16 @@ class _Work:
             return [*settled, *(each for more in wanted if (each := made(more)))]
         if plain.coded.size < CLOSE * self.bound and not self.drawn:  # more bits are of no use to the transform
             return self._filled(plain, picture)
-        found = self._climbed(made, plain)
+        found = self._climbed(made)
         # Exact blocks leave the rest a higher rate, at which it is to be weighed against them.
-        if found.encoder.exact is not None and (rate := found.coded.rate) - plain.coded.rate > RISEN:
-            alone = self._finest(None, rate)
-            found = self._climbed(self._among(alone, picture), found)
-        beyond = min(plain.coded.size, found.coded.size) < CLOSE * self.bound  # the transform's finest, or nearly
+        if found and (rate := found.coded.rate) - plain.coded.rate > RISEN:
+            again = self._climbed(self._among(self._finest(None, rate), picture))
+            found = min((each for each in (found, again) if each), key=self._cost)
+        found = found and found.encoder.exact and self._beside(found.encoder.exact)  # no longer as a trial
+        coded = [plain, *([found] if found else [])]
+        beyond = min(each.coded.size for each in coded) < CLOSE * self.bound  # the transform's finest, or nearly
         beyond |= len(picture.lossless) < NEARLY * self.bound
-        return [found, *self._wholly(picture), *(self._filled(plain, picture) if beyond else [])]
+        return [*coded, *self._wholly(picture), *(self._filled(plain, picture) if beyond else [])]
 
     def _wholly(self, picture: graphics.Graphics) -> list[Made]:
         """All blocks exact, as well as the bound allows."""
@@ -296,8 +302,8 @@ class _Work:
         encoder = self._encoder(self.model(), blocks)
         return Made(encoder, encoder.at(rate, moved))
 
-    def _climbed(self, made: Callable[[float], Made | None], plain: Made) -> Made:
-        """The best of what is ``made`` of powers of two, and of ``plain``."""
+    def _climbed(self, made: Callable[[float], Made | None]) -> Made | None:
+        """The best of what is ``made`` of powers of two."""
         powers: dict[int, Made | None] = {}
 
         def cost(power: int) -> float:
@@ -306,18 +312,15 @@ class _Work:
             found = powers[power]
             return math.inf if found is None else self._cost(found)
 
-        if self.pixels <= SCANNED:
-            best = min(range(-MOST_DOUBLINGS, MOST_DOUBLINGS + 1), key=cost)
-        else:
-            best = search.climb(cost, STRIDE, MOST_DOUBLINGS)
-        return min((each for each in (powers[best], plain) if each), key=self._cost)
+        every = range(-MOST_DOUBLINGS, MOST_DOUBLINGS + 1)
+        return powers[min(every, key=cost) if self.pixels <= SCANNED else search.climb(cost, STRIDE, MOST_DOUBLINGS)]
 
-    def _beside(self, blocks: Exact) -> Made | None:
-        """Layers that meet the target beside exact blocks; None if none do."""
+    def _beside(self, blocks: Exact, near: int | None = None) -> Made | None:
+        """Layers that meet the target beside exact blocks, as a trial if ``near`` a rate; None if none do."""
         if self.bound and self.inserted + container.chunk_size(blocks.payload) >= self.bound:
             return None
         try:
-            return self._coded(blocks)
+            return self._coded(blocks, near)
         except CwicError:  # a quality that blocks in so few colours do not let the picture reach
             return None
 
@@ -352,25 +355,26 @@ class _Work:
             )
             return container.write_file(header, coded.layers(), source.extra, source.alpha, held, coded.post)
 
-    def _encoder(self, model: models.Model, blocks: Exact | None) -> Encoder:
+    def _encoder(self, model: models.Model, blocks: Exact | None, quick: bool = False) -> Encoder:
+        effort = EFFORTS[self.source.options.effort]
         return Encoder(
-            self.colour, self.grey, model, EFFORTS[self.source.options.effort], self.progress, self.timings,
+            self.colour, self.grey, model, effort.quick if quick else effort, self.progress, self.timings,
             self.source.importance, self.inserted, blocks, self.source.seen,
         )  # fmt: skip
 
-    def _coded(self, blocks: Exact | None) -> Made:
+    def _coded(self, blocks: Exact | None, near: int | None = None) -> Made:
         """The layers that meet the target, of the operating point that suits it best.
 
-        If the target is a bound and no point is within it, the smallest.
+        If the target is a bound and no point is within it, the smallest. ``near`` a rate a bound is met less well.
         """
         options, bound = self.source.options, self.bound
 
         def made(model: models.Model, work: Callable[[Encoder], Coded]) -> Made:
-            of_model = self._encoder(model, blocks)
+            of_model = self._encoder(model, blocks, near is not None)
             return Made(of_model, work(of_model))
 
         if bound is not None:
-            tried = [made(model, lambda each: sized.within(each, bound)) for model in self.points]
+            tried = [made(model, lambda each: sized.within(each, bound, near)) for model in self.points]
             # Not always the nearest point: quality falls fast where a rate is far from what a point was made for.
             within = [each for each in tried if each.coded.size <= bound]
             if len(within) > 1:

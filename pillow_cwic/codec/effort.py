@@ -21,6 +21,11 @@ class Effort(NamedTuple):
         """The weight that searches begin with."""
         return self.weights[len(self.weights) // 2]
 
+    @property
+    def quick(self) -> Effort:
+        """For trials, of which only how they compare is of interest."""
+        return Effort((self.usual,), min(self.analyses, 2), 0, False)
+
 
 def code_weight(tuning: str, t: int) -> float:
     """What a squared error of one code step costs, in bits, when a code is weighed against its cheaper neighbour.

@@ -25,7 +25,7 @@ from pillow_cwic.progress import Progress
 from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, decibel
 
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
-LEAD = 24  # by how much, in 1/512, the analysis is for a higher rate than codes that are chosen for their bits
+LEAD = 16  # by how much, in 1/512, the analysis is for a higher rate than codes that are chosen for their bits
 REACH = 40  # how far the rate may move before the analysis transform runs again
 DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of them
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB

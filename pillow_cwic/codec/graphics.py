@@ -37,6 +37,7 @@ NEAR, NEAR_OF_FEW, FEW, MOST = 0.9, 0.5, 256, 0.8
 # A block may cost so many times what it costs by the transform if this share of those around it are exact: whatever is
 # coded first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
 AROUND, PATIENCE = 5 / 8, 2.0
+FAR_BEYOND = 1.1  # of the bits that exact blocks may take
 LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
 STEPS = (2, 3, 5, 8)  # between samples that are exact but for being coarse
 
@@ -152,10 +153,13 @@ class Graphics:
     def _palettes(self) -> palette.Palettes:
         return palette.Palettes(self.planes.reshape(-1, self.planes.shape[2]))
 
-    def chosen(self, lost: NDArray[np.float64], weight: float | NDArray[np.float64]) -> Exact | None:
+    def chosen(
+        self, lost: NDArray[np.float64], weight: float | NDArray[np.float64], most: float = math.inf
+    ) -> Exact | None:
         """The blocks that are better exact, in some number of colours; None if there are none.
 
-        ``lost`` is what each block costs by the transform, in bits; ``weight`` as ``_Version.costs`` takes it.
+        ``lost`` is what each block costs by the transform, in bits; ``weight`` as ``_Version.costs`` takes it. None as
+        well if the blocks take far more than ``most`` bits even with all others beside them, which makes them cheaper.
         """
         version = self._cheapest(lost, weight)
         costs = version.costs(weight)
@@ -163,7 +167,7 @@ class Graphics:
         among = _around(blocks) >= AROUND * _around(np.ones_like(blocks))
         allowed = np.where(among & ~blocks, PATIENCE, 1.0) * lost
         blocks |= costs < allowed
-        if not blocks.any():
+        if not blocks.any() or version.bits[blocks].sum() > FAR_BEYOND * most:
             return None
         bits = np.zeros(blocks.shape, np.uint32)
         shown = self.shown(version.look)

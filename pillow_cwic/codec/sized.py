@@ -15,12 +15,14 @@ NOTICED = 1 / 50  # the share of a size that a post-filter may take without a lo
 FREE = 1 / 100  # and that may be left free for one beforehand
 
 
-def within(encoder: Encoder, size: int) -> Coded:
+def within(encoder: Encoder, size: int, near: int | None = None) -> Coded:
     """The best layers of a file of at most ``size`` bytes; if there are none, those at the lowest rate.
 
-    The analysis follows the rate first; then it stays, so that the search sees sizes that grow with the rate.
+    The analysis follows the rate first; then it stays, so that the search sees sizes that grow with the rate. The rate
+    is sought ``near`` another, if one is known.
     """
-    return _Bound(encoder, max(1, size)).best()
+    bound = _Bound(encoder, max(1, size))
+    return bound.best(bound.foreseen() if near is None else near)
 
 
 class _Bound:
@@ -32,10 +34,9 @@ class _Bound:
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
         self.kept: dict[float, Coded] = {}  # by weight: what had the highest rate of all that was found to fit
 
-    def best(self) -> Coded:
+    def best(self, t: int) -> Coded:
         encoder, effort = self.encoder, self.encoder.effort
         usual = effort.usual
-        t = self.foreseen()
         for _ in range(effort.analyses):
             self.analyse(t)
             better = search.predict(t, self.measure(t, usual), self.size, STEEP)
