@@ -10,7 +10,7 @@ HIGHEST = (
 )
 TYPICAL_SLOPE = 1.36 / 512  # growth of log size with the rate parameter, for the first steps
 DECIBEL_SLOPE = 5.8 / 512  # and of PSNR, and of SSIM in decibel
-MIDDLE_RATE = 0.32  # bpp of a photograph in the middle of the range
+MIDDLE_RATE = 0.40  # bpp of a photograph in the middle of the range
 
 
 def decibel(similarity: float) -> float:

@@ -128,7 +128,11 @@ class _Work:
             raise plain
         if isinstance(plain, CwicError):
             return True
-        return self.bound is not None and plain.coded.size < CLOSE * self.bound
+        return self._leaves(plain)
+
+    def _leaves(self, *made: Made) -> bool:
+        """Whether one of these leaves much of the bound, as its transform has no use for more."""
+        return self.bound is not None and any(m.coded.size < CLOSE * self.bound and m.finest for m in made)
 
     def alone(self) -> bytes:
         """The file of the transform alone."""
@@ -197,10 +201,9 @@ class _Work:
         made = self._among(plain, picture)
         if self.bound is None:
             settled = [] if self.source.options.quality is None else self._settled(plain, picture)
-            wanted: tuple[float, ...] = BETTER if self.source.options.quality is None else ()
-            wanted = WIDE if self.pixels <= SCANNED else wanted
+            wanted = WIDE if self.pixels <= SCANNED else BETTER if self.source.options.quality is None else ()
             return [*settled, *(each for more in wanted if (each := made(more)))]
-        if plain.coded.size < CLOSE * self.bound and not self.drawn:  # more bits are of no use to the transform
+        if self._leaves(plain) and not self.drawn:  # more bits are of no use to the transform
             return self._filled(plain, picture)
         found = self._climbed(made)
         # Exact blocks leave the rest a higher rate, at which it is to be weighed against them.
@@ -209,8 +212,7 @@ class _Work:
             found = min((each for each in (found, again) if each), key=self._cost)
         found = found and found.encoder.exact and self._beside(found.encoder.exact)  # no longer as a trial
         coded = [plain, *([found] if found else [])]
-        beyond = min(each.coded.size for each in coded) < CLOSE * self.bound  # the transform's finest, or nearly
-        beyond |= len(picture.lossless) < NEARLY * self.bound
+        beyond = self._leaves(*coded) or len(picture.lossless) < NEARLY * self.bound
         return [*coded, *self._wholly(picture), *(self._filled(plain, picture) if beyond else [])]
 
     def _wholly(self, picture: graphics.Graphics) -> list[Made]:

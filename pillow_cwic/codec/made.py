@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pillow_cwic.codec import graphics
+from pillow_cwic.codec import graphics, search
 from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.coding.symbols import Coded
+from pillow_cwic.rate import HIGHEST
 
 
 class Made:
@@ -32,6 +35,12 @@ class Made:
     def loss(self) -> float:
         """What the whole picture loses, as far as it is important."""
         return float((self.encoder.worth * self.losses).sum())
+
+    @cached_property
+    def finest(self) -> bool:
+        """Whether more bytes are of no use to the transform, as higher rates are too high for it or for the picture."""
+        higher = self.coded.rate + search.COARSE
+        return higher > HIGHEST or self.encoder.code(higher, self.encoder.effort.usual) is None
 
     @property
     def weight(self) -> float:

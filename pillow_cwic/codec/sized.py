@@ -9,9 +9,11 @@ from pillow_cwic.rate import LOWEST, guess_rate
 
 FAR = 96  # how far the rate may be from that of the analysis in the end, which is far only where sizes are unusual
 SLOPE, STEEP = 1.3 / 512, 1.55 / 512  # growth of log size with the rate with one analysis, and with one that follows
-LEAST_SHARE = 1e-3  # of the layers, that parts of a picture are thought to have
+MIDDLE = 0.32  # bpp of the usual photograph at rate parameter 0
+UNLIKE = 2.0  # how many times as busy parts of a picture, or all of it, may be for the parts to tell of the whole
 ROOM = 40  # bytes of the usual post-filter, which the search leaves free where that is next to nothing
 NOTICED = 1 / 50  # the share of a size that a post-filter may take without a look at what it gives
+ALIKE = 24  # how far the rate may be from that which a post-filter was fitted at
 FREE = 1 / 100  # and that may be left free for one beforehand
 
 
@@ -37,7 +39,7 @@ class _Bound:
     def best(self, t: int) -> Coded:
         encoder, effort = self.encoder, self.encoder.effort
         usual = effort.usual
-        for _ in range(effort.analyses):
+        for _ in range(effort.analyses + (effort.analyses > 1)):  # the first may be far off
             self.analyse(t)
             better = search.predict(t, self.measure(t, usual), self.size, STEEP)
             if abs(better - t) <= REACH:
@@ -80,16 +82,20 @@ class _Bound:
     def foreseen(self) -> int:
         """About the rate that meets the size: that of a photograph, or what parts of the picture tell."""
         encoder, (height, width) = self.encoder, self.encoder.pixels.shape[:2]
-        t = guess_rate(8 * max(1, self.size - encoder.inserted) / (height * width), encoder.model.bpp)
+        bpp = 8 * max(1, self.size - encoder.inserted) / (height * width)
+        t = guess_rate(bpp, encoder.model.bpp or MIDDLE)
         part = encoder.sample() if encoder.effort.analyses > 1 else None
         if part is None:
+            return t
+        ours, theirs = (sample.activity(each.transformed) for each in (encoder, part))
+        if not theirs / UNLIKE < ours < theirs * UNLIKE:
             return t
         part.analyse(t)
         if (made := part.code(t, encoder.effort.usual)) is None:
             return t
         layers = sum(map(len, made.streams))
-        share = sample.activity(part.transformed) / max(1, sample.activity(encoder.transformed))
-        return search.predict(t, round(made.size - layers + layers / min(max(share, LEAST_SHARE), 1)), self.size, STEEP)
+        scale = encoder.transformed.size * ours / (part.transformed.size * theirs)
+        return search.predict(t, round(made.size - layers + layers * scale), self.size, STEEP)
 
     def analyse(self, t: int) -> None:
         self.encoder.analyse(t)
@@ -136,7 +142,8 @@ class _Bound:
             return best
         if made.post is None:
             return other
-        other = other.through(made.post)
-        if extra > NOTICED * size and encoder.error(other) >= encoder.error(best):
-            return best
-        return other
+        through = other.through(made.post)
+        if extra <= NOTICED * size and abs(other.rate - best.rate) <= ALIKE:
+            return through
+        fit = [each for each in (best, through, other, encoder.filtered(other)) if each.size <= size]
+        return min(fit, key=encoder.error)
