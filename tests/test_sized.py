@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillow_cwic import models
-from pillow_cwic.codec import sample, search, sized
+from pillow_cwic import models, rate
+from pillow_cwic.codec import choice, sample, search, sized
 from pillow_cwic.codec.effort import EFFORTS
 from pillow_cwic.codec.encoder import LEAD, REACH, Encoder
+from pillow_cwic.codec.made import Made
+from pillow_cwic.saving import Options
 
 
 class Counting(Encoder):
@@ -61,10 +63,19 @@ def test_the_first_of_scattered_places_lie_far_apart() -> None:
 
 
 def test_activity() -> None:
+    """Whichever colour it is in; of a picture of any height."""
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[:, None, None], 48, 1).repeat(3, 2)
     assert sample.activity(np.full((40, 40, 3), 200, np.uint8)) == 0
-    assert sample.activity(ramp) == 32 * 48 and sample.activity(ramp.transpose(1, 0, 2)) == 24 * 63
-    assert sample.activity(100 * ramp[:2]) == sample.BUSY * 48
+    assert (
+        sample.activity(ramp) == sample.activity(ramp.transpose(1, 0, 2)) == sample.activity(np.tile(ramp, (1, 99, 1)))
+    )
+    assert sample.activity(ramp) == 1 and sample.activity(100 * ramp[:2]) == sample.BUSY
+    for colour in np.eye(3, dtype=np.uint8):
+        assert sample.activity(ramp * colour) == pytest.approx(1 / 3)
+    noise = np.random.default_rng(1).integers(0, 6, (4000, 16, 3)).astype(np.uint8)
+    assert sample.activity(noise) == pytest.approx(sample.activity(noise[:500]), rel=0.05)
+    for height, width in ((1, 1), (1, 9), (9, 1)):
+        assert sample.activity(np.zeros((height, width, 3), np.uint8)) == 0
 
 
 @pytest.mark.parametrize("bpp", [0.12, 0.3, 0.6, 1.2])
@@ -91,6 +102,55 @@ def test_parts_tell_a_busy_picture_from_a_calm_one(photo: Image.Image) -> None:
         foreseen.append(bound.foreseen())
         assert abs(foreseen[-1] - sized.within(encoder, 15_000).rate) < 200
     assert foreseen[0] > foreseen[1] + 300
+
+
+def test_parts_of_one_colour_and_parts_unlike_the_rest(photo: Image.Image) -> None:
+    """Blue alone is foreseen as well as grey is; parts that are even in a busy picture are not believed."""
+    model, size = models.by_name("cwic1"), 10_000
+    blue = np.asarray(photo) * np.array([0, 0, 1], np.uint8)
+    encoder = Encoder(blue, False, model, EFFORTS[2])
+    assert abs(sized._Bound(encoder, size).foreseen() - sized.within(encoder, size).rate) < 150
+    uneven = np.asarray(photo).copy()
+    for place in sample.parts(32, 48):
+        uneven[tuple(slice(16 * side.start, 16 * side.stop) for side in place)] = 128
+    encoder = Encoder(uneven, False, model, EFFORTS[2])
+    usual = rate.guess_rate(8 * size / (512 * 768), sized.MIDDLE)
+    assert (
+        sized._Bound(encoder, size).foreseen()
+        == usual
+        != sized._Bound(Encoder(blue, False, model, EFFORTS[2]), size).foreseen()
+    )
+
+
+@pytest.mark.parametrize("size", [650, 700, 800, 1000])
+def test_within_a_small_bound_the_filter_suits_the_layers(photo: Image.Image, size: int) -> None:
+    """It is fitted anew where the rate had to move for it: no worse than without, nor than layers without one."""
+    noise = np.random.default_rng(3).normal((228, 222, 210), 1.2, (384, 512, 3))
+    pixels = np.clip(noise, 0, 255).astype(np.uint8)
+    pixels[100:220, 100:260] = np.asarray(photo)[200:320, 300:460]
+    encoder = Encoder(pixels, False, models.by_name("cwic1", "mse"), EFFORTS[3])
+    made = sized.within(encoder, size)
+    assert made.size <= size
+    alone = sized.within(
+        Encoder(pixels, False, models.by_name("cwic1", "mse"), EFFORTS[3]._replace(filters=False)), size
+    )
+    assert encoder.error(made) <= min(encoder.error(alone), encoder.error(made._replace(post=None)))
+
+
+def test_bytes_that_a_search_leaves_are_no_reason_for_exact_blocks(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where sizes ripple a search may end far below the bound; a transform is at its end where no rate is higher."""
+
+    def work(bpp: float) -> choice._Work:
+        planes = np.ascontiguousarray(photo)
+        return choice._Work(choice.Source(planes, planes, "RGB", Options(rate=bpp), None, (), None, None), None, None)
+
+    assert work(12.0).falls_short and not work(0.5).falls_short
+    monkeypatch.setattr(sized, "within", lambda encoder, *_: encoder.at(-100))
+    rippled = work(1.0)
+    assert not rippled.falls_short
+    assert isinstance(rippled._plain, Made) and rippled._plain.coded.size < 0.9 * 49152
 
 
 def test_parts_follow_importance_and_exact_blocks(photo: Image.Image) -> None:

@@ -143,6 +143,7 @@ class Graphics:
     def __init__(self, planes: NDArray[np.uint8], loss: Loss) -> None:
         self.planes, self.loss = planes, loss
         self._versions: dict[Look, _Version] = {}
+        self._latest = ITSELF, planes
 
     @property
     def lossless(self) -> bytes:
@@ -217,9 +218,13 @@ class Graphics:
 
     def shown(self, look: Look) -> NDArray[np.uint8]:
         """The picture (H, W, C) with this look."""
-        if look.step > 1:
-            return exact.coarse(self.planes, look.step)
-        return self._palettes.apply(self.planes, look.colours) if look.colours else self.planes
+        if look == ITSELF:
+            return self.planes
+        if look != self._latest[0]:
+            few = look.step == 1
+            shown = self._palettes.apply(self.planes, look.colours) if few else exact.coarse(self.planes, look.step)
+            self._latest = look, shown
+        return self._latest[1]
 
     def bits(self, look: Look) -> NDArray[np.float64]:
         """What each block takes if all are exact with this look."""

@@ -38,6 +38,7 @@ class Palettes:
         sums = [np.bincount(inverse, pixels[:, c]) for c in range(self._channels)]
         self._means: Wholes = np.rint(UNIT * np.stack(sums, axis=1) / counts[:, None])
         self._boxes = dict(self._split())
+        self._tables: dict[int, NDArray[np.uint8]] = {}
 
     @property
     def sizes(self) -> list[int]:
@@ -46,10 +47,11 @@ class Palettes:
 
     def apply(self, planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         """Pixels (H, W, C) in so many colours and rare ones; also those that were not among the pixels become one."""
-        table = self._table(size)
+        if size not in self._tables:
+            self._tables[size] = self._table(size)
         packed = _packed(planes.reshape(-1, self._channels)) & _mask(self._bits)
         places = np.searchsorted(self._colours, packed).clip(0, len(self._colours) - 1)
-        shown: NDArray[np.uint8] = table[places].reshape(planes.shape)
+        shown: NDArray[np.uint8] = self._tables[size][places].reshape(planes.shape)
         return shown
 
     def _table(self, size: int) -> NDArray[np.uint8]:
