@@ -14,6 +14,7 @@ from pillow_cwic.codec import choice, sample, search, sized
 from pillow_cwic.codec.effort import EFFORTS
 from pillow_cwic.codec.encoder import LEAD, REACH, Encoder
 from pillow_cwic.codec.made import Made
+from pillow_cwic.codec.source import Source
 from pillow_cwic.saving import Options
 
 
@@ -144,7 +145,7 @@ def test_bytes_that_a_search_leaves_are_no_reason_for_exact_blocks(
 
     def work(bpp: float) -> choice._Work:
         planes = np.ascontiguousarray(photo)
-        return choice._Work(choice.Source(planes, planes, "RGB", Options(rate=bpp), None, (), None, None), None, None)
+        return choice._Work(Source(planes, planes, "RGB", Options(rate=bpp), None, (), None, None), None, None)
 
     assert work(12.0).falls_short and not work(0.5).falls_short
     monkeypatch.setattr(sized, "within", lambda encoder, *_: encoder.at(-100))

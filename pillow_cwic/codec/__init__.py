@@ -11,6 +11,7 @@ from pillow_cwic.codec import choice, exact, graphics, transparency
 from pillow_cwic.codec.picture import alpha_of, exact_colour, reconstruct, with_exact
 from pillow_cwic.codec.quality import dressed
 from pillow_cwic.codec.session import Timings, loaded, stage
+from pillow_cwic.codec.source import Source
 from pillow_cwic.file import container, limits
 from pillow_cwic.progress import Progress
 from pillow_cwic.saving import Options
@@ -61,7 +62,7 @@ def encode(
                 shown = planes if options.lossless else _with_cheap_ground(planes, plane)
         grey = bool((shown[..., :1] == shown[..., 1:]).all())
         held = np.ascontiguousarray(shown[..., :1] if grey else shown)
-        source = choice.Source(held, planes, mode, options, importance, extra, payload, seen)
+        source = Source(held, planes, mode, options, importance, extra, payload, seen)
         return choice.make(source, progress, timings)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,12 @@ from pillow_cwic.codec.filling import Filling
 from pillow_cwic.codec.graphics import Exact, Look
 from pillow_cwic.codec.made import Made
 from pillow_cwic.codec.session import Timings, stage
+from pillow_cwic.codec.source import Source
 from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.errors import CwicError, ModelError
 from pillow_cwic.file import container
 from pillow_cwic.progress import Progress
 from pillow_cwic.rate import HIGHEST, guess_rate, quality_to_rate, typical_bpp
-from pillow_cwic.saving import Options
 
 FAMILY = b"cwc1"  # whose layers may have exact blocks beside them
 SMALL = 1 << 12  # pixels of a picture that may be smaller without loss, which is found in a few milliseconds
@@ -37,27 +36,10 @@ NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nea
 CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
+ROOM = (0, 16, 48)  # by how much the rate may go down for blocks that become exact
 LOOKS = 3  # of a picture that is exact as a whole, which are tried until one is within the bound
 EMPTIEST = -448  # the rate at which layers that hold nothing are smallest
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
-
-
-class Source(NamedTuple):
-    """What a file is made of.
-
-    ``planes`` (H, W, 1) if all is grey, else (H, W, 3), contiguous; ``original`` (H, W, C), with what alpha hides;
-    ``alpha`` is the payload of ALPH; ``importance`` and ``extra`` as ``codec.encode`` takes them. ``seen`` (H, W) is
-    where alpha is not 0, None if that is everywhere.
-    """
-
-    planes: NDArray[np.uint8]
-    original: NDArray[np.uint8]
-    mode: str
-    options: Options
-    importance: NDArray[np.uint8] | None
-    extra: Sequence[tuple[bytes, bytes]]
-    alpha: bytes | None
-    seen: NDArray[np.bool_] | None
 
 
 def make(source: Source, progress: Progress | None, timings: Timings | None) -> bytes:
@@ -335,6 +317,9 @@ class _Work:
                 blocks = picture.extended(made.encoder.exact, made.coded.spoilt)
             at_rate = self.source.options.quality is not None
             mended = self._finest(blocks, made.coded.rate) if at_rate else self._beside(blocks)
+            if self.bound is not None:  # a rate that is too high for those blocks alone may stay
+                near = [self._finest(blocks, made.coded.rate - less, 1.0) for less in ROOM]
+                mended = min((each for each in (mended, *near) if each), key=self._cost)
             if mended is None or mended.coded.size > (self.bound or math.inf):
                 break
             made = mended
