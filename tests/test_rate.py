@@ -237,3 +237,19 @@ def test_a_bound_that_no_rate_can_be_is_told() -> None:
     with pytest.raises(CwicError, match=r"beside its metadata, at rate 16\.81$"):
         Options(rate=1).check_size(800, 0, 1681)
     assert Options(rate=16.81).bytes_for(800, 0) == 1681
+
+
+@pytest.mark.long
+def test_blocks_are_mended_at_the_rate_that_they_had() -> None:
+    """Where alpha hides most of a photograph, the bound allows a rate that is too high for some blocks alone."""
+    with Image.open(DATA / "kodim15.png") as im:
+        pixels = np.asarray(im.convert("RGBA")).copy()
+    pixels[..., 3] = 0
+    seen = np.s_[100:300, 200:500]
+    pixels[(*seen, 3)] = 255
+    shown = []
+    for bpp in (0.8, 0.9):
+        data = codec.encode(pixels, Options(rate=bpp, tuning="mse"))
+        assert 0.97 < 8 * len(data) / (bpp * 768 * 512) <= 1
+        shown.append(measures.psnr(pixels[seen][..., :3], codec.decode(data)[seen][..., :3]))
+    assert shown[1] > shown[0] + 0.2
