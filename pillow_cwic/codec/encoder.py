@@ -224,13 +224,16 @@ class Encoder:
         goal = decibel(wanted) if similar else wanted
         found: list[Coded] = []  # the smallest that reaches the goal
         reached: list[float] = []
+        known: list[Coded] = []  # through a post-filter, before any search for those
 
         def value(t: int, weight: float, follow: bool, through: bool = False) -> float | None:
             if follow and not (through and abs(t - self.analysed_for) <= REACH):
                 self.analyse(t)
-            if (made := self.code(t, weight)) is None:
-                return None
-            made = self.filtered(made) if through else made
+            made = next((each for each in known if through and each.rate == t), None)
+            if made is None:
+                if (made := self.code(t, weight)) is None:
+                    return None
+                made = self.filtered(made) if through else made
             reached.append(self.measured(name, made))
             shown = min(decibel(reached[-1]) if similar else reached[-1], MOST_DECIBEL)  # equal pictures have infinite
             if shown >= goal and (not found or made.size < found[0].size):
@@ -245,9 +248,11 @@ class Encoder:
         t = smallest(usual, 0 if self.model.point else round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
         if not reached:
             raise self.useless()
-        if self.filters and (not found or self.filtered(found[0]).post is not None):
+        known += map(self.filtered, found if self.filters else [])
+        if self.filters and (not known or known[0].post is not None):
             again = smallest(usual, found[0].rate if found else HIGHEST, True, True)
             t = t if again is None else again
+        known.clear()
         if not found:
             raise UnreachedError(name, wanted, max(reached))
         t = found[0].rate if t is None else t
