@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from pillow_cwic.models.config import Config
 from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.layout import EXIT, FINE_BITS, OPERAND, STREAM, Parts, is_fine
+from pillow_cwic.transforms.torch.precision import bfloat16_pays
 from pillow_cwic.transforms.torch.twin import SynthesisTwin, Twin
 from training.calibrate import FINER
-from training.precision import bfloat16_pays
 
 LEARNS = ("weight", "bias", "operand1", "operand2", "m")  # the last names of parts that do
 SCALES = ("operand1", "operand2", "m")  # of which these say how coarse an operand is

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from training.precision import bfloat16_pays
+from pillow_cwic.transforms.torch.precision import bfloat16_pays
 
 SIDES = (16, 400)  # matrices with a shorter or longer side are left to another optimiser
 KEPT = ("turned_avg", "turned_avg_sq", "left", "right", "left_basis", "right_basis")  # of each parameter, with "step"

@@ -22,6 +22,7 @@ from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
 from pillow_cwic.transforms.torch.context_weights import from_integers
 from pillow_cwic.transforms.torch.distortion import distortion
 from pillow_cwic.transforms.torch.limit import limited
+from pillow_cwic.transforms.torch.precision import bfloat16_pays
 from pillow_cwic.transforms.torch.twin import SynthesisTwin
 from pillow_cwic.transforms.windows import halved, scaled, windows
 
@@ -112,7 +113,7 @@ def refine(
     weight = float(config.lagrangian(t))
     random = torch.Generator(latents.device).manual_seed(0)
     hot = COLD + 0.1 + 0.3 * min(1.0, steps / 100)
-    half = latents.is_cuda or (latents.device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    half = bfloat16_pays(latents.device)
     parts = list(windows(latents.shape, WINDOW, HALO))
     for index, part in enumerate(parts):
         place, core = (..., *part.outer), (..., *part.inner)
