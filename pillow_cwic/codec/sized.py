@@ -13,8 +13,8 @@ MIDDLE = 0.32  # bpp of the usual photograph at rate parameter 0
 UNLIKE = 2.0  # how many times as busy parts of a picture, or all of it, may be for the parts to tell of the whole
 ROOM = 40  # bytes of the usual post-filter, which the search leaves free where that is next to nothing
 NOTICED = 1 / 50  # the share of a size that a post-filter may take without a look at what it gives
-ALIKE = 24  # how far the rate may be from that which a post-filter was fitted at
 FREE = 1 / 100  # and that may be left free for one beforehand
+ALIKE = 24  # how far the rate may be from that which a post-filter was fitted at
 
 
 def within(encoder: Encoder, size: int, near: int | None = None) -> Coded:
@@ -37,6 +37,7 @@ class _Bound:
         self.kept: dict[float, Coded] = {}  # by weight: what had the highest rate of all that was found to fit
 
     def best(self, t: int) -> Coded:
+        """The layers, sought from rate t on."""
         encoder, effort = self.encoder, self.encoder.effort
         usual = effort.usual
         for _ in range(effort.analyses + (effort.analyses > 1)):  # the first may be far off
@@ -98,6 +99,7 @@ class _Bound:
         return search.predict(t, round(made.size - layers + layers * scale), self.size, STEEP)
 
     def analyse(self, t: int) -> None:
+        """Runs the analysis transform; what was coded before is forgotten."""
         self.encoder.analyse(t)
         self.forget()
 
@@ -106,6 +108,7 @@ class _Bound:
         self.kept.clear()
 
     def measure(self, t: int, weight: float) -> int | None:
+        """The bytes of a file at rate t; None if that is too high for the picture."""
         if (t, weight) not in self.sizes:
             if (made := self.encoder.code(t, weight)) is None:
                 return None
