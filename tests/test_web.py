@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from test_cli import cwic
 
 import pillow_cwic
@@ -96,8 +96,10 @@ def test_post_filters(tuning: str, weights: Path, tmp_path: Path) -> None:
         small = photo.convert("RGB").crop((100, 60, 247, 161))
     clear = small.copy()
     clear.putalpha(Image.linear_gradient("L").resize(small.size))
-    window = Image.new("RGB", (200, 120), (240, 240, 245))
-    window.paste(small.resize((90, 60)), (80, 30))
+    window = Image.new("RGB", (250, 120), (240, 240, 245))
+    window.paste(small, (96, 12))
+    for row in range(8):
+        ImageDraw.Draw(window).text((4, 4 + 14 * row), f"{row}: is exact", fill=(20, 30, 90))
     pictures = {"colour": small, "grey": small.convert("L"), "clear": clear, "window": window}
     paths = []
     for name, im in pictures.items():
