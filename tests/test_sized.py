@@ -12,7 +12,7 @@ from PIL import Image
 from pillow_cwic import models, rate
 from pillow_cwic.codec import choice, sample, search, sized
 from pillow_cwic.codec.effort import EFFORTS
-from pillow_cwic.codec.encoder import LEAD, REACH, Encoder
+from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.codec.made import Made
 from pillow_cwic.codec.source import Source
 from pillow_cwic.saving import Options
@@ -88,7 +88,7 @@ def test_a_photograph_is_analysed_once_and_coded_a_few_times(photo: Image.Image,
     made = sized.within(encoder, size)
     assert search.ENOUGH * size <= made.size <= size
     assert len(encoder.rates["analyse"]) <= 2 and len(encoder.rates["code"]) <= 5
-    assert abs(made.rate - encoder.analysed_for) <= REACH + LEAD
+    assert encoder.reaches(made.rate)
 
 
 def test_parts_tell_a_busy_picture_from_a_calm_one(photo: Image.Image) -> None:

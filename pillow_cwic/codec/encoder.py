@@ -26,7 +26,7 @@ from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, decibel
 
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 LEAD = 16  # by how much, in 1/512, the analysis is for a higher rate than codes that are chosen for their bits
-REACH = 40  # how far the rate may move before the analysis transform runs again
+UP, DOWN = 36, 60  # how far the rate may move before the analysis transform runs again; a higher one loses more by it
 DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of them
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = 0.08  # how far above the wanted quality the search may end, in dB: some 1 % of the bytes, of SSIM 2 %
@@ -110,6 +110,10 @@ class Encoder:
             shifted = levels + np.round(SHIFT * count * self.importance).astype(np.int16)
             shifted = np.maximum(shifted, int(LEAST * count))
             self.analysed = self.analysed._replace(levels=np.minimum(levels, shifted))
+
+    def reaches(self, t: int) -> bool:
+        """Whether what was analysed last is for codes at rate parameter t as well."""
+        return -DOWN <= t - self.analysed_for <= UP
 
     def sample(self) -> Encoder | None:
         """One whose ``analyse`` and ``code`` are about parts of the picture; None if that is small.
@@ -227,7 +231,7 @@ class Encoder:
         known: list[Coded] = []  # through a post-filter, before any search for those
 
         def value(t: int, weight: float, follow: bool, through: bool = False) -> float | None:
-            if follow and not (through and abs(t - self.analysed_for) <= REACH):
+            if follow and not (through and self.reaches(t)):
                 self.analyse(t)
             made = next((each for each in known if through and each.rate == t), None)
             if made is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pillow_cwic.codec import sample, search
-from pillow_cwic.codec.encoder import REACH, Encoder
+from pillow_cwic.codec.encoder import DOWN, UP, Encoder
 from pillow_cwic.coding.symbols import Coded
-from pillow_cwic.rate import LOWEST, guess_rate
+from pillow_cwic.rate import HIGHEST, LOWEST, guess_rate
 
 FAR = 96  # how far the rate may be from that of the analysis in the end, which is far only where sizes are unusual
 SLOPE, STEEP = 1.3 / 512, 1.55 / 512  # growth of log size with the rate with one analysis, and with one that follows
@@ -33,6 +33,7 @@ class _Bound:
     def __init__(self, encoder: Encoder, size: int) -> None:
         self.encoder, self.size = encoder, size
         self.left = ROOM if encoder.filters and FREE * size > ROOM else 0  # for a post-filter
+        self.room = size - self.left  # that layers are sought for
         self.sizes: dict[tuple[int, float], int] = {}  # by rate and weight, of the last analysis
         self.kept: dict[float, Coded] = {}  # by weight: what had the highest rate of all that was found to fit
 
@@ -41,20 +42,19 @@ class _Bound:
         encoder, effort = self.encoder, self.encoder.effort
         usual = effort.usual
         for _ in range(effort.analyses + (effort.analyses > 1)):  # the first may be far off
-            self.analyse(t)
-            better = search.predict(t, self.measure(t, usual), self.size, STEEP)
-            if abs(better - t) <= REACH:
+            self.analyse(min(HIGHEST, t + (DOWN - UP) // 2))  # so that it reaches as far either way
+            better = search.predict(encoder.analysed_for, self.measure(encoder.analysed_for, usual), self.size, STEEP)
+            if encoder.reaches(better):
                 break
             t = better
-        t = self.encoder.analysed_for
-        room = self.size - self.left
-        best = self.found(self.predicted(t, usual, room), usual, room)
+        t = encoder.analysed_for
+        best = self.found(self.predicted(t, usual, self.room), usual, self.room)
         for _ in range(effort.analyses):
             if best is None or abs(best.rate - encoder.analysed_for) <= FAR:
                 break
             before = encoder.analysed, encoder.analysed_for
             self.analyse(best.rate)
-            again = self.found(best.rate, usual, room)
+            again = self.found(best.rate, usual, self.room)
             if again is None or encoder.error(again) >= encoder.error(best):
                 encoder.analysed, encoder.analysed_for = before
                 self.forget()
@@ -63,7 +63,7 @@ class _Bound:
         if best is not None and effort.steps:
             encoder.refine(best.rate)
             self.forget()
-            best = self.found(self.predicted(best.rate, usual, room), usual, room)
+            best = self.found(self.predicted(best.rate, usual, self.room), usual, self.room)
         if best is None:  # what was analysed for a higher rate takes more
             self.analyse(LOWEST)
             best = self.found(LOWEST, usual, self.size)
@@ -73,7 +73,7 @@ class _Bound:
                 return least
         candidates = [(usual, best)]
         for weight in effort.weights:
-            if weight != usual and (other := self.found(best.rate, weight, room)):
+            if weight != usual and (other := self.found(best.rate, weight, self.room)):
                 candidates.append((weight, other))
         if len(candidates) > 1:
             candidates.sort(key=lambda each: encoder.error(each[1]))
@@ -114,7 +114,7 @@ class _Bound:
                 return None
             self.sizes[t, weight] = made.size
             kept = self.kept.get(weight)
-            if made.size <= self.size and (kept is None or kept.rate < t):
+            if made.size <= self.room and (kept is None or kept.rate < t):
                 self.kept[weight] = made
         return self.sizes[t, weight]
 
@@ -123,6 +123,7 @@ class _Bound:
 
     def found(self, start: int, weight: float, size: int) -> Coded | None:
         """What has the highest rate of all that were found to fit this size, which is not above that of the search."""
+        self.room = size
         search.search(lambda t: self.measure(t, weight), size, start, SLOPE)
         fit = [t for (t, used), taken in self.sizes.items() if used == weight and taken <= size]
         if not fit:
