@@ -67,10 +67,9 @@ def test_activity() -> None:
     """Whichever colour it is in; of a picture of any height."""
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[:, None, None], 48, 1).repeat(3, 2)
     assert sample.activity(np.full((40, 40, 3), 200, np.uint8)) == 0
-    assert (
-        sample.activity(ramp) == sample.activity(ramp.transpose(1, 0, 2)) == sample.activity(np.tile(ramp, (1, 99, 1)))
-    )
-    assert sample.activity(ramp) == 1 and sample.activity(100 * ramp[:2]) == sample.BUSY
+    for same in (ramp, ramp.transpose(1, 0, 2), np.tile(ramp, (1, 99, 1))):
+        assert sample.activity(same) == 1
+    assert sample.activity(100 * ramp[:2]) == sample.BUSY
     for colour in np.eye(3, dtype=np.uint8):
         assert sample.activity(ramp * colour) == pytest.approx(1 / 3)
     noise = np.random.default_rng(1).integers(0, 6, (4000, 16, 3)).astype(np.uint8)
@@ -114,13 +113,9 @@ def test_parts_of_one_colour_and_parts_unlike_the_rest(photo: Image.Image) -> No
     uneven = np.asarray(photo).copy()
     for place in sample.parts(32, 48):
         uneven[tuple(slice(16 * side.start, 16 * side.stop) for side in place)] = 128
-    encoder = Encoder(uneven, False, model, EFFORTS[2])
     usual = rate.guess_rate(8 * size / (512 * 768), sized.MIDDLE)
-    assert (
-        sized._Bound(encoder, size).foreseen()
-        == usual
-        != sized._Bound(Encoder(blue, False, model, EFFORTS[2]), size).foreseen()
-    )
+    assert sized._Bound(encoder, size).foreseen() != usual
+    assert sized._Bound(Encoder(uneven, False, model, EFFORTS[2]), size).foreseen() == usual
 
 
 @pytest.mark.parametrize("size", [650, 700, 800, 1000])

@@ -36,7 +36,7 @@ NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nea
 CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
-ROOM = (0, 16, 48)  # by how much the rate may go down for blocks that become exact
+LOWER = (0, 16, 48)  # by how much the rate may go down for blocks that become exact
 LOOKS = 3  # of a picture that is exact as a whole, which are tried until one is within the bound
 EMPTIEST = -448  # the rate at which layers that hold nothing are smallest
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
@@ -315,11 +315,13 @@ class _Work:
                 break
             with stage(self.timings, "graphics"):
                 blocks = picture.extended(made.encoder.exact, made.coded.spoilt)
-            at_rate = self.source.options.quality is not None
-            mended = self._finest(blocks, made.coded.rate) if at_rate else self._beside(blocks)
-            if self.bound is not None:  # a rate that is too high for those blocks alone may stay
-                near = [self._finest(blocks, made.coded.rate - less, 1.0) for less in ROOM]
-                mended = min((each for each in (mended, *near) if each), key=self._cost)
+            mended = None
+            if self.source.options.quality is not None:
+                mended = self._finest(blocks, made.coded.rate)
+            elif self.bound is not None:  # a rate that is too high for those blocks alone may stay
+                near = (self._finest(blocks, made.coded.rate - less, 1.0) for less in LOWER)
+                mended = next((each for each in near if each.coded.size <= self.bound), None)
+            mended = mended or self._beside(blocks)
             if mended is None or mended.coded.size > (self.bound or math.inf):
                 break
             made = mended
