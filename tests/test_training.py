@@ -21,6 +21,7 @@ from pillow_cwic.transforms.torch.context import ContextModel, logistic_bits
 from pillow_cwic.transforms.torch.context_weights import to_integers
 from training import agree, export
 from training.data import Crops, find_pictures
+from training.muon import orthogonal
 from training.networks.quantisers import channel_masks
 from training.networks.transforms import to_blocks
 from training.released import load_released
@@ -247,3 +248,17 @@ def test_real_streams_are_near_the_ideal_or_below(photo: Image.Image) -> None:
     for rate in (-512, 0, 512):
         ideal, real = agree.compare(model, entropy, np.asarray(photo.resize((384, 256))), rate)
         assert 0.85 * ideal < real < 1.01 * ideal
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12), (7, 7)])
+def test_muons_update_is_that_of_newton_schulz_steps_on_the_matrix_itself(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    matrix = u * torch.logspace(0, -3, min(shape)) @ v
+    wanted = matrix / matrix.norm()
+    for _ in range(5):
+        square = wanted @ wanted.mT
+        wanted = 3.4445 * wanted + (-4.7750 * square + 2.0315 * square @ square) @ wanted
+    assert torch.allclose(orthogonal(matrix), wanted, atol=1e-3)
+    values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+    assert values.max() < 1.3 and values.median() > 0.6

@@ -9,15 +9,23 @@ from torch import Tensor, nn
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Nearest semi-orthogonal matrix, roughly: five quintic Newton-Schulz steps, (rows, columns) -> same."""
+    """Nearest semi-orthogonal matrix, roughly: five quintic Newton-Schulz steps, (rows, columns) -> same.
+
+    A step multiplies by a polynomial of the Gram matrix, which the next Gram matrix commutes with, so all steps are
+    taken on that, whose side is the shorter one, and their product is applied once.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
-    x = x.mT if tall else x
-    for _ in range(steps):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if tall else x
+    gram = x.mT @ x if tall else x @ x.mT
+    product = None
+    for step in range(steps):
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor if product is None else factor @ product
+        if step < steps - 1:
+            gram = factor @ gram @ factor
+    return x @ product if tall else product @ x
 
 
 class Muon(torch.optim.Optimizer):
