@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +75,14 @@ def test_training_goes_through_the_stages_and_resumes(tmp_path: Path, photo: Ima
     again.restore()
     train(again, crops, valid)
     assert [e.split(":")[0] for e in again.ended] == ["map 0.0001", "map 1e-05", "map 1e-06"]
-    assert all(torch.isfinite(p).all() for p in load_average(run.folder)[0].parameters())
+    average = load_average(run.folder)[0]
+    assert all(torch.isfinite(p).all() for p in average.parameters())
+
+    lower = PaperRun(tmp_path / "lower", TINY, replace(schedule, r=0.1), torch.device("cpu"))
+    lower.start_from_run(run.folder)
+    assert torch.equal(lower.model.importance.out.weight, average.importance.out.weight)  # the map keeps its shape
+    moved = lower.model.importance.out.bias - average.importance.out.bias
+    assert moved.item() == pytest.approx(math.log(0.1 / 0.9) - math.log(0.3 / 0.7), abs=1e-5)
 
 
 def test_a_first_stage_goes_on_from_what_was_kept_of_it(tmp_path: Path, crops: Crops) -> None:

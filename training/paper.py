@@ -107,6 +107,10 @@ def counted_dead(model: Paper) -> Iterator[Callable[[], float]]:
             hook.remove()
 
 
+def logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
 def fallen(losses: list[float], patience: int, falls: float) -> bool:
     """The plateau test: whether the last ``patience`` losses hold none below the best before by a share ``falls``."""
     if len(losses) <= patience:
@@ -141,14 +145,24 @@ class PaperRun(Run):
         return facts
 
     def start_from_run(self, folder: Path) -> None:
-        """The averaged weights of a first stage, to go on with it or behind it, where the map starts at r."""
-        self.start_from(load_average(folder)[0])
+        """The averaged weights of a run, to go on with it or behind it.
+
+        Behind a first stage the map starts at r everywhere, behind another r as its map, shifted by what lies between
+        the two on the scale of its logits.
+        """
+        model, facts = load_average(folder)
+        self.start_from(model)
         if self.schedule.r is None:
             return
+        before = facts["schedule"]["r"]
         with torch.no_grad():
-            for model in (self.model, self.average):
-                model.importance.out.weight.mul_(0.1)
-                model.importance.out.bias.fill_(math.log(self.schedule.r / (1 - self.schedule.r)))
+            for taker in (self.model, self.average):
+                out = taker.importance.out
+                if before is None:
+                    out.weight.mul_(0.1)
+                    out.bias.fill_(logit(self.schedule.r))
+                else:
+                    out.bias.add_(logit(self.schedule.r) - logit(before))
 
     @property
     def current(self) -> Stage | None:
@@ -277,7 +291,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128, help="128 is the paper's, 64 the half-width variant")
     parser.add_argument("--channels", type=int, default=64, help="n; 64, or 128 for the highest rate")
     parser.add_argument("--r", type=float, help="wanted mean of the map, 0 to 1; without it the first stage is trained")
-    parser.add_argument("--start", type=Path, help="run of the first stage that a new run starts from")
+    parser.add_argument("--start", type=Path, help="run that a new one starts from: a first stage, or another r")
     parser.add_argument("--gamma", type=float, default=PaperSchedule.gamma)
     parser.add_argument("--lr", type=float, default=PaperSchedule.lr, help="learning rate of the first stage")
     parser.add_argument("--warm", type=float, default=0.0, help="learning rate of a stage before the three with --r")
@@ -288,7 +302,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     if args.r is not None and args.start is None:
-        parser.error("--r wants --start, a run of the first stage")
+        parser.error("--r wants --start, a run of the first stage or of another r")
     torch.set_num_threads(1)
     groups = tuple(g * args.channels // 64 for g in PaperConfig.groups)
     config = PaperConfig(args.width, args.channels, args.channels // 4, groups)
