@@ -33,11 +33,13 @@ BETTER, WIDE = (1 / 64, 1 / 16, 1 / 4, 1), (1 / 64, 1 / 16, 1 / 4, 1, 4, 16)
 MOST_DOUBLINGS, STRIDE = 10, 2
 RISEN = 64  # the rate that exact blocks must have given to the rest for blocks to be chosen once more
 NEARLY = 2.0  # the size of the picture without loss, in bounds, for what is nearly exact to be tried
-CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay
+CHOICES = 3  # times that exact blocks are chosen for a quality, until they stay but for so few
+OTHER = 1 / 200
 MENDINGS = 3  # as others may be spoilt beside those that are exact then
 BOLD = 0.9  # the share of what is usually expected, below which a rate is taken that is too high for some blocks
 LOWER = (0, 16, 48)  # by how much the rate may go down for blocks that become exact
 LOOKS = 3  # of a picture that is exact as a whole, which are tried until one is within the bound
+BETTER_WHOLLY = 0.98  # the share of the cost at which a picture that is exact as a whole will hardly be beaten
 EMPTIEST = -448  # the rate at which layers that hold nothing are smallest
 CLOSE = 0.98  # the share of a bound that is used, if bytes can make a picture better
 
@@ -212,22 +214,26 @@ class _Work:
         """For a quality of the scale: blocks are exact where that pays, beside what is left beside them; or all are."""
         weight, spent, losses = plain.weight, graphics.spent(plain.coded), plain.losses
         found: list[Made] = []
+        chosen: Exact | None = None
         for _ in range(CHOICES):
             with stage(self.timings, "graphics"):
                 blocks = picture.chosen(spent + weight * losses, weight)
-            if blocks is None or blocks.payload in self.known:
+            if blocks is None or (chosen and (blocks.blocks != chosen.blocks).mean() < OTHER):
                 break
-            self.known[blocks.payload] = made = self._beside(blocks)
-            if made is None:
+            if (made := self._finest(blocks, EMPTIEST) if blocks.blocks.all() else self._beside(blocks)) is None:
                 break
             found.append(made)
+            _, cost, off = picture.cheapest_wholly(weight)
+            if cost < BETTER_WHOLLY * self._cost(made) and (made.encoder.worth * off).sum() < made.loss:
+                break
+            chosen = blocks
             spent = np.where(blocks.blocks, spent, graphics.spent(made.coded))
             losses = np.where(blocks.blocks, losses, made.losses)
-        best, (look, cost) = min((plain, *found), key=self._cost), picture.cheapest_wholly(weight)
+        best, (look, cost, _) = min((plain, *found), key=self._cost), picture.cheapest_wholly(weight)
         if cost < self._cost(best):
             with stage(self.timings, "graphics"):
                 blocks = picture.wholly(look)
-            if (made := self._beside(blocks)) and made.loss < best.loss:
+            if (made := self._finest(blocks, EMPTIEST)).loss < best.loss:
                 found.append(made)  # in bands of few colours a photograph looks worse than it is measured to
         return found
 
@@ -332,7 +338,9 @@ class _Work:
         if self.bound is not None:
             return math.inf if made.coded.size > self.bound else made.loss
         bits = 8 * made.coded.size
-        return bits if self.source.options.quality is None else bits + made.weight * made.loss
+        if self.source.options.quality is None or isinstance(self._plain, CwicError):
+            return bits
+        return bits + self._plain.weight * made.loss
 
     def _written(self, made: Made) -> bytes:
         source, coded, model = self.source, made.coded, made.encoder.model

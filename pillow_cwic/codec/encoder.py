@@ -101,7 +101,7 @@ class Encoder:
         """Runs the analysis transform for codes at rate parameter t, or near it."""
         lead = LEAD if self.effort.usual else 0
         with stage(self.timings, "analysis"):
-            self.analysed, self.analysed_for = self.runtime.networks.analyse(self.transformed, t + lead), t
+            self.analysed, self.analysed_for = self._analysed(t + lead), t
         if self.exact is not None:
             levels = np.where(self.exact.blocks, 0, self.analysed.levels).astype(np.int16)
             self.analysed = self.analysed._replace(levels=levels)
@@ -110,6 +110,20 @@ class Encoder:
             shifted = levels + np.round(SHIFT * count * self.importance).astype(np.int16)
             shifted = np.maximum(shifted, int(LEAST * count))
             self.analysed = self.analysed._replace(levels=np.minimum(levels, shifted))
+
+    def _analysed(self, t: int) -> Any:
+        networks = self.runtime.networks
+        if not self.wholly_exact:
+            return networks.analyse(self.transformed, t)
+        side = self.runtime.entropy.level_pixels  # one colour is left, of which a block says all
+        block = networks.analyse(self.transformed[:side, :side], t)
+        times = (1, *networks.grid(*self.pixels.shape[:2]))
+        return block._replace(latents=np.tile(block.latents, times), levels=np.tile(block.levels, times))
+
+    @property
+    def wholly_exact(self) -> bool:
+        """Whether nothing is left to the transform."""
+        return self.exact is not None and bool(self.exact.blocks.all())
 
     def reaches(self, t: int) -> bool:
         """Whether what was analysed last is for codes at rate parameter t as well."""
@@ -157,7 +171,7 @@ class Encoder:
 
     def refine(self, t: int) -> None:
         """Moves the latents to better ones for rate parameter t, if the effort asks for it."""
-        if not self.effort.steps:
+        if not self.effort.steps or self.wholly_exact:
             return
         with stage(self.timings, "refinement"):
             self.analysed = self.runtime.networks.refine(
@@ -309,12 +323,15 @@ class Encoder:
 
     def shown(self, coded: Coded) -> NDArray[np.uint8]:
         """The decoded picture (H, W, 3); of one that is grey, all channels are the same. What is not seen is right."""
+        shown = self.exact.shown if self.exact is not None and self.wholly_exact else self._synthesised(coded)
+        return shown if self.seen is None else np.where(self.seen[..., None], shown, self.pixels)
+
+    def _synthesised(self, coded: Coded) -> NDArray[np.uint8]:
         height, width = self.pixels.shape[:2]
         post = None if coded.post is None else coefficients.read(coded.post)
         made = self.runtime.networks.synthesise(join(coded.symbols[1:]), coded.rate, height, width, post)
         shown = np.repeat(quality.grey(made)[..., None], 3, axis=2) if self.grey else made
-        shown = shown if self.exact is None else self.exact.over(shown)
-        return shown if self.seen is None else np.where(self.seen[..., None], shown, self.pixels)
+        return shown if self.exact is None else self.exact.over(shown)
 
     def at(self, t: int, most_moved: float = MOST_MOVED) -> Coded:
         """The layers at rate parameter t, or at the highest below it that is not too high, as ``code`` says."""

@@ -37,6 +37,7 @@ NEAR, NEAR_OF_FEW, FEW, MOST = 0.9, 0.5, 256, 0.8
 # A block may cost so many times what it costs by the transform if this share of those around it are exact: whatever is
 # coded first of its kind, a letter, a button, pays for those that follow, and text that is partly exact looks bad.
 AROUND, PATIENCE = 5 / 8, 2.0
+SPARED = 1.01  # times as many blocks as are better exact, all of which may stay so
 FAR_BEYOND = 1.1  # of the bits that exact blocks may take
 LEFT = 1 / 30  # the share of blocks below which what is left to the transform is hardly anything
 STEPS = (2, 3, 5, 8)  # between samples that are exact but for being coarse
@@ -176,13 +177,18 @@ class Graphics:
         kept: Blocks = blocks & (bits / 256 + weight * version.off < allowed)  # blocks that are alone cost more
         if not kept.any():
             return None
-        same = np.array_equal(kept, blocks)
-        return self.made(kept, shown, payload if same else None, version.look)
+        if blocks.sum() <= SPARED * kept.sum():  # so few that it is not worth coding the others anew
+            return self.made(blocks, shown, payload, version.look)
+        return self.made(kept, shown, None, version.look)
 
-    def cheapest_wholly(self, weight: float) -> tuple[Look, float]:
-        """The look that costs least, of those that were tried, if all blocks are exact with it; and what it costs."""
+    def cheapest_wholly(self, weight: float) -> tuple[Look, float, NDArray[np.float64]]:
+        """The look that costs least, of those that were tried, if all blocks are exact with it.
+
+        And what it costs, and what each block loses.
+        """
         costs = {look: float(version.costs(weight).sum()) for look, version in self._versions.items()}
-        return min(costs.items(), key=lambda each: each[1])
+        look = min(costs, key=costs.__getitem__)
+        return look, costs[look], self._versions[look].off
 
     def best_wholly(self, bits: float, missed: Collection[Look] = ()) -> Look | None:
         """The look that loses least, of those that were tried, if all blocks are exact with it in so many bits."""
