@@ -162,16 +162,17 @@ def chart() -> np.ndarray:
 def test_a_picture_that_is_exact_as_a_whole_is_not_missed_by_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """In so many colours; layers that hold nothing have their least size not at the lowest rate."""
     pixels, sizes, whole = chart(), list[int](), list[float]()
-    beside = choice._Work._beside
+    finest = choice._Work._finest
 
-    def spied(work: choice._Work, blocks: Exact, *near: int | None) -> Made | None:
+    def spied(work: choice._Work, blocks: Exact, rate: int) -> Made:
+        made = finest(work, blocks, rate)
         if blocks.blocks.all():
-            sizes.append(work._finest(blocks, -448).coded.size)
+            sizes.append(made.coded.size)
             whole.append(measures.psnr(pixels, blocks.shown))
-        return beside(work, blocks, *near)
+        return made
 
     with monkeypatch.context() as patched:
-        patched.setattr(choice._Work, "_beside", spied)
+        patched.setattr(choice._Work, "_finest", spied)
         codec.encode(pixels, Options(quality=40))
     data = codec.encode(pixels, Options(size=sizes[-1]))
     assert measures.psnr(pixels, codec.decode(data)) >= whole[-1] > 30

@@ -194,7 +194,8 @@ class _Work:
         if found and (rate := found.coded.rate) - plain.coded.rate > RISEN:
             again = self._climbed(self._among(self._finest(None, rate), picture))
             found = min((each for each in (found, again) if each), key=self._cost)
-        found = found and found.encoder.exact and self._beside(found.encoder.exact)  # no longer as a trial
+        if found and found.encoder.exact:
+            found = self._beside(found.encoder.exact, found.coded.rate, quick=False)  # no longer as a trial
         coded = [plain, *([found] if found else [])]
         beyond = self._leaves(*coded) or len(picture.lossless) < NEARLY * self.bound
         return [*coded, *self._wholly(picture), *(self._filled(plain, picture) if beyond else [])]
@@ -243,7 +244,8 @@ class _Work:
         room = 8 * (self.bound - container.file_size([0], self.inserted))
         tried = self._tried(picture, picture.loss, plain, room, by_bits=True)
         best = min(tried, key=lambda made: (self._cost(made), made.coded.size))
-        exactly = None if best.encoder.exact is None else self._beside(best.encoder.exact)
+        blocks, rate = best.encoder.exact, best.coded.rate
+        exactly = None if blocks is None else self._beside(blocks, rate, quick=False)
         return [best, *([exactly] if exactly else [])]
 
     def _beyond(self, picture: graphics.Graphics) -> list[Made]:
@@ -305,12 +307,12 @@ class _Work:
         every = range(-MOST_DOUBLINGS, MOST_DOUBLINGS + 1)
         return powers[min(every, key=cost) if self.pixels <= SCANNED else search.climb(cost, STRIDE, MOST_DOUBLINGS)]
 
-    def _beside(self, blocks: Exact, near: int | None = None) -> Made | None:
-        """Layers that meet the target beside exact blocks, as a trial if ``near`` a rate; None if none do."""
+    def _beside(self, blocks: Exact, near: int | None = None, quick: bool = True) -> Made | None:
+        """Layers that meet the target beside exact blocks, as ``_coded`` finds them; None if none do."""
         if self.bound and self.inserted + container.chunk_size(blocks.payload) >= self.bound:
             return None
         try:
-            return self._coded(blocks, near)
+            return self._coded(blocks, near, quick)
         except CwicError:  # a quality that blocks in so few colours do not let the picture reach
             return None
 
@@ -359,15 +361,16 @@ class _Work:
             self.source.importance, self.inserted, blocks, self.source.seen,
         )  # fmt: skip
 
-    def _coded(self, blocks: Exact | None, near: int | None = None) -> Made:
+    def _coded(self, blocks: Exact | None, near: int | None = None, quick: bool = True) -> Made:
         """The layers that meet the target, of the operating point that suits it best.
 
-        If the target is a bound and no point is within it, the smallest. ``near`` a rate a bound is met less well.
+        If the target is a bound and no point is within it, the smallest. ``near`` a rate a bound is met in less time,
+        and, if ``quick``, less well.
         """
         options, bound = self.source.options, self.bound
 
         def made(model: models.Model, work: Callable[[Encoder], Coded]) -> Made:
-            of_model = self._encoder(model, blocks, near is not None)
+            of_model = self._encoder(model, blocks, quick and near is not None)
             return Made(of_model, work(of_model))
 
         if bound is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from pillow_cwic.codec import search
+
+ROUGHLY = 0.975  # enough of a bound in trials
 CODE_WEIGHTS = {"mse": 72.0, "ssim": 36.0}  # of squared errors in the middle of the range, see code_weight
 
 
@@ -15,6 +18,7 @@ class Effort(NamedTuple):
     analyses: int  # how often the analysis transform may follow the rate
     steps: int  # of gradient descent on the latents
     filters: bool = True  # whether a post-filter is looked for
+    enough: float = search.ENOUGH  # the share of a bound of bytes that ends the search for it
 
     @property
     def usual(self) -> float:
@@ -24,7 +28,7 @@ class Effort(NamedTuple):
     @property
     def quick(self) -> Effort:
         """For trials, of which only how they compare is of interest."""
-        return Effort((self.usual,), min(self.analyses, 2), 0, False)
+        return Effort((self.usual,), min(self.analyses, 2), 0, False, ROUGHLY)
 
 
 def code_weight(tuning: str, t: int) -> float:

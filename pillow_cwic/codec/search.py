@@ -14,31 +14,42 @@ COARSE = 8  # how near a search comes to a rate that is too high for the picture
 PAST = 0.5  # dB by which a higher rate shows less, if the model is beyond what it was trained for, not a ripple
 
 
-def predict(rate: int, size: int | None, wanted: int, slope: float = TYPICAL_SLOPE) -> int:
+def predict(rate: int, size: int | None, wanted: int, slope: float = TYPICAL_SLOPE, fixed: int = 0) -> int:
     """A better guess after a file of ``size`` bytes at ``rate``; None for the size means that the rate is too high.
 
-    ``slope`` is how log sizes grow with the rate.
+    ``slope`` is how log sizes grow with the rate, but for so many bytes that are ``fixed``.
     """
     if size is None:
         return max(LOWEST, rate - 256)
-    step = math.log(max(1.0, wanted * AIM) / size) / slope
+    step = math.log(max(1.0, wanted * AIM - fixed) / max(1, size - fixed)) / slope
     return min(HIGHEST, max(LOWEST, rate + round(step)))
 
 
-def search(measure: Callable[[int], int | None], wanted: int, start: int, slope: float = TYPICAL_SLOPE) -> int | None:
+def search(
+    measure: Callable[[int], int | None],
+    wanted: int,
+    start: int,
+    slope: float = TYPICAL_SLOPE,
+    fixed: int = 0,
+    enough: float = ENOUGH,
+) -> int | None:
     """The largest rate parameter found whose file has at most ``wanted`` bytes; None if even the lowest has more.
 
     ``measure(rate)`` gives the size in bytes of a real file, or None where the model cannot work because the rate is
     too high for the picture. Sizes grow with the rate but for small ripples; the search brackets the wanted size and
-    interpolates its logarithm; ``slope`` is how that is expected to grow.
+    interpolates its logarithm, without what is ``fixed`` of it; ``slope`` is how that is expected to grow. A file of
+    the share ``enough`` of the wanted size ends it.
     """
+    room = math.log(max(1, wanted - fixed))
 
     def log_size(rate: int) -> float:
         size = measure(rate)
-        return math.inf if size is None else math.log(size)
+        return math.inf if size is None else math.log(max(1, size - fixed))
 
-    below, _ = _bracket(log_size, math.log(wanted), start, slope, math.log(AIM), math.log(ENOUGH))
-    return below
+    def below(share: float) -> float:
+        return min(-1e-9, math.log(max(1.0, share * wanted - fixed)) - room)
+
+    return _bracket(log_size, room, start, slope, below(AIM), below(enough))[0]
 
 
 def search_quality(measure: Callable[[int], float | None], wanted: float, start: int, enough: float) -> int | None:

@@ -43,7 +43,8 @@ class _Bound:
         usual = effort.usual
         for _ in range(effort.analyses + (effort.analyses > 1)):  # the first may be far off
             self.analyse(min(HIGHEST, t + (DOWN - UP) // 2))  # so that it reaches as far either way
-            better = search.predict(encoder.analysed_for, self.measure(encoder.analysed_for, usual), self.size, STEEP)
+            measured = self.measure(encoder.analysed_for, usual)
+            better = search.predict(encoder.analysed_for, measured, self.size, STEEP, encoder.inserted)
             if encoder.reaches(better):
                 break
             t = better
@@ -96,7 +97,7 @@ class _Bound:
             return t
         layers = sum(map(len, made.streams))
         scale = encoder.transformed.size * ours / (part.transformed.size * theirs)
-        return search.predict(t, round(made.size - layers + layers * scale), self.size, STEEP)
+        return search.predict(t, round(made.size - layers + layers * scale), self.size, STEEP, encoder.inserted)
 
     def analyse(self, t: int) -> None:
         """Runs the analysis transform; what was coded before is forgotten."""
@@ -119,17 +120,18 @@ class _Bound:
         return self.sizes[t, weight]
 
     def predicted(self, t: int, weight: float, size: int) -> int:
-        return search.predict(t, self.measure(t, weight), size, SLOPE)
+        return search.predict(t, self.measure(t, weight), size, SLOPE, self.encoder.inserted)
 
     def found(self, start: int, weight: float, size: int) -> Coded | None:
         """What has the highest rate of all that were found to fit this size, which is not above that of the search."""
         self.room = size
-        search.search(lambda t: self.measure(t, weight), size, start, SLOPE)
+        encoder = self.encoder
+        search.search(lambda t: self.measure(t, weight), size, start, SLOPE, encoder.inserted, encoder.effort.enough)
         fit = [t for (t, used), taken in self.sizes.items() if used == weight and taken <= size]
         if not fit:
             return None
         kept = self.kept.get(weight)
-        return kept if kept is not None and kept.rate == max(fit) else self.encoder.code(max(fit), weight)
+        return kept if kept is not None and kept.rate == max(fit) else encoder.code(max(fit), weight)
 
     def filtered(self, best: Coded, weight: float) -> Coded:
         """The same through a post-filter, if that pays; layers make room for it, or take what was left for one."""
