@@ -31,6 +31,9 @@ def info(inputs: tuple[str, ...], as_json: bool, output: str | None, force: bool
     With --map, show where the bits of one file went: its importance map in translucent colour, from dark violet for
     few by red to light yellow for many, over the picture in grey.
 
+    Exact blocks are coded pixel by pixel, as they are or in fewer colours, and with coarser samples if the sample step
+    is above 1.
+
     \b
     cwic info photo.cwic
     cwic info photo.cwic --map map.png
