@@ -295,7 +295,10 @@ def test_readme_has_one_picture_and_one_table_with_losses_in_it(tmp_path: Path) 
     found = [*shifted("AVIF", "a", 1.0), *shifted("JPEG XL", "a", 0.8), *shifted("HEIC", "a", 1.0)]
     found += [*shifted("CWIC mse", "a", 0.5), *shifted("CWIC ssim", "a", 1.25)]
     rows.write_rows(folder / "rate_distortion.csv", found)
-    timed = "| CWIC | 0.497 | 30.0 | 1 |\n| AVIF | 0.499 | 4.0 | 1 |\n| JPEG 2000 | 0.5 | 14.4 | 2 |\n"
+    timed = (
+        "| CWIC | 0.497 | 30.0 | 1.0 | 2.0 | 1.00 | 1.0 |\n| AVIF | 0.499 | 4.0 | 1.0 | 2.0 | 7.54 | 1.0 |\n"
+        "| JPEG 2000 | 0.5 | 14.4 | 2.0 | 2.0 | 2.08 | 0.5 |\n"
+    )
     (folder / "speed.md").write_text(f"# Speed\n\nkodim23, 0.5 bpp; a machine; warm process.\n\n{timed}")
     rows.write_rows(folder / "graphics.csv", [*shifted("AVIF", "s", 1.0), *shifted("CWIC mse", "s", 0.25)])
     sizes = [
