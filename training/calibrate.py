@@ -26,6 +26,7 @@ STREAM_PEAK = 10000  # the largest magnitude in the stream that the calibration 
 FINER = 8  # steps of fine blocks for one of others: the limits leave room for four times the range
 ROOM, FINE_ROOM = 240.0, 8.0  # how much more than a ReLU's result the 16 bits before its multiplier hold
 LEAST_SCALE = 5.0  # of sums to results up to 127: so that four times these fit the 16 bits before the multiplier
+LEAST_GROWTH = 1.1  # by how much the 3x3 sums may grow at least, for the rounding of their weights
 PRIOR = 0.1  # strength of the pull of a fitted matrix to the float one
 
 
@@ -114,10 +115,17 @@ class Exporter:
         cross = torch.stack([(tap * (y - y_mean)).sum(0) for tap in weighted], 1).double()[..., None]
         y_mean = y_mean.double()
         weight = regress(covariance, cross, prior.double()[..., None], PRIOR)[..., 0]
-        bias = y_mean - (means * weight).sum(1)
         one = 2.0**FINE_BITS if fine else 1.0  # of the sums for one of what meets the multiplier
-        most = one * 32700 / (weight.new_tensor(EXIT) if fine else OPERAND * weight.abs().sum(1) + bias.abs())
-        highest = torch.minimum(OPERAND / weight.abs().amax(1), most)
+
+        def most() -> Tensor:
+            """By how much weights and biases may grow."""
+            bias = y_mean - (means * weight).sum(1)
+            return one * 32700 / (torch.full_like(bias, EXIT) if fine else OPERAND * weight.abs().sum(1) + bias.abs())
+
+        # Of inputs that are hardly ever above 0 little can be learned, and multipliers make nothing smaller.
+        weight = torch.where((most() < LEAST_GROWTH)[:, None], prior.double(), weight)
+        weight *= (most() / LEAST_GROWTH).clamp(max=1)[:, None]
+        highest = torch.minimum(OPERAND / weight.abs().amax(1), most())
         slack = torch.ones_like(highest)
         for _ in range(20):
             multiplier = (one * 2.0**15 / (slack * highest)).ceil().clamp(1, 32767)
