@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from io import BytesIO, RawIOBase
+from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from _pillow_cwic_autoload import FORMAT
+from _pillow_cwic_autoload import EXTENSION, FORMAT
 from pillow_cwic import models, settings
 from pillow_cwic.errors import ContainerError, CwicError, ModelError, quoted
 from pillow_cwic.file import atomic, container, limits, pixels, reading, tiles
 from pillow_cwic.file import metadata as meta
 from pillow_cwic.progress import shown
 from pillow_cwic.rate import guess_rate, quality_to_rate, typical_bpp
-from pillow_cwic.saving import Options, warn_of_slips
+from pillow_cwic.saving import Options, misnamed, warn_of_slips
 
 DRAFT_SCALES = (8, 4)  # what the codec makes small pictures at
 
@@ -302,8 +303,14 @@ def save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 def save_atomic(im: Image.Image, path: str | os.PathLike[str], *, overwrite: bool = True, **options: Any) -> None:
     """``im.save(path, **options)`` as CWIC, but an error or a crash leaves the file that was there before.
 
-    Without ``overwrite`` a file that exists raises FileExistsError.
+    Without ``overwrite`` a file that exists raises FileExistsError; a name that ends as those of another format, or a
+    ``format`` other than CWIC, ValueError.
     """
+    named, wanted = Path(os.fsdecode(path)), options.pop("format", None)
+    if wanted is not None and str(wanted).upper() != FORMAT:
+        raise ValueError(f"format: {quoted(wanted)} is not {FORMAT}, which save_atomic writes")
+    if (suffix := named.suffix.lower()) not in ("", EXTENSION) and suffix in Image.registered_extensions():
+        raise ValueError(f"path: {misnamed(named)}")
     data = BytesIO()
     im.save(data, format=FORMAT, **options)
     atomic.write(path, data.getvalue(), overwrite=overwrite)

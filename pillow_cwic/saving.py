@@ -8,8 +8,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+from _pillow_cwic_autoload import EXTENSION
 from pillow_cwic.errors import CwicError, quoted
 
 DEFAULT_QUALITY, DEFAULT_EFFORT, DEFAULT_MODEL = 50, 3, "cwic1"
@@ -100,6 +102,12 @@ class Options:
             f"rate: {self.rate:g} bits per pixel are {bound} bytes, the smallest file found has {size} beside its "
             f"metadata, {what}"
         )
+
+
+def misnamed(path: Path) -> str:
+    """What to say of a name that is none of a CWIC file, and which one would do."""
+    wrong = f", not {path.suffix}" if path.suffix else ""
+    return f"{path}: the name of a CWIC file ends in {EXTENSION}{wrong}: say {path.with_suffix(EXTENSION)}"
 
 
 def warn_of_slips(given: Mapping[str, Any]) -> None:

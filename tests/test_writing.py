@@ -31,6 +31,21 @@ def test_save_atomic(small: Image.Image, small_file: bytes, tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["small.cwic"]
 
 
+def test_save_atomic_writes_no_other_format(small: Image.Image, tmp_path: Path) -> None:
+    """It wrote CWIC to a.png, and told of a format given twice."""
+    path = tmp_path / "a.png"
+    with pytest.raises(
+        ValueError, match=r"path: .*a\.png: the name of a CWIC file ends in \.cwic, not \.png: say .*a.cwic"
+    ):
+        pillow_cwic.save_atomic(small, path, quality=1)
+    with pytest.raises(ValueError, match="format: 'PNG' is not CWIC, which save_atomic writes"):
+        pillow_cwic.save_atomic(small, tmp_path / "a.cwic", format="PNG")
+    assert os.listdir(tmp_path) == []
+    for name in ("a.CWIC", "none", "v1.2"):
+        pillow_cwic.save_atomic(small, tmp_path / name, format="cwic", quality=1)
+    assert sorted(os.listdir(tmp_path)) == ["a.CWIC", "none", "v1.2"]
+
+
 class Failing(io.BytesIO):
     """A file object that fails at its n-th write."""
 

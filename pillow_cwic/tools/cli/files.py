@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from pillow_cwic.saving import misnamed
 from pillow_cwic.tools.bulk import SUFFIX, format_of, suffixes
 from pillow_cwic.tools.cli.places import Place, Stream, source_of, target_of
 
@@ -220,9 +221,8 @@ def _identity(place: Place) -> tuple[int, int] | None:
 def check_cwic(target: Path) -> None:
     """Raises click's error if the name is none of a CWIC file."""
     if target.suffix.lower() != SUFFIX:
-        named = target.with_suffix(SUFFIX)
-        wrong, other = (f", not {target.suffix}", "") if target.suffix else ("", f", or {target}/ for a new folder")
-        raise click.UsageError(f"-o {target}: the name of a CWIC file ends in {SUFFIX}{wrong}: say {named}{other}")
+        folder = "" if target.suffix else f", or {target}/ for a new folder"
+        raise click.UsageError(f"-o {misnamed(target)}{folder}")
 
 
 def picture_format(suffix: str, where: str) -> str:
