@@ -127,7 +127,7 @@ def test_a_damaged_file_is_told_in_one_line(folder: Path, small_file: bytes) -> 
         (["encode", "a.jpg", "--rate", "0"], "rate: 0.0 is not a number of bits per pixel above 0"),
         (["encode", "a.jpg", "--rate", "1", "--size", "5"], "options rate and size: only one of"),
         (["encode", "a.jpg", "--quality", "101"], "quality: 101 is not a whole number from 1 to 100"),
-        (["encode", "a.jpg", "--model", "x"], "model: x is none of cwic1/mse"),
+        (["encode", "a.jpg", "--model", "x"], "model: x is none of cwic1 (tuning mse or ssim), cwic2018 (tuning mse)"),
         (["encode", "a.jpg", "--device", "gpu"], "device: 'gpu' is none of"),
         (["encode", "a.jpg", "--jobs", "0"], "0 is not in the range"),
         (["encode", "a.jpg", "--psnr", "30", "--rate", "1"], "options rate and psnr: only one of"),

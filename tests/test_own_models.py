@@ -120,8 +120,12 @@ def test_a_model_is_known_by_name_and_id(tiny: bytes, tmp_path: Path, small: Ima
     (tmp_path / "any-name.safetensors").write_bytes(tiny)
     (tmp_path / "second.safetensors").write_bytes(changed(tiny, {"tuning": "ssim"}))
     pixels = np.asarray(small)
-    with pytest.raises(ValueError, match=r"model: mine is none of cwic1/mse, cwic1/ssim, cwic2018/mse$"):
+    with pytest.raises(
+        ValueError, match=r"model: mine is none of cwic1 \(tuning mse or ssim\), cwic2018 \(tuning mse\)$"
+    ):
         codec.encode(pixels, Options(model="mine"))
+    with pytest.raises(ValueError, match=r"model: cwic1/mse is none of cwic1 \("):
+        codec.encode(pixels, Options(model="cwic1/mse"))
     with pillow_cwic.options(models=[tmp_path]):
         data = pillow_cwic.encode(pixels, model="mine", quality=40)
         assert models.by_id(data[36:42]).tuning == "ssim"  # the default, though another comes first
@@ -137,6 +141,18 @@ def test_a_model_is_known_by_name_and_id(tiny: bytes, tmp_path: Path, small: Ima
     with pytest.raises(ModelError, match=f"model id: {data[36:42].hex()} is not installed") as caught:
         pillow_cwic.decode(data)
     assert "PILLOW_CWIC_MODELS (now none)" in str(caught.value)
+
+
+def test_a_folder_that_does_not_exist_is_told_where_a_model_is_missing(tmp_path: Path) -> None:
+    """It was an empty one, and nothing said so."""
+    there, wrong = str(tmp_path), str(tmp_path / "nodir")
+    with pillow_cwic.options(models=[there, wrong]):
+        with pytest.raises(ValueError, match="model: mine is none of") as caught:
+            models.by_name("mine")
+        assert str(caught.value).endswith(f"; looked for in {there} and {wrong}, which does not exist")
+        with pytest.raises(ModelError, match="model id: 000000000000 is not installed") as unknown:
+            models.by_id(bytes(6))
+    assert str(unknown.value).endswith(f"PILLOW_CWIC_MODELS (now {there} and {wrong}, which does not exist)")
 
 
 def test_no_file_takes_the_place_of_a_released_model(tiny: bytes, tmp_path: Path) -> None:

@@ -142,6 +142,12 @@ def on_path() -> Iterator[Model]:
             yield model
 
 
+def _where() -> str:
+    """The model path in words, which say what of it does not exist; empty if there is none."""
+    said = (entry if os.path.exists(entry) else f"{entry}, which does not exist" for entry in settings.model_path())
+    return " and ".join(said)
+
+
 def installed() -> Iterator[Model]:
     """All models: the released ones first, so that no other takes their place."""
     yield from released()
@@ -156,11 +162,13 @@ def points(name: str, tuning: str | None = None, usual: str = DEFAULT_TUNING) ->
     """
     found = list(installed())
     fitting = [model for model in found if model.name == name and tuning in (None, model.tuning)]
-    if not fitting and (tunings := sorted({model.tuning for model in found if model.name == name})):
-        raise ValueError(f"tuning: {tuning} is none of {', '.join(tunings)}, which model {name} has")
+    tunings = {each: sorted({m.tuning for m in found if m.name == each}) for each in sorted({m.name for m in found})}
+    if not fitting and name in tunings:
+        raise ValueError(f"tuning: {tuning} is none of {', '.join(tunings[name])}, which model {name} has")
     if not fitting:
-        choices = ", ".join(sorted({f"{m.name}/{m.tuning}" for m in found}))
-        raise ValueError(f"model: {name}{f'/{tuning}' if tuning else ''} is none of {choices}")
+        choices = ", ".join(f"{each} (tuning {' or '.join(having)})" for each, having in tunings.items())
+        searched = f"; looked for in {where}" if (where := _where()) else ""
+        raise ValueError(f"model: {name} is none of {choices}{searched}")
     first = next((model for model in fitting if model.tuning == (tuning or usual)), fitting[0])
     if first.bpp is None:
         return [first]
@@ -184,8 +192,7 @@ def by_id(model_id: bytes) -> Model:
     for model in installed():
         if model.id == model_id:
             return model
-    where = os.pathsep.join(settings.model_path()) or "now none"
     raise ModelError(
         f"model id: {model_id.hex()} is not installed; the file needs a newer pillow_cwic, or its weights file in a "
-        f"folder of {settings.MODELS_VARIABLE} ({where})"
+        f"folder of {settings.MODELS_VARIABLE} (now {_where() or 'none'})"
     )
