@@ -280,6 +280,22 @@ def test_a_mask_lies_over_the_picture_as_it_is_seen(orientation: int, monkeypatc
     assert len(seen) == 2 and all(np.array_equal(*pair) for pair in seen)
 
 
+@pytest.mark.parametrize("to", ["jpg", "ppm", "eps"])
+def test_alpha_is_lost_in_no_format(small: Image.Image, to: str) -> None:
+    """PPM was written without it; of others the errors named no way out. What is opaque all over loses nothing."""
+    for name, alpha in (("seen", 255), ("glass", 90)):
+        for mode in ("L", "RGB"):
+            im = small.convert(mode)
+            im.putalpha(alpha)
+            im.save(f"{name}-{mode}.cwic", quality=1)
+    told = cwic("decode", "*.cwic", "--to", to, code=1).stderr.splitlines()
+    kind = "JPEG" if to == "jpg" else to.upper()
+    why = f"as {kind}, which has no place for alpha: png, webp and tiff have"
+    assert told == [f"cwic: glass-{mode}.cwic: cannot write mode {mode}A {why}" for mode in ("L", "RGB")]
+    assert sorted(path.name for path in Path().glob(f"*.{to}")) == [f"seen-L.{to}", f"seen-RGB.{to}"]
+    assert Image.open(f"seen-RGB.{to}").mode == "RGB"
+
+
 @pytest.mark.parametrize("to", ["jpg", "webp", "avif"])
 def test_quality_of_the_other_format(to: str, small: Image.Image) -> None:
     small.save("a.cwic", quality=60)

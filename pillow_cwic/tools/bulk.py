@@ -27,6 +27,8 @@ GAIN_MAPS = (b"hdrgm:", b"HDRGainMap")  # in the XMP of those: of Adobe and Andr
 # is not: XMP and ICC profile, which go their own way, and Photoshop's layers.
 ABOUT_PICTURES = {269, 270, 271, 272, 274, 282, 283, 285, 286, 287, 296, 301, 305, 306, 315, 316, 318, 319}
 NOT_ABOUT_PICTURES = {34377, 34675, 37724}
+# Formats with no place for alpha. Of most Pillow says so in other words; in PPM it leaves it out in silence.
+WITHOUT_ALPHA = {"EPS", "JPEG", "MPO", "PCX", "PPM"}
 # How a picture that is upright is turned to lie as one of each EXIF orientation is stored.
 STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -74,7 +76,7 @@ def format_of(suffix: str) -> str | None:
 def convert(source: Source, recipe: Recipe) -> Made:
     """A picture file in another format, with its metadata. One of the two formats is CWIC.
 
-    Raises what ``opened`` and Image.save do, and ContainerError if neither is.
+    Raises what ``opened`` and Image.save do, ContainerError if neither is, and OSError if alpha would be lost.
     """
     if recipe.save["format"] != "CWIC":
         source = BytesIO(cwic_bytes(source))
@@ -85,6 +87,8 @@ def convert(source: Source, recipe: Recipe) -> Made:
         if recipe.mask is not None:
             turn = None if recipe.strip else STORED_AS.get(_exif_value(im, ExifTags.Base.Orientation))
             save["importance"] = recipe.mask if turn is None else recipe.mask.transpose(turn)
+        if save["format"] in WITHOUT_ALPHA and picture.mode in container.ALPHA_MODES:
+            picture = _opaque(picture, save["format"])
         data = BytesIO()
         picture.save(data, **save)
         return Made(data.getvalue(), picture.width, picture.height)
@@ -201,6 +205,13 @@ def reason(error: BaseException) -> str:
     if not isinstance(error, FAILURES):
         return f"{type(error).__name__}: {text}".removesuffix(": ")
     return text or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+
+
+def _opaque(im: Image.Image, name: str) -> Image.Image:
+    """The picture without its alpha, of which there is none to lose. Raises OSError if there is some."""
+    if im.getchannel("A").getextrema() != (255, 255):
+        raise OSError(f"cannot write mode {im.mode} as {name}, which has no place for alpha: png, webp and tiff have")
+    return im.convert(im.mode.removesuffix("A"))
 
 
 def _upright(im: Image.Image) -> Image.Image:
