@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from io import BytesIO, RawIOBase
+from numbers import Integral
 from pathlib import Path
 from typing import IO, Any
 
@@ -105,8 +107,8 @@ class CwicImageFile(ImageFile.ImageFile):
         without torch, and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the file is
         damaged; one that is cut short will do if LOAD_TRUNCATED_IMAGES is set.
         """
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(f"size: {size!r} is not two numbers of pixels, 1 and above")
+        if size is not None and not _is_size(size):
+            raise ValueError(f"size: {quoted(size)} is not two whole numbers of pixels, 1 and above")
         data = self._data() if self._whole is None else self._whole
         from pillow_cwic.coding import symbols
 
@@ -188,6 +190,12 @@ def accept(prefix: bytes) -> bool | str:
     if not container.is_cwic(prefix):
         return False
     return container.needs_newer(prefix) or True
+
+
+def _is_size(value: object) -> bool:
+    return (
+        isinstance(value, Sequence) and len(value) == 2 and all(isinstance(n, Integral) and int(n) > 0 for n in value)
+    )
 
 
 def _nearest_quality(rate: int) -> int:

@@ -57,8 +57,9 @@ def test_with_a_size_each_pixel_has_the_sample_it_lies_in(small_file: bytes) -> 
     im = opened(small_file)
     samples, pixels = np.asarray(im.importance_map()), np.asarray(im.importance_map(im.size))
     assert np.array_equal(pixels, samples.repeat(16, axis=0).repeat(16, axis=1)[:75, :100])
-    for size in ((0, 5), (5,)):
-        with pytest.raises(ValueError, match="size: "):
+    assert im.importance_map((np.int64(5), 4)).size == (5, 4)
+    for size in ((0, 5), (5,), 5, (5.5, 5), (5, "5"), "55", (5, None)):
+        with pytest.raises(ValueError, match=r"size: .* is not two whole numbers of pixels, 1 and above"):
             im.importance_map(size)
 
 
