@@ -277,7 +277,7 @@ def test_fast(photo: Image.Image) -> None:
     ("options", "words"),
     [
         ({}, "neither rate nor size is given"),
-        ({"rate": 0.5, "size": 9}, "options rate and size"),
+        ({"rate": 0.5, "size": 9}, "options rate and size: only one of the two can be given$"),
         ({"rate": 0}, "rate: 0 is not a number of bits per pixel above 0 and up to 100"),
         ({"rate": "1"}, "rate: '1' is not"),
         ({"size": 0}, "size: 0 is not a whole number of bytes above 0"),

@@ -27,7 +27,7 @@ from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, decibel
 TILE_EXPONENT = 10  # tiles of 1024 pixels: small enough to decode in parallel, large enough to lose little at edges
 LEAD = 16  # by how much, in 1/512, the analysis is for a higher rate than codes that are chosen for their bits
 UP, DOWN = 36, 60  # how far the rate may move before the analysis transform runs again; a higher one loses more by it
-DIGITS = {"psnr": 100, "ssim": 100_000}  # for one in what a message says of them
+DIGITS, UNITS = {"psnr": 100, "ssim": 100_000}, {"psnr": " dB", "ssim": ""}  # for what a message says of them
 MIDDLE = {"psnr": 35.0, "ssim": 13.0}  # what a photograph has in the middle of the range, in dB
 CLOSE = 0.08  # how far above the wanted quality the search may end, in dB: some 1 % of the bytes, of SSIM 2 %
 LEAST_WORTH = 0.5  # of errors in blocks that a post-filter is fitted to
@@ -44,9 +44,9 @@ class UnreachedError(CwicError):
     """No file has the ``psnr`` or ``ssim`` that was wanted; ``best`` is the most that was found."""
 
     def __init__(self, name: str, wanted: float, best: float) -> None:
-        unit = DIGITS[name]
-        said = f"{math.floor(best * unit) / unit:.12g}"  # never what was wanted, as rounding up might say
-        super().__init__(f"{name}: {wanted:.12g} is not reached, the best that was found is {said}")
+        digits, unit = DIGITS[name], UNITS[name]
+        said = f"{math.floor(best * digits) / digits:.12g}"  # never what was wanted, as rounding up might say
+        super().__init__(f"{name}: {wanted:.12g}{unit} is not reached, the best that was found is {said}{unit}")
         self.best = best
 
 

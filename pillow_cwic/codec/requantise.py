@@ -61,6 +61,8 @@ def shrink(data: bytes, *, rate: float | None = None, size: int | None = None) -
     """See ``pillow_cwic.shrink``."""
     if rate is None and size is None:
         raise ValueError("options: neither rate nor size is given, wanted one of them")
+    if rate is not None and size is not None:
+        raise ValueError("options rate and size: only one of the two can be given")
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ValueError(f"data: {type(data).__name__} is not bytes")
     target = Options(rate=rate, size=size)
