@@ -198,6 +198,8 @@ def test_noise_in_a_valid_code_chunk(noise: bytes, allow_truncated: bool) -> Non
 def test_preamble(preamble: bytes, message: str) -> None:
     with pytest.raises(ContainerError, match=message):
         read_header(preamble + HEAD)
+    with pytest.raises(ContainerError, match="signature: no bytes instead of 89435749430d0a1a, not a CWIC file"):
+        read_header(b"")
     with pytest.raises(ContainerError, match=message):
         read_file(preamble + FILE[16:])
 

@@ -65,7 +65,8 @@ export const isCwic = (bytes) => SIGNATURE.every((value, n) => bytes[n] === valu
 /** What a file says about its picture before the first coded byte. */
 export function readHeader(bytes) {
   if (!isCwic(bytes)) {
-    throw new CwicError(`signature: ${hex(bytes.subarray(0, 8))} instead of ${hex(SIGNATURE)}, not a CWIC file`);
+    const found = hex(bytes.subarray(0, 8)) || "no bytes";
+    throw new CwicError(`signature: ${found} instead of ${hex(SIGNATURE)}, not a CWIC file`);
   }
   if (bytes.length < HEADER_BYTES) throw new CwicError(`header: ${bytes.length} bytes instead of ${HEADER_BYTES}`);
   const family = ascii(bytes, 10);

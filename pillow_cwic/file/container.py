@@ -163,7 +163,8 @@ def read_header(prefix: bytes | memoryview) -> Header:
     Raises ContainerError if they are too few, not CWIC, damaged, or of a version or family that this reader lacks.
     """
     if not is_cwic(bytes(prefix[: len(SIGNATURE)])):
-        raise ContainerError(f"signature: {bytes(prefix[:8]).hex()} instead of {SIGNATURE.hex()}, not a CWIC file")
+        found = bytes(prefix[:8]).hex() or "no bytes"
+        raise ContainerError(f"signature: {found} instead of {SIGNATURE.hex()}, not a CWIC file")
     if len(prefix) < HEADER_BYTES:
         raise ContainerError(f"header: {len(prefix)} bytes instead of {HEADER_BYTES}")
     if newer := needs_newer(bytes(prefix[: _PREAMBLE.size])):
