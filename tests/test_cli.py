@@ -50,7 +50,8 @@ def files(folder: Path) -> list[str]:
 
 def test_there_and_back(folder: Path, small: Image.Image) -> None:
     result = cwic("encode", "a.jpg", "--rate", "1.5")
-    assert result.stdout.startswith("a.jpg -> a.cwic: ") and result.stderr == ""
+    size = Path("a.cwic").stat().st_size
+    assert result.stdout.startswith(f"a.jpg -> a.cwic: {size:,} bytes, ") and size > 999 and result.stderr == ""
     with Image.open("a.cwic") as im:
         metadata = sum(json.loads(cwic("info", "a.cwic", "--json").stdout)[0]["chunk_bytes"].values())
         assert im.info["bpp"] - 8 * (metadata + 3 * 12) / 7500 <= 1.5  # a chunk is 12 bytes longer than what it holds
@@ -237,6 +238,8 @@ def test_version_and_help() -> None:
     assert pillow_cwic.__version__ in cwic("--version").stdout == cwic("-V").stdout
     listed = cwic("-h").stdout
     assert "..." not in listed.partition("Commands:")[2]  # each in words that fit
+    for told in (listed, cwic("shrink", "-h").stdout):  # they contradicted each other about encoding anew
+        assert "Make .cwic files smaller, without their originals" in told
     for command in cli.COMMANDS:
         assert command in listed and "Usage: " in cwic(command, "-h").stdout
 

@@ -13,6 +13,7 @@ from test_cli_places import folder
 
 from pillow_cwic.file import atomic
 from pillow_cwic.tools import web
+from pillow_cwic.tools.cli import jobs, places
 
 __all__ = ["folder"]  # the fixture: a.jpg, b.png and x.cwic in the current folder
 
@@ -59,6 +60,18 @@ def test_an_error_names_its_path_once(folder: Path, arguments: list[str], path: 
     for name in ("LICENSE", "a.html", "x.cwic"):
         Path("full", name).touch()
     assert cwic(*arguments, code=1).stderr == f"cwic: {path}: {why}\n"
+
+
+def test_counts_of_one_are_singular(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ": 1 format, " in cwic("compare", "a.jpg", "-q", "1", "--with", "").stdout
+    assert places.counted(2556117, "byte") == "2,556,117 bytes" and places.counted(0, "file") == "0 files"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "convert", interrupted)
+    told = cwic("decode", "x.cwic", code=130).stderr
+    assert told == "cwic: interrupted, 1 file left, --skip-existing goes on from here\n"
 
 
 def test_an_input_that_is_its_own_output_is_named_once(folder: Path) -> None:

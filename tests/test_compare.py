@@ -144,7 +144,7 @@ def test_every_mode_has_a_page(small: Image.Image, mode: str, tmp_path: Path) ->
         im.putalpha(0)
         assert measure.compare(im, [], quality=5).original.getextrema() == ((255, 255),) * 3  # laid on white
     im.save(tmp_path / ("x.tif"))
-    cwic("compare", tmp_path / "x.tif", "--quality", "5", "--with", "jpeg")
+    cwic("compare", tmp_path / "x.tif", "--quality", "5", "--with", "jpg, jpeg")  # by either name
     rows = Table((tmp_path / "x.html").read_text(encoding="utf-8")).rows
     assert all(row[4] == "–" for row in rows[1:])  # too small for MS-SSIM
 
@@ -175,6 +175,8 @@ def test_wrong_usage_and_nothing_overwritten(
     monkeypatch.chdir(tmp_path)
     small.save("x.png")
     assert "--with: gif is none of jpeg, jpeg2000" in cwic("compare", "x.png", "--with", "gif", code=2).stderr
+    told = cwic("compare", "x.png", "--with", "jpg,foo,gif,foo", code=2).stderr
+    assert "--with: foo and gif are none of jpeg, jpeg2000" in told
     assert "rate: 0.0 is not" in cwic("compare", "x.png", "--rate", "0", code=2).stderr
     assert "model: x is none of" in cwic("compare", "x.png", "--model", "x", code=2).stderr
     Path("x.html").write_text("mine")

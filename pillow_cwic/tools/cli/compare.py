@@ -13,7 +13,7 @@ from PIL import ImageOps
 import pillow_cwic
 from pillow_cwic import models
 from pillow_cwic.saving import Options
-from pillow_cwic.tools.bulk import opened
+from pillow_cwic.tools.bulk import format_of, opened
 from pillow_cwic.tools.cli.files import (
     a_name,
     check_apart,
@@ -28,6 +28,7 @@ from pillow_cwic.tools.cli.places import (
     Stream,
     check_free,
     complaint,
+    counted,
     file_of,
     say,
     source_of,
@@ -73,10 +74,14 @@ def compare(
     from pillow_cwic.tools.compare import measure, page, peers
 
     known = {codec.key: codec for codec in peers.PEERS}
+    by_format = {codec.format: codec for codec in peers.PEERS}
     names = [name.strip().lower() for name in wanted.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise click.UsageError(f"--with: {name} is none of {', '.join(known)}")
+    found = {name: known.get(name) or by_format.get(format_of(f".{name}") or "") for name in names}
+    others = list(dict.fromkeys(codec for codec in found.values() if codec))
+    if unknown := [name for name, codec in found.items() if not codec]:
+        raise click.UsageError(
+            f"--with: {' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} none of {', '.join(known)}"
+        )
     with usage_errors(), pillow_cwic.options(device=device, threads=threads):
         checked = Options.of(options)
         models.by_name(checked.model, checked.tuning)
@@ -96,14 +101,14 @@ def compare(
             im.load()
             profile = im.info.get("icc_profile")
             upright = ImageOps.exif_transpose(im)
-            found = measure.compare(upright, [known[name] for name in dict.fromkeys(names)], **options)
-        html = page.write(found, title, profile if im.mode in page.WITH_PROFILE else None)
+            made = measure.compare(upright, others, **options)
+        html = page.write(made, title, profile if im.mode in page.WITH_PROFILE else None)
         write(target, html.encode(), force)
     except Exception as error:  # whatever Pillow's plugins raise at a damaged file
         say(complaint(source, error), err=True)
         sys.exit(1)
     if not quiet:
         err = isinstance(target, Stream)
-        say(f"{source} -> {target}: {len(found.entries)} formats, {len(html.encode()):,} bytes", err)
-        for name, reason in found.missing:
+        say(f"{source} -> {target}: {counted(len(made.entries), 'format')}, {counted(len(html.encode()), 'byte')}", err)
+        for name, reason in made.missing:
             say(f"{name} left out: {reason}", err)

@@ -16,7 +16,17 @@ from pillow_cwic import settings
 from pillow_cwic.tools.bulk import Recipe, convert, is_whole
 from pillow_cwic.tools.cli import INTERRUPTED
 from pillow_cwic.tools.cli.files import usage_errors
-from pillow_cwic.tools.cli.places import Place, Stream, check_free, complaint, file_of, plain_warnings, say, write
+from pillow_cwic.tools.cli.places import (
+    Place,
+    Stream,
+    check_free,
+    complaint,
+    counted,
+    file_of,
+    plain_warnings,
+    say,
+    write,
+)
 
 __all__ = ["Job", "run_jobs"]
 
@@ -64,7 +74,7 @@ def run_jobs(todo: list[Job], jobs: int, quiet: bool) -> None:
         say(text, err=True)
     if interrupted:
         left = len(todo) - sum(counts.values())
-        say(f"cwic: interrupted, {left} files left, --skip-existing goes on from here", err=True)
+        say(f"cwic: interrupted, {counted(left, 'file')} left, --skip-existing goes on from here", err=True)
     if len(todo) > 1 and not quiet:
         say(", ".join(f"{count} {kind}" for kind, count in counts.items() if count or kind == "done"))
     sys.exit(INTERRUPTED if interrupted else int(bool(failures)))
@@ -109,4 +119,4 @@ def _attempt(job: Job) -> Outcome:
         return Outcome(complaint(source, error), "failed")
     size = len(made.data)
     bpp = 8 * size / (made.width * made.height)
-    return Outcome(f"{source} -> {target}: {size} bytes, {bpp:.3f} bpp", "done")
+    return Outcome(f"{source} -> {target}: {counted(size, 'byte')}, {bpp:.3f} bpp", "done")

@@ -18,8 +18,8 @@ import click
 from pillow_cwic.file import atomic
 from pillow_cwic.tools.bulk import reason
 
-__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "file_of", "plain", "plain_warnings",
-           "printing", "say", "source_of", "target_of", "valid", "write"]  # fmt: skip
+__all__ = ["OutputError", "Place", "Stream", "check_free", "complaint", "counted", "file_of", "plain",
+           "plain_warnings", "printing", "say", "source_of", "target_of", "valid", "write"]  # fmt: skip
 
 
 # Control characters, ends of lines, and what turns the direction of the text behind it.
@@ -141,6 +141,11 @@ def say(text: str, err: bool = False) -> None:
     """Prints a line, whatever is in the names in it, as ``printing`` does."""
     with printing(err):
         click.echo(plain(text), err=err)
+
+
+def counted(count: int, thing: str) -> str:
+    """How many there are, in words: ``1 file``, ``2,556,117 bytes``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""``cwic shrink``: finished files made smaller without their pictures."""
+"""``cwic shrink``: finished files made smaller without their originals."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pillow_cwic.tools.cli.files import (
     plan_files,
     usage_errors,
 )
-from pillow_cwic.tools.cli.places import Place, Stream, check_free, complaint, file_of, say, write
+from pillow_cwic.tools.cli.places import Place, Stream, check_free, complaint, counted, file_of, say, write
 
 
-@click.command(short_help="Make .cwic files smaller, without encoding anew.")
+@click.command(short_help="Make .cwic files smaller, without their originals.")
 @for_inputs
 @click.option("-o", "--output", type=a_name, metavar="FILE|FOLDER", help="Where to write; - is standard output.")
 @for_size
@@ -30,10 +30,10 @@ from pillow_cwic.tools.cli.places import Place, Stream, check_free, complaint, f
 def shrink(
     inputs: tuple[str, ...], output: str | None, rate: float | None, size: int | None, force: bool, quiet: bool
 ) -> None:
-    """Make .cwic files smaller: photographs in a fraction of a second each, without encoding their pictures anew.
+    """Make .cwic files smaller, without their originals: photographs in a fraction of a second each, by their codes.
 
-    Files with exact pixels, of graphics, lossless and nearly lossless ones, take as long as encoding: their pictures
-    are encoded anew where that is better.
+    Files with exact pixels, of graphics, lossless and nearly lossless ones, take as long as encoding: what they show
+    is encoded anew where that loses less.
 
     INPUTS are files, folders (with all .cwic files in them), patterns such as '*.cwic', or - for standard input. One
     of --size and --rate says how small. Files that are small enough are copied. Alpha and metadata are kept. With
@@ -71,4 +71,4 @@ def _shrink(source: Place, target: Place, rate: float | None, size: int | None, 
     header = container.read_header(data)
     write(target, data, force)
     bpp = 8 * len(data) / (header.width * header.height)
-    return f"{source} -> {target}: {len(data)} bytes of {len(before)}, {bpp:.3f} bpp"
+    return f"{source} -> {target}: {counted(len(data), 'byte')} of {len(before):,}, {bpp:.3f} bpp"

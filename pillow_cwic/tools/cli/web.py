@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pillow_cwic.tools.cli.files import a_name, for_output
-from pillow_cwic.tools.cli.places import check_free, complaint, say, write
+from pillow_cwic.tools.cli.places import check_free, complaint, counted, say, write
 
 
 @click.command(short_help="Write what a web site needs to show .cwic.")
@@ -41,4 +41,4 @@ def web(folder: str, force: bool, quiet: bool) -> None:
         say(complaint(error.filename or place, error), err=True)
         sys.exit(1)
     if not quiet:
-        say(f"{folder}: {len(files)} files, {size:,} bytes")
+        say(f"{folder}: {counted(len(files), 'file')}, {counted(size, 'byte')}")
