@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,38 @@ def test_an_error_names_its_path_once(folder: Path, arguments: list[str], path: 
     for name in ("LICENSE", "a.html", "x.cwic"):
         Path("full", name).touch()
     assert cwic(*arguments, code=1).stderr == f"cwic: {path}: {why}\n"
+
+
+def test_a_link_to_nothing_is_a_file_that_failed(folder: Path) -> None:
+    """It was left out in silence, of folders and patterns."""
+    Path("tree").mkdir()
+    Path("tree/dangling.jpg").symlink_to("gone.jpg")
+    Path("a.jpg").rename("tree/a.jpg")
+    for source in ("tree", "tree/*.jpg"):
+        result = cwic("encode", source, "-o", "out/", "-q", "1", "-f", code=1)
+        assert result.stderr == f"cwic: tree/dangling.jpg: {os.strerror(errno.ENOENT)}\n"
+        assert result.stdout.endswith("\n1 done, 1 failed\n")
+
+
+def test_two_pictures_of_one_name_can_be_taken_apart(folder: Path) -> None:
+    """The error names patterns that do it."""
+    Path("tree").mkdir()
+    for name in ("a.jpg", "a.png"):
+        shutil.copy(name.replace("a.png", "b.png"), f"tree/{name}")
+    told = cwic("encode", "tree", "-o", "all/", code=2).stderr
+    apart = "take them apart, as 'tree/*.jpg' and 'tree/*.png' do, with -o and a folder for each"
+    assert told.endswith(f"\nError: tree/a.jpg and tree/a.png would both become all/a.cwic: {apart}\n")
+    cwic("encode", "tree/*.jpg", "-o", "all/", "-q", "1")
+    cwic("encode", "tree/*.png", "-o", "png/", "-q", "1")
+
+
+def test_addresses_are_not_read(folder: Path) -> None:
+    """They were paths, of which the error had lost a stroke."""
+    address = "https://example.org/a.png?size=1"
+    for command in ("encode", "decode", "info", "compare"):
+        told = cwic(command, address, code=2).stderr
+        way = f"addresses are not read, but what another program gets: curl -L '{address}' | cwic {command} -"
+        assert told.endswith(f"\nError: {address}: {way}\n")
 
 
 def test_counts_of_one_are_singular(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from pillow_cwic.tools.bulk import format_of, opened
 from pillow_cwic.tools.cli.files import (
     a_name,
     check_apart,
+    check_local,
     for_frame,
     for_model,
     for_networks,
@@ -87,6 +88,7 @@ def compare(
         models.by_name(checked.model, checked.tuning)
     if os.path.isdir(picture):
         raise click.UsageError(f"{picture}: is a folder, wanted one picture")
+    check_local(picture)
     source = source_of(picture)
     if output is None:
         output = str(source.with_suffix(SUFFIX)) if isinstance(source, Path) else "-"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,11 @@ from pillow_cwic.saving import misnamed
 from pillow_cwic.tools.bulk import SUFFIX, format_of, suffixes
 from pillow_cwic.tools.cli.places import Place, Stream, source_of, target_of
 
-__all__ = ["a_name", "check_apart", "check_cwic", "find_files", "for_files", "for_frame", "for_inputs", "for_model",
-           "for_networks", "for_output", "for_size", "for_target", "picture_format", "plan_files",
-           "usage_errors"]  # fmt: skip
+__all__ = ["a_name", "check_apart", "check_cwic", "check_local", "find_files", "for_files", "for_frame",
+           "for_inputs", "for_model", "for_networks", "for_output", "for_size", "for_target", "picture_format",
+           "plan_files", "usage_errors"]  # fmt: skip
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # what they begin with
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -125,17 +128,18 @@ def find_files(inputs: tuple[str, ...], wanted: Callable[[], set[str]]) -> Found
         return Found([(source_of("-"), Path("-"))], False)
     found: list[tuple[Path, Path]] = []
     for name in inputs:
+        check_local(name)
         path = Path(name)
         if os.path.isdir(name):
             several = True
             endings = wanted()
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and os.path.isfile(p))
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and _is_input(p))
             found += [(p, p.relative_to(path)) for p in inside]
         elif os.path.exists(name) or not glob.has_magic(name):
             found.append((path, Path(path.name)))
         else:
             several = True
-            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if os.path.isfile(p))
+            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if _is_input(p))
             found += [(p, Path(p.name)) for p in matches]
     if not found:
         raise click.UsageError(f"no files in {' '.join(inputs)}")
@@ -143,6 +147,18 @@ def find_files(inputs: tuple[str, ...], wanted: Callable[[], set[str]]) -> Found
     for path, below in found:
         once.setdefault(os.path.join(os.path.realpath(path.parent), path.name), (path, below))
     return Found(list(once.values()), several)
+
+
+def _is_input(path: str | Path) -> bool:
+    """Whether it is a file, or a link to nothing, which reading it will tell."""
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+
+
+def check_local(name: str) -> None:
+    """Raises click's error for an input that is the address of a file elsewhere."""
+    if ADDRESS.match(name) and not os.path.lexists(name):
+        way = f"curl -L {shlex.quote(name)} | cwic {click.get_current_context().info_name} -"
+        raise click.UsageError(f"{name}: addresses are not read, but what another program gets: {way}")
 
 
 def plan_files(
@@ -180,8 +196,15 @@ def plan_files(
     sources: dict[Place, Place] = {}
     for source, target in plan:
         if (other := sources.setdefault(target, source)) != source:
-            raise click.UsageError(f"{other} and {source} would both become {target}")
+            apart = f"take them apart, as {_like(other)} and {_like(source)} do, with -o and a folder for each"
+            raise click.UsageError(f"{other} and {source} would both become {target}: {apart}")
     return _apart(plan, in_place)
+
+
+def _like(source: Place) -> str:
+    """A pattern for the files of the same folder and ending."""
+    path = Path(str(source))
+    return f"'{path.with_name('*' + path.suffix)}'"
 
 
 def _check_folder(output: str) -> None:
