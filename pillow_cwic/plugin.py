@@ -102,7 +102,7 @@ class CwicImageFile(ImageFile.ImageFile):
         A sample stands for 16 x 16 pixels, 8 x 8 with ``cwic2018`` (those at the right and lower edge for what is left
         of them), so there are ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is
         shown as 255 k / (L - 1), rounded; the higher, the more of the code's channel groups were kept there; exact
-        blocks, whose pixels lie beside the code, are at 0, and so is all of a lossless file. With ``size``,
+        blocks, where all is kept, are at 255, and so is all of a lossless file. With ``size``,
         ``im.size`` for one, every pixel of a picture of that size gets the sample it lies in. Only the map is decoded,
         without torch, and the whole one of pictures that ``draft()`` made small. Raises a CwicError if the file is
         damaged; one that is cut short will do if LOAD_TRUNCATED_IMAGES is set.

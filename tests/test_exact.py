@@ -224,10 +224,10 @@ def test_bounds_of_size_are_told_and_quality_is_met() -> None:
         saved(picture, rate=1.0)
 
 
-def test_the_map_of_a_lossless_file_is_empty() -> None:
+def test_the_map_of_a_lossless_file_is_full() -> None:
     data = saved(photo(64, 48))
     with Image.open(io.BytesIO(data)) as im:
-        assert im.importance_map().tobytes() == bytes(12)
+        assert im.importance_map().tobytes() == b"\xff" * 12
     assert pillow_cwic.shrink(data, size=len(data)) == data
 
 

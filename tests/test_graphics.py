@@ -258,11 +258,23 @@ def test_a_draft_shows_them(mixed: bytes) -> None:
     assert np.array_equal(small[cells], wanted[cells])
 
 
-def test_the_map_has_no_level_there(mixed: bytes) -> None:
+def test_the_map_has_the_highest_level_there(mixed: bytes) -> None:
     im = opened(mixed)
     shown = np.asarray(im.importance_map(im.size))
     where = blocks_of(mixed)
-    assert (shown[where] == 0).all() and (shown[~where] > 0).any()
+    assert (shown[where] == 255).all() and (shown[~where] < 255).any()
+    assert np.array_equal(shown[::16, ::16], np.asarray(im.importance_map()))
+
+
+def test_the_map_of_a_file_cut_short_has_it_if_the_mask_arrived(mixed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, exact_at, where = (
+        np.asarray(opened(mixed).importance_map()),
+        mixed.index(b"PIXL"),
+        blocks_of(mixed)[::16, ::16],
+    )
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    before, behind = (np.asarray(opened(mixed[: exact_at + n]).importance_map()) for n in (6, 400))
+    assert np.array_equal(before, np.where(where, 0, whole)) and np.array_equal(behind, whole)
 
 
 def test_batches_show_them(mixed: bytes) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pillow_cwic import models, settings, threads
 from pillow_cwic.coding import ENTROPIES, Entropy
-from pillow_cwic.coding.pixels import BLOCK
+from pillow_cwic.coding.pixels import BLOCK, decode_mask
 from pillow_cwic.errors import ContainerError, EntropyError, ModelError
-from pillow_cwic.file import container, limits
+from pillow_cwic.file import container, limits, pixels
 from pillow_cwic.file.tiles import join_tiles, split_tiles
 from pillow_cwic.models.config import EXACT_BITS, EXACT_UNIT
 from pillow_cwic.models.weights import Context, read
@@ -188,7 +188,10 @@ def decode_symbols(
 
 
 class Map(NamedTuple):
-    """A file's importance map: one of ``different`` levels, from 0, for each ``side`` x ``side`` pixels."""
+    """A file's importance map: one of ``different`` levels, from 0, for each ``side`` x ``side`` pixels.
+
+    Where pixels are exact, and all is kept, it is the highest, whatever the layers say there.
+    """
 
     levels: NDArray[np.uint8]
     different: int
@@ -196,21 +199,28 @@ class Map(NamedTuple):
 
 
 def read_map(data: bytes, *, partial: bool = False) -> Map:
-    """The importance map of a ``.cwic`` file; that of a lossless file is all zero.
+    """The importance map of a ``.cwic`` file; that of a lossless file has one level, the highest.
 
-    No other layer is decoded. ``partial`` accepts a file cut short behind the map. Raises a CwicError if the map, or
-    by its checksum any chunk, is damaged, or if the model is not installed.
+    No other layer is decoded, and no pixels. ``partial`` accepts a file cut short behind the map, and knows exact
+    blocks then if all that says which they are arrived. Raises a CwicError if the map, or by its checksum any chunk, is
+    damaged, or if the model is not installed.
     """
     parsed = container.read_file(data, allow_truncated=partial)
     header = parsed.header
     limits.check_pixels(header.width, header.height)
     if header.lossless:
-        return Map(np.zeros((-(-header.height // BLOCK), -(-header.width // BLOCK)), np.uint8), 2, BLOCK)
+        return Map(np.ones((-(-header.height // BLOCK), -(-header.width // BLOCK)), np.uint8), 2, BLOCK)
     if not parsed.layers:
         raise ContainerError("layers: 0 arrived whole, the importance map is the first of them")
     entropy = entropy_model(models.by_id(header.model_id))
-    levels, *_ = decode_symbols(entropy, parsed, *grid(entropy, header.height, header.width), groups=0)
-    return Map(levels[0].astype(np.uint8), entropy.levels, entropy.level_pixels)
+    rows, columns = grid(entropy, header.height, header.width)
+    levels = decode_symbols(entropy, parsed, rows, columns, groups=0)[0][0].astype(np.uint8)
+    mask = None if parsed.pixels is None else pixels.read_blocks(parsed.pixels, partial)[0]
+    if mask is not None:
+        n = BLOCK // entropy.level_pixels  # levels along a block's side
+        exact = decode_mask(mask, header.height, header.width).repeat(n, axis=0).repeat(n, axis=1)
+        levels[exact[:rows, :columns]] = entropy.levels - 1
+    return Map(levels, entropy.levels, entropy.level_pixels)
 
 
 def entropy_of(family: bytes, config: dict[str, Any], arrays: Context) -> Entropy:
