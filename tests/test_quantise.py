@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pillow_cwic.models.weights import read
 from pillow_cwic.transforms import layout
 from pillow_cwic.transforms.torch import integer
+from training.calibrate import Exporter
 from training.finer import finer
 from training.fit import compensated, positive_span, regress, symmetric_span
 from training.networks.model import Config, Cwic1
@@ -194,3 +195,14 @@ def test_a_strong_prior_wins_and_a_weak_one_gives_least_squares() -> None:
     moments, cross, prior = x.t() @ x / 500, x.t() @ (x @ true) / 500, torch.zeros(5, 3, dtype=torch.float64)
     assert torch.allclose(regress(moments, cross, prior, 1e-9), true, atol=1e-6)
     assert regress(moments, cross, prior, 1e6).abs().max() < 1e-4
+
+
+def test_inputs_that_are_hardly_ever_above_zero_leave_sums_within_their_bounds() -> None:
+    random = torch.Generator().manual_seed(3)
+    exporter = Exporter(Cwic1(Config(wide=16, blocks=1, groups=(4, 4))).analysis, [0, 0], (8, 8))
+    h = torch.zeros(2, 8, 8, 16, dtype=torch.int32)
+    h[0, 3, 4, :8], h[1, 2, 2, 4:] = 1, 1
+    wanted, prior = 300 * torch.randn(2, 8, 8, 16, generator=random), torch.randn(16, 9, generator=random)
+    exporter.space("block0.space", h, wanted, prior, fine=False)
+    weight, bias = exporter.parts["block0.space.weight"].long(), exporter.parts["block0.space.bias"].long()
+    assert (layout.OPERAND * weight.abs().sum((0, 1)) + bias.abs()).max() < 2**15
