@@ -178,6 +178,18 @@ def test_a_picture_that_is_exact_as_a_whole_is_not_missed_by_a_byte(monkeypatch:
     assert measures.psnr(pixels, codec.decode(data)) >= whole[-1] > 30
 
 
+def test_a_bound_of_few_bytes_is_used_to_the_last() -> None:
+    """Most of such a file is around its layers, so that 99 % of it may be half of what they can take."""
+    tried: list[int] = []
+
+    def measure(rate: int) -> int:
+        tried.append(rate)
+        return 118 + (rate + 2048) // 90
+
+    assert search.search(measure, 136, -630) in range(-428, -338) and len(tried) < 16
+    assert search.search(measure, 136, -380, fixed=0, enough=0.5) in range(-428, -338)
+
+
 def test_predictions_move_towards_the_size() -> None:
     assert search.predict(0, 1000, 2000) > 0 > search.predict(0, 2000, 1000)
     assert search.predict(rate.LOWEST, 10**9, 1) == rate.LOWEST

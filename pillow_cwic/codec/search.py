@@ -9,6 +9,8 @@ from pillow_cwic.rate import DECIBEL_SLOPE, HIGHEST, LOWEST, TYPICAL_SLOPE
 
 AIM = 0.996  # the share of the wanted size that guesses aim at, to land below it
 ENOUGH = 0.99  # a file this close below the wanted size ends the search
+SPARED = 0.03  # the share of what layers may take that is left at most, where most of a file is something else
+AROUND = 120  # bytes around layers, about
 MAX_TRIALS = 16
 COARSE = 8  # how near a search comes to a rate that is too high for the picture
 PAST = 0.5  # dB by which a higher rate shows less, if the model is beyond what it was trained for, not a ripple
@@ -38,18 +40,19 @@ def search(
     ``measure(rate)`` gives the size in bytes of a real file, or None where the model cannot work because the rate is
     too high for the picture. Sizes grow with the rate but for small ripples; the search brackets the wanted size and
     interpolates its logarithm, without what is ``fixed`` of it; ``slope`` is how that is expected to grow. A file of
-    the share ``enough`` of the wanted size ends it.
+    the share ``enough`` of the wanted size ends it, if it uses nearly all that is left for layers.
     """
     room = math.log(max(1, wanted - fixed))
+    spared = min((1 - enough) * wanted, SPARED * max(0, wanted - fixed - AROUND))
 
     def log_size(rate: int) -> float:
         size = measure(rate)
         return math.inf if size is None else math.log(max(1, size - fixed))
 
-    def below(share: float) -> float:
-        return min(-1e-9, math.log(max(1.0, share * wanted - fixed)) - room)
+    def below(less: float) -> float:
+        return min(-1e-9, math.log(max(1.0, wanted - less - fixed)) - room)
 
-    return _bracket(log_size, room, start, slope, below(AIM), below(enough))[0]
+    return _bracket(log_size, room, start, slope, below((1 - AIM) * wanted), below(spared))[0]
 
 
 def search_quality(measure: Callable[[int], float | None], wanted: float, start: int, enough: float) -> int | None:
