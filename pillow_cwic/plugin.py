@@ -97,7 +97,7 @@ class CwicImageFile(ImageFile.ImageFile):
         return data
 
     def importance_map(self, size: tuple[int, int] | None = None) -> Image.Image:
-        """Where the bits went: the file's importance map as a picture of mode L, before or after ``load()``.
+        """How much was kept where: the file's importance map as a picture of mode L, before or after ``load()``.
 
         A sample stands for 16 x 16 pixels, 8 x 8 with ``cwic2018`` (those at the right and lower edge for what is left
         of them), so there are ceil(width / 16) x ceil(height / 16). Level k of L (0 to L - 1; ``cwic1`` has 8) is

@@ -21,15 +21,15 @@ from pillow_cwic.tools.cli.places import check_free, complaint, file_of, printin
 @click.command(short_help="Say what is in .cwic files, and check them.")
 @for_inputs
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, an object for each file.")
-@click.option("--map", "output", type=a_name, metavar="FILE", help="Write a picture of where the bits went here.")
+@click.option("--map", "output", type=a_name, metavar="FILE", help="Write a picture of how much was kept where.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite that picture.")
 def info(inputs: tuple[str, ...], as_json: bool, output: str | None, force: bool) -> None:
     """Say what is in .cwic files, after checking all their checksums.
 
     INPUTS are files, folders (with all .cwic files in them), patterns such as '*.cwic', or - for standard input.
 
-    With --map, show where the bits of one file went: its importance map in translucent colour, from dark violet for
-    few by red to light yellow for many, over the picture in grey.
+    With --map, show how much of one file was kept where: its importance map in translucent colour, from dark violet for
+    little by red to light yellow for most, over the picture in grey.
 
     Exact blocks are coded pixel by pixel, as they are or in fewer colours, and with coarser samples if the sample step
     is above 1.
