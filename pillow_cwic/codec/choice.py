@@ -384,7 +384,7 @@ class _Work:
             t = quality_to_rate(options.quality)
             bpp = typical_bpp(t, None)
             model = self.model(bpp)
-            return made(model, lambda each: each.at(guess_rate(bpp, model.bpp) if model.bpp else t))
+            return made(model, lambda each: each.at(guess_rate(bpp, model.bpp) if model.bpp else each.grounded(t)))
         name = "psnr" if options.psnr is not None else "ssim"
         reached: list[Made] = []
         missed: list[CwicError] = []

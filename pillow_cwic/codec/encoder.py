@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pillow_cwic import measures, models
 from pillow_cwic.codec import fitting, quality, sample, search
 from pillow_cwic.codec.effort import PLAIN, Effort, code_weight
-from pillow_cwic.codec.graphics import Exact
+from pillow_cwic.codec.graphics import Exact, block_sums
+from pillow_cwic.codec.grounds import NEAR, Grounds
 from pillow_cwic.codec.session import Timings, runtime, stage
 from pillow_cwic.coding import coefficients
 from pillow_cwic.coding.symbols import Coded, encode_symbols, join, rounded, split
@@ -139,6 +140,7 @@ class Encoder:
         if not places:
             return None
         part = copy.copy(self)
+        part.grounds = None
         part.transformed = sample.stacked(self.transformed, places, n)
         if self.exact is not None:
             part.exact = self.exact._replace(blocks=sample.stacked(self.exact.blocks, places))
@@ -169,6 +171,22 @@ class Encoder:
         """How much errors count in each block, (rows, columns), 1 where it is most important; 1 if all are alike."""
         return 1.0 if self.importance is None else np.exp2(DOUBLINGS * self.importance)
 
+    @cached_property
+    def grounds(self) -> Grounds | None:
+        """The even colours that are left to the transform and seen, if its family may show them better or worse."""
+        if not self.runtime.networks.refines or self.wholly_exact:
+            return None
+        left = np.ones(self.runtime.networks.grid(*self.pixels.shape[:2]), np.bool_)
+        if self.exact is not None:
+            left &= ~self.exact.blocks
+        if self.seen is not None:
+            left &= block_sums(self.seen.astype(np.int32)) > 0
+        return Grounds(self.model, self.transformed, left)
+
+    def grounded(self, t: int, down: int = NEAR, up: int = NEAR) -> int:
+        """The rate nearest to t, at most so far from it, of those at which even colours come out best."""
+        return self.grounds.best_rate(t, max(LOWEST, t - down), min(HIGHEST, t + up)) if self.grounds else t
+
     def refine(self, t: int) -> None:
         """Moves the latents to better ones for rate parameter t, if the effort asks for it."""
         if not self.effort.steps or self.wholly_exact:
@@ -187,6 +205,8 @@ class Encoder:
         networks, entropy = self.runtime
         with stage(self.timings, "analysis"):
             exact = networks.codes(self.analysed, t)
+            if self.grounds:
+                self.grounds.shift(exact, self.analysed_for, t)
             codes = rounded(exact)
             largest = max(int(codes.max()), -int(codes.min()))
         if largest > CODE_LIMIT:
@@ -266,6 +286,8 @@ class Encoder:
         t = smallest(usual, 0 if self.model.point else round((goal - MIDDLE[name]) / DECIBEL_SLOPE), True)
         if not reached:
             raise self.useless()
+        if found and (lower := self.grounded(found[0].rate, 2 * NEAR, 0)) != found[0].rate:
+            value(lower, usual, True)
         known += map(self.filtered, found if self.filters else [])
         if self.filters and (not known or known[0].post is not None):
             again = smallest(usual, found[0].rate if found else HIGHEST, True, True)

@@ -278,7 +278,7 @@ def left_to_transform(planes: NDArray[np.uint8], blocks: Blocks) -> NDArray[np.u
     if (1 - blocks.mean()) < LEFT:
         even: Blocks = np.zeros_like(blocks)
     else:
-        even = _of_one_colour(planes)
+        even = one_colour(planes)
     return transparency.fill(planes, exact.spread(~blocks | even, *planes.shape[:2]).astype(np.uint8))
 
 
@@ -290,12 +290,18 @@ def _around(blocks: Blocks) -> NDArray[np.int64]:
     return sums
 
 
-def _of_one_colour(planes: NDArray[np.uint8]) -> Blocks:
-    height, width, channels = planes.shape
+def one_colour(planes: NDArray[np.uint8]) -> Blocks:
+    """The blocks of a picture (H, W, C) whose pixels are all alike."""
     side = coder.BLOCK
-    padded = np.pad(planes, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
-    cells = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
-    same: Blocks = (cells == cells[:, :1, :, :1]).all(axis=(1, 3, 4))
+    few = np.array((0, side // 2, side - 1))
+    rows, columns = (np.minimum(np.arange(0, n, side)[:, None] + few, n - 1) for n in planes.shape[:2])
+    some = planes[rows[:, None, :, None], columns[None, :, None, :]]
+    same: Blocks = (some == some[:, :, :1, :1]).all(axis=(2, 3, 4))
+    for row in np.flatnonzero(same.any(axis=1)):  # others, as of most photographs, are known by those few pixels
+        strip = planes[side * row : side * (row + 1)]
+        strip = np.pad(strip, ((0, 0), (0, -strip.shape[1] % side), (0, 0)), mode="edge")
+        cells = strip.reshape(len(strip), -1, side, strip.shape[2])
+        same[row] &= (cells == cells[:1, :, :1]).all(axis=(0, 2, 3))
     return same
 
 

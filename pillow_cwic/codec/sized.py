@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pillow_cwic.codec import sample, search
 from pillow_cwic.codec.encoder import DOWN, UP, Encoder
+from pillow_cwic.codec.grounds import NEAR
 from pillow_cwic.coding.symbols import Coded
 from pillow_cwic.rate import HIGHEST, LOWEST, guess_rate
 
@@ -72,6 +73,7 @@ class _Bound:
                 if (least := encoder.code(LOWEST, usual)) is None:
                     raise encoder.useless()
                 return least
+        best = self.grounded(best, usual)
         candidates = [(usual, best)]
         for weight in effort.weights:
             if weight != usual and (other := self.found(best.rate, weight, self.room)):
@@ -132,6 +134,16 @@ class _Bound:
             return None
         kept = self.kept.get(weight)
         return kept if kept is not None and kept.rate == max(fit) else encoder.code(max(fit), weight)
+
+    def grounded(self, best: Coded, weight: float) -> Coded:
+        """The same at a lower rate, if that shows even colours so much better that all is the better for it."""
+        encoder = self.encoder
+        if (t := encoder.grounded(best.rate, 2 * NEAR, 0)) == best.rate:
+            return best
+        other = encoder.code(t, weight)
+        if other is None or other.size > self.room or encoder.error(other) >= encoder.error(best):
+            return best
+        return other
 
     def filtered(self, best: Coded, weight: float) -> Coded:
         """The same through a post-filter, if that pays; layers make room for it, or take what was left for one."""
