@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pillow_cwic import models
-from pillow_cwic.codec import grounds
+from pillow_cwic.codec import grounds, sized
 from pillow_cwic.codec.effort import EFFORTS
 from pillow_cwic.codec.encoder import Encoder
 from pillow_cwic.rate import HIGHEST, LOWEST
@@ -69,6 +69,34 @@ def test_a_rate_nearby_shows_other_colours_better(colour: tuple[int, int, int], 
         before.append(off(made, t))
         after.append(off(made, found))
     assert np.mean(after) < share * np.mean(before)
+
+
+def test_a_bound_is_used_no_worse_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a post-filter, too, for which the rate moves once more."""
+    sizes = 900, 2500, 5000
+    found = [[(made := encoder(picture(c))).error(sized.within(made, n)) for n in sizes] for c in (GREY, BLUE)]
+    monkeypatch.setattr(Encoder, "grounded", lambda self, t, *reach: t)
+    before = [[(made := encoder(picture(c))).error(sized.within(made, n)) for n in sizes] for c in (GREY, BLUE)]
+    assert (np.array(found) <= np.array(before)).all()
+    assert np.mean(found) < 0.99 * np.mean(before)
+
+
+def test_what_is_less_important_counts_for_less() -> None:
+    pixels = picture(GREY)
+    importance = np.where((pixels == 240).all(2), 0, 255).astype(np.uint8)
+    made = Encoder(pixels, False, model("ssim"), EFFORTS[3], importance=importance)
+    usual = encoder(pixels)
+    assert made.grounds is not None and usual.grounds is not None
+    assert made.grounds.places[0][1] < 0.1 * usual.grounds.places[0][1]
+
+
+def test_only_grounds_move() -> None:
+    made = encoder(picture((255, 255, 255)))
+    assert made.grounds is not None
+    exact = np.full((128, 20, 24), 32000, np.int16)
+    made.grounds.shift(exact, -384, -400)
+    where = made.grounds.places[0][2].repeat(2, axis=0).repeat(2, axis=1)
+    assert (exact[:, ~where] == 32000).all() and (exact[0, where] < 32000).all()
 
 
 def test_rates_stay_within_the_range() -> None:

@@ -176,12 +176,12 @@ class Encoder:
         """The even colours that are left to the transform and seen, if its family may show them better or worse."""
         if not self.runtime.networks.refines or self.wholly_exact:
             return None
-        left = np.ones(self.runtime.networks.grid(*self.pixels.shape[:2]), np.bool_)
+        worth = self.worth * np.ones(self.runtime.networks.grid(*self.pixels.shape[:2]))
         if self.exact is not None:
-            left &= ~self.exact.blocks
+            worth[self.exact.blocks] = 0
         if self.seen is not None:
-            left &= block_sums(self.seen.astype(np.int32)) > 0
-        return Grounds(self.model, self.transformed, left)
+            worth[block_sums(self.seen.astype(np.int32)) == 0] = 0
+        return Grounds(self.model, self.transformed, worth)
 
     def grounded(self, t: int, down: int = NEAR, up: int = NEAR) -> int:
         """The rate nearest to t, at most so far from it, of those at which even colours come out best."""

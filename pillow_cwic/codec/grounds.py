@@ -25,7 +25,7 @@ from pillow_cwic.models.config import CODE_LIMIT, EXACT_UNIT, STRIDE
 SHARE, MOST = 0.03, 4  # of blocks that a ground fills, and how many are looked at
 SIDE, CORE = 64, 32  # pixels of the even picture that is analysed, and of its middle, which is looked at
 NEAR, STEP = 16, 4  # how far the rate may move, and by what
-STEPS = 3  # by which codes go beyond a colour
+STEPS, CHANNELS = 3, 3  # by which codes go beyond a colour, and of how many channels: others move no even colour
 ENOUGH, UNSEEN = 1.25, 0.1  # times the least loss, and the loss at a pixel, that are as good
 ALIKE = 32  # rates with one analysis
 POSITIONS, MIDDLE = BLOCK // STRIDE, slice(SIDE // STRIDE // 2, SIDE // STRIDE // 2 + 1)
@@ -43,12 +43,12 @@ class Shown(NamedTuple):
 
 
 class Grounds:
-    """The grounds of a picture (H, W, 3), those of the blocks that are ``left`` to the transform, (rows, columns)."""
+    """The grounds of a picture (H, W, 3), whose blocks are ``worth`` so much, (rows, columns): 0 for exact ones."""
 
-    def __init__(self, model: models.Model, pixels: NDArray[np.uint8], left: Blocks) -> None:
+    def __init__(self, model: models.Model, pixels: NDArray[np.uint8], worth: NDArray[np.float64]) -> None:
         self.model = model
-        blocks = one_colour(pixels) & left
-        self.places: list[tuple[Colour, float, Blocks]] = []  # with each one's share and blocks
+        blocks = one_colour(pixels) & (worth > 0)
+        self.places: list[tuple[Colour, float, Blocks]] = []  # with each one's share of the worth, and its blocks
         least = max(1.0, SHARE * blocks.size)
         if np.count_nonzero(blocks) < least:
             return
@@ -58,23 +58,28 @@ class Grounds:
             if counts[n] >= least:
                 value = int(values[n])
                 colour = value >> 16, value >> 8 & 255, value & 255
-                self.places.append((colour, float(counts[n] / blocks.size), blocks & (first == value)))
+                here = blocks & (first == value)
+                self.places.append((colour, float(worth[here].sum() / blocks.size), here))
 
     def shift(self, exact: NDArray[np.int16], analysed_for: int, t: int) -> None:
         """Moves codes at rate t, in 1 / EXACT_UNIT, analysed for about that rate, to where grounds come out right."""
         for colour, _, blocks in self.places:
-            for channel, by in _shown(self.model, colour, _alike(analysed_for), t).shifts:
+            if shifts := _shown(self.model, colour, _alike(analysed_for), t).shifts:
                 where = blocks.repeat(POSITIONS, axis=0).repeat(POSITIONS, axis=1)
-                exact[channel] = np.clip(exact[channel] + np.int32(by) * where, -LIMIT, LIMIT)
+                for channel, by in shifts:
+                    exact[channel][where] = np.clip(exact[channel][where] + np.int32(by), -LIMIT, LIMIT)
 
     def best_rate(self, t: int, lowest: int, highest: int) -> int:
         """The rate nearest to t, in this range, of those that show the grounds about best."""
-        if not self.places:
+        unseen = UNSEEN * sum(share for _, share, _ in self.places)
+        if self._loss(t, t) <= unseen:
             return t
-        rates = {min(max(t, lowest), highest), *(r for r in range(lowest, highest + 1) if r % STEP == 0)}
-        losses = {r: self._loss(r, t) for r in rates}
-        enough = max(ENOUGH * min(losses.values()), UNSEEN * sum(share for _, share, _ in self.places))
-        return min((r for r in rates if losses[r] <= enough), key=lambda r: (abs(r - t), r))
+        rates: list[int] = sorted(
+            {t, *range(lowest + -lowest % STEP, highest + 1, STEP)}, key=lambda rate: abs(rate - t)
+        )
+        losses = [self._loss(rate, t) for rate in rates]
+        enough = max(ENOUGH * min(losses), unseen)
+        return next(rate for rate, loss in zip(rates, losses, strict=True) if loss <= enough)
 
     def _loss(self, t: int, near: int) -> float:
         return sum(share * _shown(self.model, colour, _alike(near), t).loss for colour, share, _ in self.places)
@@ -109,11 +114,12 @@ def _shown(model: models.Model, colour: Colour, analysed_for: int, t: int) -> Sh
 
     best, least = codes, loss(codes)
     if {0, 255} & set(colour):
+        largest = sorted(np.flatnonzero(codes), key=lambda channel: -abs(int(codes[channel, 0, 0])))[:CHANNELS]
         for _ in range(STEPS):
             if not least:
                 break
             tried = []
-            for channel in np.flatnonzero(codes):
+            for channel in largest:
                 moved = best.copy()
                 moved[channel] += np.sign(codes[channel])
                 if abs(int(moved[channel, 0, 0])) <= CODE_LIMIT:

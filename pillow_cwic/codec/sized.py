@@ -73,7 +73,6 @@ class _Bound:
                 if (least := encoder.code(LOWEST, usual)) is None:
                     raise encoder.useless()
                 return least
-        best = self.grounded(best, usual)
         candidates = [(usual, best)]
         for weight in effort.weights:
             if weight != usual and (other := self.found(best.rate, weight, self.room)):
@@ -81,7 +80,7 @@ class _Bound:
         if len(candidates) > 1:
             candidates.sort(key=lambda each: encoder.error(each[1]))
         weight, best = candidates[0]
-        return self.filtered(best, weight)
+        return self.grounded(self.filtered(best, weight), best.rate, weight)
 
     def foreseen(self) -> int:
         """About the rate that meets the size: that of a photograph, or what parts of the picture tell."""
@@ -135,15 +134,13 @@ class _Bound:
         kept = self.kept.get(weight)
         return kept if kept is not None and kept.rate == max(fit) else encoder.code(max(fit), weight)
 
-    def grounded(self, best: Coded, weight: float) -> Coded:
-        """The same at a lower rate, if that shows even colours so much better that all is the better for it."""
+    def grounded(self, best: Coded, rate: int, weight: float) -> Coded:
+        """The best so far or, if that is better, what a rate below it makes that shows even colours better."""
         encoder = self.encoder
-        if (t := encoder.grounded(best.rate, 2 * NEAR, 0)) == best.rate:
+        if (t := encoder.grounded(rate, 2 * NEAR, 0)) == rate or (other := encoder.code(t, weight)) is None:
             return best
-        other = encoder.code(t, weight)
-        if other is None or other.size > self.room or encoder.error(other) >= encoder.error(best):
-            return best
-        return other
+        tried = [other] if (through := encoder.filtered(other)) is other else [other, through]
+        return min([best, *(each for each in tried if each.size <= self.size)], key=encoder.error)
 
     def filtered(self, best: Coded, weight: float) -> Coded:
         """The same through a post-filter, if that pays; layers make room for it, or take what was left for one."""
