@@ -74,9 +74,8 @@ class Grounds:
         unseen = UNSEEN * sum(share for _, share, _ in self.places)
         if self._loss(t, t) <= unseen:
             return t
-        rates: list[int] = sorted(
-            {t, *range(lowest + -lowest % STEP, highest + 1, STEP)}, key=lambda rate: abs(rate - t)
-        )
+        near = {t, *range(lowest + -lowest % STEP, highest + 1, STEP)}
+        rates: list[int] = sorted(near, key=lambda rate: (abs(rate - t), rate))
         losses = [self._loss(rate, t) for rate in rates]
         enough = max(ENOUGH * min(losses), unseen)
         return next(rate for rate, loss in zip(rates, losses, strict=True) if loss <= enough)
@@ -102,8 +101,8 @@ def _shown(model: models.Model, colour: Colour, analysed_for: int, t: int) -> Sh
     analysed = _latents(model, colour, analysed_for)
     exact = networks.codes(analysed, t)[:, MIDDLE, MIDDLE]
     reach = networks.levels(analysed, t)[0, SIDE // BLOCK // 2, SIDE // BLOCK // 2]
-    for index, group in enumerate(split(exact, entropy.groups)):
-        group[:] = group if index <= reach else 0
+    for group in split(exact, entropy.groups)[reach + 1 :]:
+        group[:] = 0
     codes = rounded(exact)
     wanted, inner = np.full((CORE, CORE, 3), colour, np.uint8), slice((SIDE - CORE) // 2, (SIDE + CORE) // 2)
 
