@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -217,6 +218,9 @@ def seconds_of(data: bytes) -> float:
     return time.process_time() - start
 
 
+LONGER, PAIRS = 3, 5  # times as long as an honest file a crafted one may take, and how many times both are decoded
+
+
 @row(quick=True)
 def crafted_files() -> Row:
     with Image.open(PHOTO) as im:
@@ -228,13 +232,17 @@ def crafted_files() -> Row:
         codec.decode(honest)
         for each in files(honest):  # side by side, so that a machine that slows down meanwhile slows both
             count += 1
-            pairs = [(seconds_of(each), seconds_of(honest)) for _ in range(5)]
-            worst = max(worst, min(taken for taken, _ in pairs) / min(taken for _, taken in pairs))
+            pairs: list[tuple[float, float]] = []
+            ratio = math.inf
+            while ratio > LONGER and len(pairs) < 5 * PAIRS:  # more of them where the machine may have been busy
+                pairs += [(seconds_of(each), seconds_of(honest)) for _ in range(PAIRS)]
+                ratio = min(taken for taken, _ in pairs) / min(taken for _, taken in pairs)
+            worst = max(worst, ratio)
     return Row(
-        "a crafted file costs at most 3 times the time of an honest one of its size",
+        f"a crafted file costs at most {LONGER} times the time of an honest one of its size",
         f"{worst:.2f} times, the most of {count} files: of the same picture size, or claiming a gigapixel",
         command(crafted_files),
-        worst <= 3,
+        worst <= LONGER,
     )
 
 
